@@ -1,0 +1,28 @@
+"""minihash: HashedNets, neural-network layers with virtual weight matrices."""
+
+from minihash import callbacks, datasets, hashing, losses, optimizers, schedules
+from minihash.layers import Dropout, HashedLinear, Linear, ReLU, Sigmoid, Tanh
+from minihash.network import Network, mlp
+from minihash.training import History, evaluate, fit
+from minihash.version import __version__
+
+__all__ = [
+    "Dropout",
+    "HashedLinear",
+    "History",
+    "Linear",
+    "Network",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+    "__version__",
+    "callbacks",
+    "datasets",
+    "evaluate",
+    "fit",
+    "hashing",
+    "losses",
+    "mlp",
+    "optimizers",
+    "schedules",
+]

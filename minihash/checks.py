@@ -1,0 +1,82 @@
+"""Checks of arguments: each returns the value in its normal form or raises a ValueError of one line."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+
+def integer(name: str, value: Any, low: int, high: int) -> int:
+    """Return `value` as an int with `low <= value < high`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} is {value!r}, wanted an integer") from None
+    if not low <= number < high:
+        raise ValueError(f"{name} is {number}, wanted {low} <= {name} < {high}")
+    return number
+
+
+def number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
+    """Return `value` as a float with `low <= value <= high` (`low < value` where `open_low`)."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {value!r}, wanted a number") from None
+    if not (low <= result <= high) or (open_low and result == low):
+        relation = "<" if open_low else "<="
+        raise ValueError(f"{name} is {result:g}, wanted {low:g} {relation} {name} <= {high:g}")
+    return result
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} is {value!r}, wanted True or False")
+    return bool(value)
+
+
+def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """Return `value` if it is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}, wanted one of {', '.join(map(repr, allowed))}")
+    return str(value)
+
+
+def floating_dtype(name: str, value: Any) -> np.dtype:
+    """Return `value` as a dtype of parameters: float32 or float64, or complex128 for complex steps."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        raise ValueError(f"{name} is {value!r}, wanted float32 or float64") from None
+    if dtype not in (np.float32, np.float64, np.complex128):
+        raise ValueError(f"{name} is {dtype}, wanted float32 or float64")
+    return dtype
+
+
+def matrix(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.ndarray:
+    """Return `value` as an array (batch, columns) of `dtype`; a copy only where the dtype differs."""
+    array = np.asarray(value)
+    if array.ndim != 2 or (columns is not None and array.shape[1] != columns):
+        wanted = f"(batch, {'features' if columns is None else columns})"
+        raise ValueError(f"{name} has shape {array.shape}, wanted {wanted}")
+    if array.dtype == dtype:
+        return array
+    if array.dtype.kind not in "fiub" and not (array.dtype.kind == dtype.kind == "c"):
+        raise ValueError(f"{name} has dtype {array.dtype}, wanted real numbers")
+    return array.astype(dtype)
+
+
+def data(name: str, value: Any, columns: int | None) -> np.ndarray:
+    """Return `value` as an array (rows, columns) of finite real numbers, in the dtype it has."""
+    array = np.asarray(value)
+    matrix(name, array[:0] if array.ndim else array, columns, np.dtype(np.float64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = array.dtype.kind == "f" and not np.isfinite(array.sum())
+    if suspicious:  # or merely large: only now a mask as large as the data
+        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        if bad.size:
+            raise ValueError(f"{name} has NaN or infinity in row {bad[0]}, wanted finite numbers")
+    return array

@@ -1,0 +1,165 @@
+"""Where a virtual weight lives: from a position (i, j) to a bucket and a sign.
+
+i is the output unit, j the input unit (the bias is column j = in_features). Everything here is plain
+NumPy and favours clearness; the kernels compile `hash_position` and `scale_to_range`, the one source
+of the hash for NumPy, Numba and CUDA. The hash is part of the file format (docs/format.md): it may
+never change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minihash import checks
+
+LIMIT_FEATURES = 2**32 - 1
+LIMIT_BUCKETS = 2**30
+LIMIT_SEED = 2**32
+
+_PRIME2 = np.uint32(2246822519)
+_PRIME3 = np.uint32(3266489917)
+_PRIME4 = np.uint32(668265263)
+_SEED_START = np.uint32(374761393 + 8)  # PRIME5 + the length of the message in bytes
+
+
+def hash_position(i: Any, j: Any, seed: Any) -> Any:
+    """XXH32 of the 8 bytes `i, j` (little-endian uint32) with `seed`, all of them uint32.
+
+    Works on NumPy arrays, and compiled on scalars. Every step is cast back to 32 bits because the
+    compilers widen: uint32 times uint32 is 64 bits wide in Numba, and wraps in NumPy.
+    """
+    h = np.uint32(np.uint32(seed) + _SEED_START)
+    h = np.uint32(h + np.uint32(np.uint32(i) * _PRIME3))
+    h = np.uint32(np.uint32((h << np.uint32(17)) | (h >> np.uint32(15))) * _PRIME4)
+    h = np.uint32(h + np.uint32(np.uint32(j) * _PRIME3))
+    h = np.uint32(np.uint32((h << np.uint32(17)) | (h >> np.uint32(15))) * _PRIME4)
+    h = np.uint32(np.uint32(h ^ (h >> np.uint32(15))) * _PRIME2)
+    h = np.uint32(np.uint32(h ^ (h >> np.uint32(13))) * _PRIME3)
+    return np.uint32(h ^ (h >> np.uint32(16)))
+
+
+def scale_to_range(hashed: Any, size: Any) -> Any:
+    """Scale a 32-bit hash to 0 … size − 1 by `(hash · size) >> 32`: no division, no modulo bias."""
+    return np.uint32((np.uint64(hashed) * np.uint64(size)) >> np.uint64(32))
+
+
+def xxhash32(i: Any, j: Any, seed: Any) -> Any:
+    """Hash positions: XXH32 of the 8 bytes `i, j` as little-endian uint32, with `seed`.
+
+    Parameters
+    ----------
+    i, j, seed : integers or integer arrays that broadcast, each in 0 … 2³² − 1.
+
+    Returns
+    -------
+    int, or an array of uint32 if any argument is an array.
+
+    Raises
+    ------
+    ValueError if an argument is not an integer or out of range.
+
+    Source: XXH32, Yann Collet, https://github.com/Cyan4973/xxHash (doc/xxhash_spec.md).
+    """
+    arrays = [_as_uint32(name, value) for name, value in (("i", i), ("j", j), ("seed", seed))]
+    hashed = hash_position(*(np.atleast_1d(array) for array in arrays))
+    if all(array.ndim == 0 for array in arrays):
+        return int(hashed[0])
+    return hashed
+
+
+def _as_uint32(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{name} is {value!r}, wanted integers")
+    if array.size and (array.min() < 0 or array.max() >= 2**32):
+        raise ValueError(f"{name} is {value!r}, wanted 0 <= {name} < 2**32")
+    return array.astype(np.uint32)
+
+
+def layer_seed(position: int, network_seed: int) -> int:
+    """Return the seed of the weight layer at `position` (0, 1, …): `xxhash32(position, 0, network_seed)`."""
+    return int(xxhash32(position, 0, checks.integer("seed", network_seed, 0, LIMIT_SEED)))
+
+
+@dataclass(frozen=True)
+class ElementMap:
+    """The paper's map: every position (i, j) is hashed by itself.
+
+    `s = (xxhash32(i, j, seed) · 2K) >> 32`, bucket `s` and sign +1 if `s < K`, else bucket `s − K` and
+    sign −1, so that one hash gives both h(i, j) and ξ(i, j) of eqs. 7–8. With `signed=False` (eq. 3)
+    the bucket is `(xxhash32(i, j, seed) · K) >> 32` and the sign +1.
+
+    Parameters
+    ----------
+    num_buckets : K, 1 ≤ K < 2³⁰.
+    seed : 0 ≤ seed < 2³².
+    signed : draw a sign for every position.
+
+    Source: Chen et al., Compressing Neural Networks with the Hashing Trick, ICML 2015.
+    """
+
+    num_buckets: int
+    seed: int
+    signed: bool = True
+
+    def __post_init__(self) -> None:
+        checks.integer("num_buckets", self.num_buckets, 1, LIMIT_BUCKETS)
+        checks.integer("seed", self.seed, 0, LIMIT_SEED)
+
+    def table(self, weight: np.ndarray) -> np.ndarray:
+        """Return the vector that `slots` index: `[w, −w]`, or `w` itself if unsigned."""
+        return np.concatenate([weight, -weight]) if self.signed else weight
+
+    def fold(self, grad_table: np.ndarray) -> np.ndarray:
+        """Return ∂L/∂w (num_buckets,) from the gradient of `table`: the transpose of `table`."""
+        if not self.signed:
+            return grad_table
+        return grad_table[: self.num_buckets] - grad_table[self.num_buckets :]
+
+    def slots(self, i: Any, j: Any) -> np.ndarray:
+        """Return the places of V[i, j] in `table` (broadcast over arrays of positions)."""
+        size = self.num_buckets * (2 if self.signed else 1)
+        return scale_to_range(np.atleast_1d(xxhash32(i, j, self.seed)), size)
+
+    def __call__(self, i: Any, j: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return buckets h(i, j) and signs ξ(i, j) (int8, ±1), broadcast over arrays of positions."""
+        slots = self.slots(i, j).astype(np.int64)
+        signs = np.where(slots < self.num_buckets, np.int8(1), np.int8(-1))
+        return slots % self.num_buckets, signs
+
+
+def virtual_weight_matrix(
+    weight: np.ndarray, bucket_map: ElementMap, out_features: int, columns: int
+) -> np.ndarray:
+    """Return the virtual matrix V (out_features, columns), `V[i, j] = ξ(i, j) · w[h(i, j)]` (eq. 7).
+
+    It is as large as the dense layer's: for tests, teaching and pictures. `weight` is (num_buckets,).
+    """
+    return bucket_map.table(weight)[_all_slots(bucket_map, out_features, columns)]
+
+
+def feature_hash(inputs: np.ndarray, bucket_map: ElementMap, i: int) -> np.ndarray:
+    """Return φ_i(a) (batch, num_buckets), the inputs hashed into buckets for output unit i (eq. 5).
+
+    `[φ_i(a)]_k = Σ_{j: h(i,j)=k} ξ(i, j) · a_j`, so that `z_i = w · φ_i(a)` (eq. 6): the same layer
+    seen as hashing the inputs instead of the weights. `inputs` is (batch, columns).
+    """
+    buckets, signs = bucket_map(i, np.arange(inputs.shape[1]))
+    hashed = np.zeros((bucket_map.num_buckets, inputs.shape[0]), inputs.dtype)
+    np.add.at(hashed, buckets, inputs.T * signs[:, None])
+    return hashed.T
+
+
+def occupancy(bucket_map: ElementMap, out_features: int, columns: int) -> np.ndarray:
+    """Return how many virtual weights share each bucket: (num_buckets,), sum = out_features · columns."""
+    slots = _all_slots(bucket_map, out_features, columns).ravel()
+    return np.bincount(slots % bucket_map.num_buckets, minlength=bucket_map.num_buckets)
+
+
+def _all_slots(bucket_map: ElementMap, out_features: int, columns: int) -> np.ndarray:
+    i = np.arange(checks.integer("out_features", out_features, 1, LIMIT_FEATURES))
+    j = np.arange(checks.integer("columns", columns, 1, LIMIT_FEATURES + 1))
+    return bucket_map.slots(i[:, None], j)

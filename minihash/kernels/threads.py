@@ -1,0 +1,132 @@
+"""Threads over panels: how many, one pool, and BLAS held to one thread while they run.
+
+Python threads that call `nogil` kernels and a single-threaded BLAS share the cores without fighting;
+a threaded BLAS beside them is many times slower, because each pool's workers spin on the other's
+cores (measured in docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from minihash import checks
+
+MAX_THREADS = 1024
+
+_num_threads: int | None = None
+
+
+def num_threads() -> int:
+    """Return the number of threads of a layer: as set, else MINIHASH_NUM_THREADS, else one per core."""
+    if _num_threads is not None:
+        return _num_threads
+    return _default_num_threads(os.environ.get("MINIHASH_NUM_THREADS", ""))
+
+
+def set_num_threads(count: int | None) -> None:
+    """Set the number of threads of a layer for this process; None returns to the default.
+
+    The results do not depend on it, to the last bit.
+    """
+    global _num_threads
+    _num_threads = None if count is None else checks.integer("count", count, 1, MAX_THREADS + 1)
+
+
+@functools.cache
+def _default_num_threads(setting: str) -> int:
+    if setting:
+        value: Any = int(setting) if setting.isdecimal() else setting
+        return checks.integer("MINIHASH_NUM_THREADS", value, 1, MAX_THREADS + 1)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _SingleThreadedBlas:
+    """Hold BLAS to one thread while anyone is inside.
+
+    The limit belongs to the process, so entries are counted: the first sets it, the last restores it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._controller: ThreadpoolController | None = None
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                if self._controller is None:
+                    self._controller = ThreadpoolController()  # searches the loaded libraries: once
+                self._limit = self._controller.limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.restore_original_limits()
+
+
+_single_threaded_blas = _SingleThreadedBlas()
+_pool: ThreadPoolExecutor | None = None
+_pool_lock = threading.Lock()
+
+
+def _workers() -> ThreadPoolExecutor:
+    global _pool
+    with _pool_lock:
+        if _pool is None:
+            # Its threads start only when there is work for one more.
+            _pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="minihash")
+        return _pool
+
+
+def _after_fork() -> None:
+    """A forked child has none of the parent's threads, and may have its locks held: start afresh."""
+    global _pool, _pool_lock, _single_threaded_blas
+    _pool, _pool_lock = None, threading.Lock()
+    _single_threaded_blas = _SingleThreadedBlas()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def run(tasks: Iterable[Callable[[], None]]) -> None:
+    """Run independent tasks on `num_threads()` threads, the calling one among them.
+
+    A single task runs in the calling thread, with BLAS as it is. An exception of a task is raised here
+    after all threads have stopped.
+    """
+    tasks = list(tasks)
+    if len(tasks) == 1:
+        return tasks[0]()
+    queue = iter(tasks)
+    with _single_threaded_blas:
+        helpers = [
+            _workers().submit(_drain, queue, np.geterr())
+            for _ in range(min(num_threads(), len(tasks)) - 1)
+        ]
+        try:
+            _drain(queue, np.geterr())
+        finally:
+            errors = [helper.exception() for helper in helpers]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def _drain(queue: Iterator[Callable[[], None]], errstate: Any) -> None:
+    with np.errstate(**errstate):  # of the calling thread: NumPy keeps one per thread
+        for task in queue:
+            task()

@@ -1,0 +1,18 @@
+"""The layers of a network. Read hashed_linear.py first."""
+
+from minihash.layers.activations import ReLU, Sigmoid, Tanh
+from minihash.layers.base import Layer, WeightLayer
+from minihash.layers.dropout import Dropout
+from minihash.layers.hashed_linear import HashedLinear
+from minihash.layers.linear import Linear
+
+__all__ = [
+    "Dropout",
+    "HashedLinear",
+    "Layer",
+    "Linear",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+    "WeightLayer",
+]

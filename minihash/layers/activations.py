@@ -1,0 +1,47 @@
+"""Activations: functions of each number by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minihash.layers.base import Layer
+
+
+class ReLU(Layer):
+    """Rectifier, `z = max(a, 0)`; its gradient at 0 is 0. Any shape (batch, features)."""
+
+    def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
+        if np.iscomplexobj(inputs):  # a complex step follows the branch of the real part
+            outputs = np.where(inputs.real > 0, inputs, 0)
+        else:
+            outputs = np.maximum(inputs, 0)  # and NaN stays NaN
+        return outputs, outputs
+
+    def _backward(self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool) -> np.ndarray:
+        return grad_outputs * (saved.real > 0)
+
+
+class Tanh(Layer):
+    """Hyperbolic tangent, `z = tanh(a)`. Any shape (batch, features)."""
+
+    def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
+        outputs = np.tanh(inputs)
+        return outputs, outputs
+
+    def _backward(self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool) -> np.ndarray:
+        return grad_outputs * (1 - saved * saved)
+
+
+class Sigmoid(Layer):
+    """Logistic function, `z = 1 / (1 + exp(−a))`. Any shape (batch, features)."""
+
+    def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
+        # By way of tanh, which does not overflow: sigmoid(a) = (1 + tanh(a / 2)) / 2.
+        half = inputs.dtype.type(0.5)
+        outputs = half + half * np.tanh(half * inputs)
+        return outputs, outputs
+
+    def _backward(self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool) -> np.ndarray:
+        return grad_outputs * (saved * (1 - saved))

@@ -1,0 +1,149 @@
+"""The hashed layer: a dense layer whose weight matrix is looked up in a short vector."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minihash import checks
+from minihash.hashing import LIMIT_BUCKETS, ElementMap, virtual_weight_matrix
+from minihash.kernels import panels
+from minihash.layers.base import WeightLayer
+
+MAPS = ("element",)
+BIASES = ("hashed", "free", "none")
+
+
+class HashedLinear(WeightLayer):
+    """Linear layer with a virtual weight matrix V: `z = a Vᵀ + b`, `V[i, j] = ξ(i, j) · w[h(i, j)]`.
+
+    Eqs. 7, 8 and 12 of the paper. V has out_features × in_features entries, the layer stores
+    num_buckets of them and no index; V is made a panel at a time and never whole, in training and
+    inference.
+
+    Parameters
+    ----------
+    in_features, out_features, initializer, gain, dtype : as in `WeightLayer`.
+    num_buckets : K, the number of stored weights, 1 ≤ K ≤ virtual weights (and K < 2³⁰).
+    compression : instead of num_buckets, stored / virtual in (0, 1], such as 1/64:
+        `num_buckets = max(1, round(compression · out_features · columns))`.
+    seed : of the hash and of the initial weights; layers of one network need different ones.
+    map : how positions become buckets: "element", the paper's.
+    window : parameter of the window map; None for "element".
+    signed : draw a sign ξ for every position (eq. 7); False is the paper's eq. 3.
+    bias : "hashed": b is one more column of V, j = in_features, fed by the constant 1 (the paper's);
+        "free": out_features floats of its own, 0 at the start; "none".
+
+    `columns` is in_features, plus one for a hashed bias. `params` holds `weight` (num_buckets,) and,
+    for a free bias, `bias` (out_features,).
+
+    Raises
+    ------
+    ValueError for a wrong argument.
+
+    Source: Chen et al., Compressing Neural Networks with the Hashing Trick, ICML 2015.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        num_buckets: int | None = None,
+        compression: float | None = None,
+        seed: int = 0,
+        map: str = "element",
+        window: Any = None,
+        signed: bool = True,
+        bias: str = "hashed",
+        **arguments: Any,
+    ) -> None:
+        super().__init__(in_features, out_features, seed=seed, **arguments)
+        self.map = checks.choice("map", map, MAPS)
+        if window is not None:
+            raise ValueError(f"window is {window!r}, wanted None: the element map has no window")
+        self.signed = checks.boolean("signed", signed)
+        self.bias = checks.choice("bias", bias, BIASES)
+        self.columns = self.in_features + (self.bias == "hashed")
+        self.num_buckets = self._count_buckets(num_buckets, compression)
+        self.bucket_map = ElementMap(self.num_buckets, self.seed, self.signed)
+        self._make_params(fan_in=self.columns)
+
+    def _count_buckets(self, num_buckets: int | None, compression: float | None) -> int:
+        if (num_buckets is None) == (compression is None):
+            raise ValueError(
+                f"num_buckets is {num_buckets} and compression is {compression}, "
+                "wanted exactly one of them"
+            )
+        virtual = self.out_features * self.columns
+        if compression is not None:
+            compression = checks.number("compression", compression, 0, 1, open_low=True)
+            num_buckets = max(1, round(compression * virtual))
+        limit = min(virtual + 1, LIMIT_BUCKETS)  # more buckets than virtual weights: some stay empty
+        return checks.integer("num_buckets", num_buckets, 1, limit)
+
+    @classmethod
+    def param_shapes(cls, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {"weight": (config["num_buckets"],)}
+        if config["bias"] == "free":
+            shapes["bias"] = (config["out_features"],)
+        return shapes
+
+    def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
+        table = self.bucket_map.table(self.weight)
+        outputs = np.empty((inputs.shape[0], self.out_features), self.dtype)
+        panels.multiply(inputs, table, self.seed, outputs)
+        if self.bias == "hashed":
+            outputs += panels.expand_column(
+                table, self.seed, self.out_features, self.in_features
+            )
+        elif self.bias == "free":
+            outputs += self.params["bias"]
+        return outputs, inputs
+
+    def _backward(
+        self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool
+    ) -> np.ndarray | None:
+        inputs = saved
+        table = self.bucket_map.table(self.weight)
+        grad_inputs = np.empty(inputs.shape, self.dtype) if need_grad_inputs else None
+        grad_table = panels.gradients(inputs, table, self.seed, grad_outputs, grad_inputs)
+        if self.bias == "hashed":
+            panels.aggregate_column(
+                grad_outputs.sum(axis=0), self.seed, self.in_features, grad_table
+            )
+        elif self.bias == "free":
+            np.sum(grad_outputs, axis=0, out=self.grads["bias"])
+        self.grads["weight"][...] = self.bucket_map.fold(grad_table)
+        return grad_inputs
+
+    def virtual_weight_matrix(self) -> np.ndarray:
+        """Return V without its bias column, (out_features, in_features): as large as a dense layer's."""
+        return virtual_weight_matrix(
+            self.weight, self.bucket_map, self.out_features, self.in_features
+        )
+
+    def virtual_bias(self) -> np.ndarray:
+        """Return b (out_features,), zeros for bias="none"."""
+        if self.bias == "hashed":
+            table = self.bucket_map.table(self.weight)
+            return table[self.bucket_map.slots(np.arange(self.out_features), self.in_features)]
+        if self.bias == "free":
+            return self.params["bias"].copy()
+        return np.zeros(self.out_features, self.dtype)
+
+    @property
+    def num_virtual(self) -> int:
+        bias = self.out_features if self.bias == "free" else 0
+        return self.out_features * self.columns + bias
+
+    def config(self) -> dict[str, Any]:
+        return {
+            **super().config(),
+            "num_buckets": self.num_buckets,
+            "map": self.map,
+            "window": None,
+            "signed": self.signed,
+            "bias": self.bias,
+        }

@@ -1,0 +1,54 @@
+"""The dense layer, for comparison and for whoever wants one beside hashed ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minihash import checks
+from minihash.layers.base import WeightLayer
+
+
+class Linear(WeightLayer):
+    """Dense layer, `z = a Wᵀ + b`.
+
+    Parameters
+    ----------
+    in_features, out_features, initializer, gain, seed, dtype : as in `WeightLayer`.
+    bias : whether to add b.
+
+    `params` holds `weight` (out_features, in_features) and `bias` (out_features,).
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, *, bias: bool = True, **arguments: Any
+    ) -> None:
+        super().__init__(in_features, out_features, **arguments)
+        self.bias = checks.boolean("bias", bias)
+        self._make_params(fan_in=self.in_features)
+
+    @classmethod
+    def param_shapes(cls, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+        out_features = config["out_features"]
+        shapes: dict[str, tuple[int, ...]] = {"weight": (out_features, config["in_features"])}
+        if config["bias"]:
+            shapes["bias"] = (out_features,)
+        return shapes
+
+    def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
+        outputs = inputs @ self.params["weight"].T
+        if self.bias:
+            outputs += self.params["bias"]
+        return outputs, inputs
+
+    def _backward(
+        self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool
+    ) -> np.ndarray | None:
+        np.matmul(grad_outputs.T, saved, out=self.grads["weight"])
+        if self.bias:
+            np.sum(grad_outputs, axis=0, out=self.grads["bias"])
+        return grad_outputs @ self.params["weight"] if need_grad_inputs else None
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), "bias": self.bias}

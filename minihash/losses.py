@@ -1,0 +1,217 @@
+"""Losses: what a batch of outputs costs, and the gradient of that cost.
+
+Every loss is called as `loss(outputs, targets, sample_weight=None)` and returns the pair
+
+    L = Σ_n s_n l_n            the mean of the rows' losses, s_n = 1 / batch or weight_n / Σ weight
+    grad_outputs = ∂L/∂outputs, of the shape and dtype of `outputs`
+
+so the division by the batch is already in the gradient, and `Network.backward` takes it as it is.
+Complex outputs are computed by the same, analytic, lines (no absolute value, comparisons of real
+parts only): they are for complex-step gradient checks, and then L is complex.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+
+from minihash import checks
+
+Loss = Callable[..., tuple[float, np.ndarray]]
+
+
+def softmax_cross_entropy(
+    outputs: Any, targets: Any, sample_weight: Any = None
+) -> tuple[float, np.ndarray]:
+    """Cross-entropy between target classes and the softmax of the outputs.
+
+    `p_c = exp(z_c) / Σ_k exp(z_k)`,  `l = −Σ_c t_c log p_c`,  `∂l/∂z_c = p_c − t_c`.
+    The largest output of a row is subtracted first, which changes nothing but the overflow.
+
+    Parameters
+    ----------
+    outputs : (batch, classes), floating, the logits z.
+    targets : (batch,) integer labels 0 … classes − 1, or (batch, classes) rows of probabilities t.
+    sample_weight : (batch,), non-negative and not all zero, or None for equal weights.
+
+    Returns
+    -------
+    (loss, grad_outputs) : the weighted mean, and its gradient of shape (batch, classes).
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match, the batch is empty, a label is no integer or out of range, a row
+        of probabilities is negative or does not sum to 1, or the weights cannot be averaged with.
+
+    Source
+    ------
+    Bridle: *Probabilistic Interpretation of Feedforward Classification Network Outputs*, 1990.
+    """
+    outputs = _check_outputs(outputs, (2,))
+    probabilities = _as_probabilities(targets, outputs)
+    row_weight = _normalize_weights(sample_weight, len(outputs))
+
+    shifted = outputs - outputs.real.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    totals = exponentials.sum(axis=1, keepdims=True)
+    losses = (probabilities * (np.log(totals) - shifted)).sum(axis=1)
+
+    # With Σ t written out, this is the gradient of the line above even where Σ t is 1 only nearly.
+    grad_outputs = exponentials
+    grad_outputs *= probabilities.sum(axis=1, keepdims=True) / totals
+    grad_outputs -= probabilities
+    grad_outputs *= row_weight[:, None]
+    return (row_weight @ losses).item(), grad_outputs
+
+
+def mean_squared_error(
+    outputs: Any, targets: Any, sample_weight: Any = None
+) -> tuple[float, np.ndarray]:
+    """Mean of squared differences, over the elements of a row and then over the rows.
+
+    `l = 1/D · Σ_d (z_d − t_d)²`,  `∂l/∂z_d = 2/D · (z_d − t_d)`, with D elements a row.
+
+    Parameters
+    ----------
+    outputs : (batch, features) or (batch,), floating, the predictions z.
+    targets : of the same shape, or (batch,) where outputs are (batch, 1).
+    sample_weight : (batch,), non-negative and not all zero, or None for equal weights.
+
+    Returns
+    -------
+    (loss, grad_outputs) : the weighted mean, and its gradient of the shape of `outputs`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match, the batch is empty, a target is not finite, or the weights
+        cannot be averaged with.
+    """
+    outputs = _check_outputs(outputs, (1, 2))
+    targets = _match_shape(targets, outputs)
+    _check_rows("targets", targets, np.isfinite(targets), "a finite number")
+    difference = outputs - targets
+    row_weight = _normalize_weights(sample_weight, len(outputs))
+
+    rows = difference.reshape(len(outputs), -1)  # a view: what is done to it is done to difference
+    losses = np.square(rows).mean(axis=1)
+    rows *= (2.0 / rows.shape[1]) * row_weight[:, None]
+    return (row_weight @ losses).item(), difference
+
+
+def binary_cross_entropy(
+    outputs: Any, targets: Any, sample_weight: Any = None
+) -> tuple[float, np.ndarray]:
+    """Cross-entropy between a probability and the sigmoid of the output.
+
+    `p = 1 / (1 + exp(−z))`,  `l = −t log p − (1 − t) log(1 − p)`,  `∂l/∂z = p − t`,
+    computed as `l = max(z, 0) − t z + log(1 + exp(−|z|))`, which cannot overflow.
+
+    Parameters
+    ----------
+    outputs : (batch, 1) or (batch,), floating, the logits z.
+    targets : numbers in [0, 1], of the same shape, or (batch,) where outputs are (batch, 1).
+    sample_weight : (batch,), non-negative and not all zero, or None for equal weights.
+
+    Returns
+    -------
+    (loss, grad_outputs) : the weighted mean, and its gradient of the shape of `outputs`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match, the batch is empty, a target is outside [0, 1], or the weights
+        cannot be averaged with.
+    """
+    outputs = _check_outputs(outputs, (1, 2))
+    if outputs.shape != (outputs.size,) and outputs.shape != (outputs.size, 1):
+        raise ValueError(f"outputs has shape {outputs.shape}, wanted (batch, 1) or (batch,)")
+    targets = _match_shape(targets, outputs)
+    _check_rows("targets", targets, (targets.real >= 0) & (targets.real <= 1), "0 <= target <= 1")
+    row_weight = _normalize_weights(sample_weight, len(outputs))
+
+    positive = outputs.real >= 0
+    decay = np.exp(np.where(positive, -outputs, outputs))  # exp(−|z|), in (0, 1]
+    losses = np.where(positive, outputs, 0) - targets * outputs + np.log1p(decay)
+
+    grad_outputs = np.where(positive, 1, decay) / (1 + decay) - targets
+    grad_outputs *= row_weight.reshape(outputs.shape)
+    return (row_weight @ losses.ravel()).item(), grad_outputs
+
+
+LOSSES: dict[str, Loss] = {
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "mean_squared_error": mean_squared_error,
+    "binary_cross_entropy": binary_cross_entropy,
+}
+
+
+def get(loss: str | Loss) -> Loss:
+    """Return the loss of that name; a callable is returned as it is, for losses of one's own."""
+    if callable(loss):
+        return loss
+    return LOSSES[checks.choice("loss", loss, tuple(LOSSES))]
+
+
+def _check_outputs(outputs: Any, dimensions: tuple[int, ...]) -> np.ndarray:
+    """Return `outputs` as a floating (or complex) array with a known number of dimensions."""
+    outputs = np.asarray(outputs)
+    if outputs.dtype.kind not in "fc":
+        raise ValueError(f"outputs has dtype {outputs.dtype}, wanted float32 or float64")
+    if outputs.ndim not in dimensions or outputs.size == 0:
+        wanted = " or ".join(("(batch,)", "(batch, features)")[d - 1] for d in dimensions)
+        raise ValueError(f"outputs has shape {outputs.shape}, wanted {wanted}, not empty")
+    return outputs
+
+
+def _match_shape(targets: Any, outputs: np.ndarray) -> np.ndarray:
+    """Return `targets` in the shape and dtype of `outputs`; (batch,) may stand for (batch, 1)."""
+    targets = np.asarray(targets)
+    if targets.shape != outputs.shape and (*targets.shape, 1) != outputs.shape:
+        raise ValueError(f"targets has shape {targets.shape}, wanted {outputs.shape} as outputs")
+    return targets.astype(outputs.dtype, copy=False).reshape(outputs.shape)
+
+
+def _as_probabilities(targets: Any, outputs: np.ndarray) -> np.ndarray:
+    """Return integer labels as one-hot rows, and rows of probabilities as they are."""
+    targets = np.asarray(targets)
+    batch, classes = outputs.shape
+    if targets.shape == (batch,):
+        if targets.dtype.kind not in "iu":
+            raise ValueError(f"targets has dtype {targets.dtype}, wanted integer labels")
+        in_range = (targets >= 0) & (targets < classes)
+        _check_rows("targets", targets, in_range, f"a label 0 <= label < {classes}")
+        one_hot = np.zeros_like(outputs)
+        one_hot[np.arange(batch), targets] = 1
+        return one_hot
+    if targets.shape != outputs.shape:
+        wanted = f"({batch},) labels or {outputs.shape} probabilities"
+        raise ValueError(f"targets has shape {targets.shape}, wanted {wanted}")
+    targets = targets.astype(outputs.dtype, copy=False)
+    _check_rows("targets", targets, targets.real >= 0, "a probability")
+    sums = targets.sum(axis=1)
+    _check_rows("the sum of targets", sums, np.abs(sums - 1) <= 1e-3, "1")
+    return targets
+
+
+def _normalize_weights(sample_weight: Any, batch: int) -> np.ndarray:
+    """Return the rows' weights (batch,), in float64, with the sum 1."""
+    if sample_weight is None:
+        return np.full(batch, 1.0 / batch)
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (batch,):
+        raise ValueError(f"sample_weight has shape {weight.shape}, wanted ({batch},)")
+    _check_rows("sample_weight", weight, (weight >= 0) & np.isfinite(weight), "a weight >= 0")
+    total = weight.sum()
+    if not 0 < total < np.inf:
+        raise ValueError(f"sample_weight has the sum {total:g}, wanted a positive one")
+    return weight / total
+
+
+def _check_rows(name: str, values: np.ndarray, good: np.ndarray, wanted: str) -> None:
+    """Raise a ValueError that names the first value that is not `good`, and its row."""
+    if not good.all():
+        where = tuple(np.argwhere(~good)[0])
+        raise ValueError(f"{name} is {values[where]} in row {where[0]}, wanted {wanted}")

@@ -1,0 +1,262 @@
+"""A network: layers in sequence, and the builder `mlp`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minihash import checks, text
+from minihash.hashing import layer_seed, xxhash32
+from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
+from minihash.layers.hashed_linear import BIASES
+
+ACTIVATIONS: dict[str, type[Layer]] = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
+PREDICT_ROWS = 1024  # a chunk of `predict`
+
+
+class Network:
+    """Layers in sequence, with a fixed scaling of the inputs before the first.
+
+    Parameters
+    ----------
+    layers : at least one layer; features and dtypes must fit together, and no two hashed layers may
+        have the same seed (layers of equal shape would get the same buckets).
+    input_scale, input_shift : the first layer sees `(inputs − input_shift) · input_scale`; numbers, or
+        one a feature. They are saved with the network, so that it takes raw data: 1/255 for pixels.
+    class_names : names of the outputs of a classifier, or None.
+
+    Raises
+    ------
+    ValueError if the layers do not fit together or an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        input_scale: Any = 1.0,
+        input_shift: Any = 0.0,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        self.layers = list(layers)
+        self.in_features, self.out_features = _check_layers(self.layers)
+        self.dtype = self.layers[0].dtype
+        self.input_scale = self._per_feature("input_scale", input_scale)
+        self.input_shift = self._per_feature("input_shift", input_shift)
+        self.class_names = None if class_names is None else tuple(map(str, class_names))
+        wanted = 2 if self.out_features == 1 else self.out_features
+        if self.class_names is not None and len(self.class_names) != wanted:
+            raise ValueError(f"class_names has {len(self.class_names)} names, wanted {wanted}")
+
+    def _per_feature(self, name: str, value: Any) -> np.ndarray:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub" or array.shape not in ((), (self.in_features,)):
+            wanted = f"a number or {self.in_features} of them"
+            raise ValueError(f"{name} has shape {array.shape} ({array.dtype}), wanted {wanted}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} is not finite")
+        return array.astype(np.float64)
+
+    def forward(self, inputs: Any, training: bool = False) -> np.ndarray:
+        """Return the outputs (batch, out_features) for raw `inputs` (batch, in_features)."""
+        outputs = self._scale(checks.matrix("inputs", inputs, self.in_features, self.dtype))
+        for layer in self.layers:
+            outputs = layer.forward(outputs, training)
+        return outputs
+
+    def backward(self, grad_outputs: Any, need_grad_inputs: bool = True) -> np.ndarray | None:
+        """Fill all gradients for ∂L/∂outputs and return ∂L/∂inputs (raw), or None if not needed."""
+        grad = grad_outputs
+        for layer in reversed(self.layers[1:]):
+            grad = layer.backward(grad)
+        grad = self.layers[0].backward(grad, need_grad_inputs)
+        return grad * self.input_scale.astype(self.dtype) if need_grad_inputs else None
+
+    def predict(self, inputs: Any) -> np.ndarray:
+        """Return the outputs for any number of rows, computed in chunks of bounded memory.
+
+        Raises
+        ------
+        ValueError if `inputs` has the wrong shape or contains NaN or infinity.
+        """
+        inputs = checks.data("inputs", inputs, self.in_features)
+        # One pass even without rows: its outputs have the right shape and dtype.
+        chunks = range(0, max(1, len(inputs)), PREDICT_ROWS)
+        return np.concatenate([self.forward(inputs[row : row + PREDICT_ROWS]) for row in chunks])
+
+    def _scale(self, inputs: np.ndarray) -> np.ndarray:
+        if self.input_shift.any():
+            inputs = inputs - self.input_shift.astype(self.dtype)
+        if (self.input_scale != 1).any():
+            inputs = inputs * self.input_scale.astype(self.dtype)
+        return inputs
+
+    @property
+    def params(self) -> dict[str, np.ndarray]:
+        """All parameters, by layer and name: "0.weight"."""
+        return {
+            f"{position}.{name}": array
+            for position, layer in enumerate(self.layers)
+            for name, array in layer.params.items()
+        }
+
+    @property
+    def grads(self) -> dict[str, np.ndarray]:
+        """All gradients, by the names of the parameters."""
+        return {
+            f"{position}.{name}": array
+            for position, layer in enumerate(self.layers)
+            for name, array in layer.grads.items()
+        }
+
+    @property
+    def num_parameters(self) -> int:
+        """Stored numbers."""
+        return sum(layer.num_parameters for layer in self.layers)
+
+    @property
+    def num_virtual(self) -> int:
+        """Numbers that the dense network of these layers stores."""
+        return sum(layer.num_virtual for layer in self.layers)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the stored parameters."""
+        return sum(array.nbytes for array in self.params.values())
+
+    def summary(self) -> str:
+        """Return a table of the layers: virtual weights, stored ones, bytes and compression."""
+        rows = [_summary_row(layer, layer.params) for layer in self.layers]
+        rows.append(_summary_row(self, self.params))
+        return text.table(SUMMARY_HEADER, rows, left=2)
+
+
+SUMMARY_HEADER = ("layer", "shape", "virtual", "stored", "bytes", "compression")
+
+
+def _summary_row(owner: Layer | Network, params: dict[str, np.ndarray]) -> tuple[str, ...]:
+    name = "total" if isinstance(owner, Network) else type(owner).__name__
+    if not params:
+        return (name, "", "", "", "", "")
+    ratio = owner.num_virtual / owner.num_parameters
+    return (
+        name,
+        f"{owner.in_features} -> {owner.out_features}",
+        f"{owner.num_virtual:,}",
+        f"{owner.num_parameters:,}",
+        f"{sum(array.nbytes for array in params.values()):,}",
+        f"1/{ratio:.4g}" if ratio > 1 else "1",
+    )
+
+
+def _check_layers(layers: list[Layer]) -> tuple[int | None, int | None]:
+    """Return the first in_features and the last out_features; refuse layers that do not fit together."""
+    if not layers:
+        raise ValueError("layers is empty, wanted at least one layer")
+    first: int | None = None
+    width: int | None = None
+    seeds: dict[int, int] = {}
+    for position, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise ValueError(f"layers[{position}] is {layer!r}, wanted a Layer")
+        if layer.dtype != layers[0].dtype:
+            raise ValueError(
+                f"layers[{position}] has dtype {layer.dtype}, wanted {layers[0].dtype} as layers[0]"
+            )
+        if None not in (width, layer.in_features) and layer.in_features != width:
+            raise ValueError(
+                f"layers[{position}] has in_features {layer.in_features}, "
+                f"wanted {width}, the outputs of the layer before it"
+            )
+        if isinstance(layer, HashedLinear):
+            if layer.seed in seeds:
+                raise ValueError(
+                    f"layers[{position}] has seed {layer.seed}, as layers[{seeds[layer.seed]}]: "
+                    "wanted a seed of its own for each hashed layer"
+                )
+            seeds[layer.seed] = position
+        first = layer.in_features if first is None else first
+        width = layer.out_features if layer.out_features is not None else width
+    return first, width
+
+
+def mlp(
+    sizes: Sequence[int],
+    *,
+    compression: float | None = None,
+    num_buckets: int | Sequence[int] | None = None,
+    activation: str = "relu",
+    dropout: float | tuple[float, float] = 0.0,
+    seed: int = 0,
+    map: str = "element",
+    window: Any = None,
+    bias: str = "hashed",
+    signed: bool = True,
+    initializer: str = "uniform",
+    input_scale: Any = 1.0,
+    input_shift: Any = 0.0,
+    class_names: Sequence[str] | None = None,
+    dtype: Any = np.float32,
+) -> Network:
+    """Build a multi-layer perceptron, hashed if `compression` or `num_buckets` is given, else dense.
+
+    Parameters
+    ----------
+    sizes : units of each layer, inputs and outputs included, such as [784, 1000, 10].
+    compression : stored / virtual weights of every layer, in (0, 1].
+    num_buckets : instead, the stored weights of every layer: one number, or one a layer.
+    activation : "relu", "tanh" or "sigmoid", after every layer but the last.
+    dropout : rate before every layer but the first, or (rate of the inputs, rate of the others).
+    seed : of the network: weight layer p gets the seed `xxhash32(p, 0, seed)`.
+    map, window, bias, signed, initializer, dtype : as in `HashedLinear`; a dense layer has a bias
+        unless bias="none".
+    input_scale, input_shift, class_names : as in `Network`.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    ValueError for a wrong argument.
+    """
+    sizes = list(sizes)
+    if len(sizes) < 2:
+        raise ValueError(f"sizes is {sizes}, wanted at least inputs and outputs")
+    kind = ACTIVATIONS[checks.choice("activation", activation, tuple(ACTIVATIONS))]
+    count = len(sizes) - 1
+    buckets = _per_layer("num_buckets", num_buckets, count)
+    input_rate, hidden_rate = dropout if isinstance(dropout, tuple) else (0.0, dropout)
+    common: dict[str, Any] = {"initializer": initializer, "dtype": dtype}
+    layers: list[Layer] = []
+    for position, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:])):
+        rate = hidden_rate if position else input_rate
+        if rate:
+            layers.append(Dropout(rate, seed=int(xxhash32(position, 1, seed)), dtype=dtype))
+        last = position == count - 1
+        common["gain"] = math.sqrt(2) if kind is ReLU and not last else 1.0
+        common["seed"] = layer_seed(position, seed)
+        if compression is None and num_buckets is None:
+            checks.choice("bias", bias, BIASES)
+            layers.append(Linear(fan_in, fan_out, bias=bias != "none", **common))
+        else:
+            hashed = {"map": map, "window": window, "bias": bias, "signed": signed, **common}
+            hashed.update(compression=compression, num_buckets=buckets[position])
+            layers.append(HashedLinear(fan_in, fan_out, **hashed))
+        if not last:
+            layers.append(kind(dtype))
+    return Network(
+        layers, input_scale=input_scale, input_shift=input_shift, class_names=class_names
+    )
+
+
+def _per_layer(name: str, value: Any, count: int) -> list[Any]:
+    """Return one value a layer from one for all or a sequence."""
+    if not isinstance(value, Sequence):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f"{name} has {len(value)} values, wanted {count}: one a layer")
+    return list(value)

@@ -1,0 +1,193 @@
+"""Optimizers: `step(params, grads)` moves every parameter against its gradient, in place.
+
+Their memory is public: `state` maps a parameter's name to its slots (arrays of the parameter's
+shape and dtype), `steps` counts the steps made. A checkpoint saves the two; putting them back
+into a fresh optimizer goes on as if nothing had happened. `learning_rate` may be set between steps.
+
+Weight decay is the L2 penalty λ/2 · ‖w‖² of the *stored* parameters, its gradient added to theirs:
+a bucket is counted once, however many virtual weights share it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minihash import checks
+
+Arrays = dict[str, np.ndarray]
+
+
+class Optimizer:
+    """What optimizers share; a subclass names its `slots` and writes `update`."""
+
+    slots: tuple[str, ...] = ()  # names of the arrays kept for each parameter
+
+    def __init__(self, learning_rate: float, weight_decay: float) -> None:
+        self.learning_rate = checks.number("learning_rate", learning_rate, 0, 1e6)
+        self.weight_decay = checks.number("weight_decay", weight_decay, 0, 1e6)
+        self.state: dict[str, Arrays] = {}
+        self.steps = 0
+
+    def step(self, params: Arrays, grads: Arrays) -> None:
+        """Update `params` in place from `grads`, which are left as they are.
+
+        Parameters
+        ----------
+        params : name -> array, such as `Network.params`.
+        grads : the same names -> ∂L/∂param, of the same shapes.
+
+        Raises
+        ------
+        ValueError
+            If names or shapes differ, between the two or from those of the steps before. Nothing
+            has been changed then.
+        """
+        self._check(params, grads)
+        self.steps += 1
+        for name, param in params.items():
+            grad = grads[name]
+            if self.weight_decay:
+                grad = grad + self.weight_decay * param
+            if self.slots and name not in self.state:
+                self.state[name] = {slot: np.zeros_like(param) for slot in self.slots}
+            self.update(param, grad, self.state.get(name, {}))
+
+    def update(self, param: np.ndarray, grad: np.ndarray, state: Arrays) -> None:
+        """Update one parameter and its slots in place."""
+        raise NotImplementedError
+
+    def _check(self, params: Arrays, grads: Arrays) -> None:
+        for name in sorted(params.keys() ^ grads.keys()):
+            where = "grads" if name in grads else "params"
+            raise ValueError(f"{name!r} is only in {where}, wanted one gradient for each parameter")
+        for name in sorted(params.keys() ^ self.state.keys()) if self.state else ():
+            change = "new" if name in params else "missing"
+            raise ValueError(f"params: {name!r} is {change}, wanted the names of the steps before")
+        for name, param in params.items():
+            arrays = {"grads": grads[name]} | self.state.get(name, {})
+            for source, array in arrays.items():
+                if array.shape != param.shape:
+                    found = f"{source} has shape {array.shape} for {name!r}"
+                    raise ValueError(f"{found}, wanted {param.shape} as the parameter")
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum or Nesterov's momentum if wanted.
+
+    `v = momentum · v + g`,  `w -= learning_rate · v`
+    with Nesterov's momentum  `w -= learning_rate · (g + momentum · v)`
+
+    Parameters
+    ----------
+    learning_rate : of one gradient; momentum m sums gradients, up to 1 / (1 − m) times as much.
+    momentum : 0 ≤ m ≤ 1, the part of the velocity that is kept; 0 keeps no velocity at all.
+    nesterov : take the gradient into account once more, as if one had looked ahead.
+    weight_decay : λ ≥ 0 of the L2 penalty; adds λ w to the gradient.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or `nesterov` is asked for without momentum.
+
+    Notes
+    -----
+    There is no dampening: v is a sum of gradients, as in PyTorch, and not their average as in Torch
+    7, whose learning rate of 0.1 at momentum 0.9 is 0.01 here. Velocities are free of the learning
+    rate, so a change of it takes hold at once; while it is constant, this equals the form with
+    `learning_rate · g` in v (Sutskever, Lasagne).
+
+    Source
+    ------
+    Sutskever, Martens, Dahl, Hinton: *On the importance of initialization and momentum in deep
+    learning*, ICML 2013; in the form of `torch.optim.SGD`.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.1,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay)
+        self.momentum = checks.number("momentum", momentum, 0, 1)
+        self.nesterov = bool(nesterov)
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov is True with momentum 0, wanted a momentum > 0")
+        self.slots = ("velocity",) if self.momentum else ()
+
+    def update(self, param: np.ndarray, grad: np.ndarray, state: Arrays) -> None:
+        direction = grad
+        if self.momentum:
+            velocity = state["velocity"]
+            velocity *= self.momentum
+            velocity += grad
+            direction = grad + self.momentum * velocity if self.nesterov else velocity
+        param -= float(self.learning_rate) * direction
+
+
+class Adam(Optimizer):
+    """Adam: steps of about the learning rate, whatever the scale of the gradient.
+
+    `m = β₁ m + (1 − β₁) g`,  `v = β₂ v + (1 − β₂) g²`
+    `w -= learning_rate · m' / (√v' + ε)`  at step t,  `m' = m / (1 − β₁ᵗ)`,  `v' = v / (1 − β₂ᵗ)`
+
+    Parameters
+    ----------
+    learning_rate : about the largest change of a parameter in one step.
+    beta1, beta2 : 0 ≤ β < 1, the parts of the two moving averages that are kept.
+    epsilon : ε > 0, keeps steps small where gradients vanish.
+    weight_decay : λ ≥ 0 of the L2 penalty; adds λ w to the gradient (this is not AdamW).
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    Source
+    ------
+    Kingma, Ba: *Adam: A Method for Stochastic Optimization*, ICLR 2015, algorithm 1.
+    """
+
+    slots = ("first_moment", "second_moment")
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay)
+        self.beta1 = checks.number("beta1", beta1, 0, 0.999999)
+        self.beta2 = checks.number("beta2", beta2, 0, 0.999999)
+        self.epsilon = checks.number("epsilon", epsilon, 0, 1, open_low=True)
+
+    def update(self, param: np.ndarray, grad: np.ndarray, state: Arrays) -> None:
+        first, second = state["first_moment"], state["second_moment"]
+        change = np.empty_like(param)  # the one temporary array, used three times
+        np.multiply(grad, 1 - self.beta1, out=change)
+        first *= self.beta1
+        first += change
+        np.square(grad, out=change)
+        change *= 1 - self.beta2
+        second *= self.beta2
+        second += change
+
+        np.sqrt(second, out=change)
+        change /= math.sqrt(1 - self.beta2**self.steps)
+        change += self.epsilon
+        np.divide(first, change, out=change)
+        change *= float(self.learning_rate) / (1 - self.beta1**self.steps)
+        param -= change
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
+
+
+def get(name: str) -> type[Optimizer]:
+    """Return the class of the optimizer `name` ("sgd" or "adam"); ValueError for another name."""
+    return OPTIMIZERS[checks.choice("optimizer", name, tuple(OPTIMIZERS))]

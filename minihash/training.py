@@ -1,0 +1,207 @@
+"""Training: batches, `fit`, `evaluate`, and the history of a run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from minihash import checks, losses
+from minihash.hashing import LIMIT_SEED
+from minihash.network import Network
+from minihash.optimizers import Adam, Optimizer
+
+Data = tuple[Any, Any]  # inputs (rows, in_features) and targets (rows, …)
+
+
+@dataclass
+class History:
+    """What happened, a record an epoch.
+
+    A record holds `epoch` (from 1), `learning_rate` (of the last step), `loss` (mean over the epoch's
+    training rows, as trained), `seconds` since the start and, with validation data, what `evaluate`
+    says of them: `validation_loss` and for classifiers `validation_error`.
+    """
+
+    records: list[dict[str, float]] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> list[float]:
+        """Return one figure of every epoch: `history["loss"]`."""
+        return [record[name] for record in self.records]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+class Callback(Protocol):
+    """What `fit` calls besides training; see callbacks.py."""
+
+    def on_epoch_end(self, network: Network, history: History) -> bool:
+        """Return True to stop training after this epoch."""
+
+    def on_train_end(self, network: Network, history: History) -> None:
+        """Do what is to be done last, such as restoring weights."""
+
+
+def fit(
+    network: Network,
+    train: Data,
+    validation: Data | None = None,
+    *,
+    loss: str | Callable = "softmax_cross_entropy",
+    optimizer: Optimizer | None = None,
+    schedule: Callable[[float], float] | None = None,
+    epochs: int = 10,
+    batch_size: int = 128,
+    seed: int = 0,
+    callbacks: Sequence[Callback] = (),
+    progress: bool | None = None,
+) -> History:
+    """Train a network in place, by gradient descent on shuffled batches.
+
+    Same seeds, machine and versions: the same weights, to the last bit, whatever the number of threads
+    of the hashed layers.
+
+    Parameters
+    ----------
+    train : (inputs, targets); inputs (rows, in_features) in any real dtype, raw: the network scales.
+    validation : the same, evaluated after each epoch, never trained on; or None.
+    loss : "softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy", or a function such.
+    optimizer : default `Adam()`.
+    schedule : learning rate as a function of the fraction of training done; see schedules.py.
+    epochs : passes over the training rows.
+    batch_size : rows a step; the last batch of an epoch may be shorter.
+    seed : of the shuffling.
+    callbacks : called after each epoch and at the end; see callbacks.py.
+    progress : show a bar on stderr; by default only on a terminal.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError for wrong arguments; FloatingPointError when the loss becomes NaN or infinite.
+    """
+    inputs, targets = _check_data("train", train, network)
+    if validation is not None:
+        validation = _check_data("validation", validation, network)
+    loss_function = losses.get(loss)
+    optimizer = Adam() if optimizer is None else optimizer
+    epochs = checks.integer("epochs", epochs, 1, 2**31)
+    batch_size = checks.integer("batch_size", batch_size, 1, 2**31)
+    rng = np.random.default_rng(checks.integer("seed", seed, 0, LIMIT_SEED))
+    steps = -(-len(inputs) // batch_size)
+    history = History()
+    start = time.perf_counter()
+    with _progress_bar(epochs * steps, progress) as bar, np.errstate(over="ignore", invalid="ignore"):
+        for epoch in range(1, epochs + 1):
+            total = 0.0
+            for step, rows in enumerate(batches(len(inputs), batch_size, rng)):
+                if schedule is not None:
+                    fraction = (epoch - 1 + step / steps) / epochs
+                    optimizer.learning_rate = schedule(fraction)
+                value = _train_step(network, inputs[rows], targets[rows], loss_function, optimizer)
+                if not np.isfinite(value):
+                    raise FloatingPointError(
+                        f"loss is {value} in epoch {epoch}, step {step + 1} of {steps}: training "
+                        f"diverged at learning rate {optimizer.learning_rate:g}; "
+                        "wanted a smaller one, or inputs scaled to about 1 (input_scale)"
+                    )
+                total += value * len(rows)
+                bar.update()
+            record = {"epoch": epoch, "learning_rate": optimizer.learning_rate}
+            record["loss"] = total / len(inputs)
+            if validation is not None:
+                scores = evaluate(network, validation, loss=loss)
+                record.update({f"validation_{name}": score for name, score in scores.items()})
+            record["seconds"] = time.perf_counter() - start
+            history.records.append(record)
+            bar.set_postfix_str(_describe(record, epochs))
+            # Every callback hears of every epoch: a list, not a generator.
+            if any([callback.on_epoch_end(network, history) for callback in callbacks]):
+                break
+        for callback in callbacks:
+            callback.on_train_end(network, history)
+    return history
+
+
+def _train_step(
+    network: Network, inputs: np.ndarray, targets: np.ndarray, loss: Callable, optimizer: Optimizer
+) -> float:
+    """Do one step on one batch and return its loss."""
+    outputs = network.forward(inputs, training=True)
+    value, grad_outputs = loss(outputs, targets)
+    network.backward(grad_outputs, need_grad_inputs=False)
+    optimizer.step(network.params, network.grads)
+    return value
+
+
+def batches(rows: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield the row numbers of each batch of one epoch, shuffled: every row once, the last batch short."""
+    order = rng.permutation(rows)
+    for start in range(0, rows, batch_size):
+        yield order[start : start + batch_size]
+
+
+def evaluate(
+    network: Network, data: Data, *, loss: str | Callable = "softmax_cross_entropy"
+) -> dict[str, float]:
+    """Measure a network on data.
+
+    Parameters
+    ----------
+    data : (inputs, targets), as in `fit`.
+    loss : as in `fit`.
+
+    Returns
+    -------
+    dict with `loss` (mean) and, for the two classification losses, `error`, the fraction of rows
+    whose likeliest class is not the target's.
+
+    Raises
+    ------
+    ValueError for wrong arguments.
+    """
+    inputs, targets = _check_data("data", data, network)
+    outputs = network.predict(inputs)
+    result = {"loss": float(losses.get(loss)(outputs, targets)[0])}
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
+    if name == "softmax_cross_entropy":
+        labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
+        result["error"] = float(np.mean(outputs.argmax(axis=1) != labels))
+    elif name == "binary_cross_entropy":
+        result["error"] = float(np.mean((outputs.ravel() > 0) != (targets.ravel() > 0.5)))
+    return result
+
+
+def _check_data(name: str, data: Any, network: Network) -> tuple[np.ndarray, np.ndarray]:
+    """Return (inputs, targets) as arrays that fit each other and the network."""
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise ValueError(f"{name} is a {type(data).__name__}, wanted a pair (inputs, targets)")
+    inputs = checks.data(f"{name} inputs", data[0], network.in_features)
+    targets = np.asarray(data[1])
+    if not len(inputs) or targets.shape[:1] != inputs.shape[:1]:
+        raise ValueError(
+            f"{name} has {len(inputs)} rows of inputs and targets of shape {targets.shape}, "
+            "wanted as many of each, at least one"
+        )
+    return inputs, targets
+
+
+def _progress_bar(steps: int, progress: bool | None) -> Any:
+    from tqdm import tqdm
+
+    shown = sys.stderr.isatty() if progress is None else progress
+    return tqdm(total=steps, disable=not shown, unit="step", dynamic_ncols=True)
+
+
+def _describe(record: dict[str, float], epochs: int) -> str:
+    text = f"epoch {record['epoch']}/{epochs}, loss {record['loss']:.4f}"
+    if "validation_error" in record:
+        text += f", validation error {record['validation_error']:.2%}"
+    return text

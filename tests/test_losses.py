@@ -1,0 +1,364 @@
+"""Losses: against plain loops, published numbers, central differences, and by their laws."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from minihash import losses
+
+# ----------------------------------------------------------- the slow truth: one row, plain floats
+
+
+def naive_softmax_cross_entropy(row, target):
+    if np.ndim(target) == 0:
+        target = [float(k == target) for k in range(len(row))]
+    total = sum(math.exp(z) for z in row)
+    return -sum(t * math.log(math.exp(z) / total) for z, t in zip(row, target))
+
+
+def naive_mean_squared_error(row, target):
+    row, target = np.atleast_1d(row), np.atleast_1d(target)
+    return sum((z - t) ** 2 for z, t in zip(row, target)) / len(row)
+
+
+def naive_binary_cross_entropy(row, target):
+    p = 1 / (1 + math.exp(-float(np.atleast_1d(row)[0])))
+    t = float(np.atleast_1d(target)[0])
+    return -t * math.log(p) - (1 - t) * math.log(1 - p)
+
+
+def naive_mean(row_loss, outputs, targets, sample_weight=None):
+    weights = [1.0] * len(outputs) if sample_weight is None else sample_weight
+    rows = [w * row_loss(z, t) for w, z, t in zip(weights, outputs, targets)]
+    return sum(rows) / sum(weights)
+
+
+RNG = np.random.default_rng(2015)
+LOGITS = RNG.normal(size=(6, 4)) * 3
+LABELS = np.array([0, 3, 1, 1, 2, 0])
+ROWS = RNG.dirichlet(np.ones(4), size=6)
+COLUMN = RNG.normal(size=(6, 1)) * 3
+UNIT = RNG.uniform(size=6)
+WEIGHTS = np.array([1.0, 0.0, 2.5, 0.3, 1.0, 4.0])
+
+CASES = {
+    "softmax, labels": (losses.softmax_cross_entropy, LOGITS, LABELS),
+    "softmax, rows": (losses.softmax_cross_entropy, LOGITS, ROWS),
+    "squares, matrix": (losses.mean_squared_error, LOGITS, ROWS),
+    "squares, column": (losses.mean_squared_error, COLUMN, UNIT),
+    "squares, vector": (losses.mean_squared_error, COLUMN[:, 0], UNIT),
+    "binary, column": (losses.binary_cross_entropy, COLUMN, UNIT),
+    "binary, columns": (losses.binary_cross_entropy, COLUMN, UNIT[:, None]),
+    "binary, vector": (losses.binary_cross_entropy, COLUMN[:, 0], UNIT),
+}
+NAIVE = {
+    losses.softmax_cross_entropy: naive_softmax_cross_entropy,
+    losses.mean_squared_error: naive_mean_squared_error,
+    losses.binary_cross_entropy: naive_binary_cross_entropy,
+}
+every_case = pytest.mark.parametrize("case", CASES)
+every_weight = pytest.mark.parametrize("sample_weight", [None, WEIGHTS], ids=["plain", "weighted"])
+
+
+# -------------------------------------------------------------------------- values and gradients
+
+
+@every_case
+@every_weight
+def test_equals_the_plain_loop(case, sample_weight):
+    loss, outputs, targets = CASES[case]
+    ref = naive_mean(NAIVE[loss], outputs, targets, sample_weight)
+    comp, grad_outputs = loss(outputs, targets, sample_weight)
+
+    assert type(comp) is float
+    assert comp == pytest.approx(ref, rel=1e-12)
+    assert grad_outputs.shape == outputs.shape and grad_outputs.dtype == np.float64
+
+
+@every_case
+@every_weight
+def test_gradient_equals_central_differences(case, sample_weight):
+    loss, outputs, targets = CASES[case]
+    _, grad_outputs = loss(outputs, targets, sample_weight)
+    h = 1e-5
+    for index in np.ndindex(outputs.shape):
+        up, down = outputs.copy(), outputs.copy()
+        up[index] += h
+        down[index] -= h
+        rise = loss(up, targets, sample_weight)[0] - loss(down, targets, sample_weight)[0]
+        ref = rise / (2 * h)
+        assert grad_outputs[index] == pytest.approx(ref, rel=1e-6, abs=1e-9)
+
+
+@every_case
+@every_weight
+def test_gradient_equals_the_complex_step(case, sample_weight):
+    # Im L(z + ih) / h is the derivative to the last bit, if every line of the loss is analytic.
+    loss, outputs, targets = CASES[case]
+    _, grad_outputs = loss(outputs, targets, sample_weight)
+    h = 1e-30
+    for index in np.ndindex(outputs.shape):
+        stepped = outputs.astype(np.complex128)
+        stepped[index] += 1j * h
+        value, grad_stepped = loss(stepped, targets, sample_weight)
+        assert value.imag / h == pytest.approx(grad_outputs[index], rel=1e-12, abs=1e-16)
+        assert grad_stepped.dtype == np.complex128
+        np.testing.assert_allclose(grad_stepped.real, grad_outputs, rtol=1e-12, atol=1e-16)
+
+
+@every_case
+def test_float32_stays_float32(case):
+    loss, outputs, targets = CASES[case]
+    ref, ref_grad = loss(outputs, targets, WEIGHTS)
+    comp, grad_outputs = loss(outputs.astype(np.float32), targets, WEIGHTS)
+
+    assert type(comp) is float
+    assert grad_outputs.dtype == np.float32
+    assert comp == pytest.approx(ref, rel=1e-5)
+    np.testing.assert_allclose(grad_outputs, ref_grad, rtol=1e-4, atol=1e-6)
+
+
+@every_case
+def test_arguments_are_not_changed_nor_returned(case):
+    loss, outputs, targets = CASES[case]
+    arrays = [array.copy() for array in (outputs, targets, WEIGHTS)]
+    for array in arrays:
+        array.flags.writeable = False  # writing would raise
+    _, grad_outputs = loss(*arrays)
+    assert not any(np.shares_memory(grad_outputs, array) for array in arrays)
+
+
+def test_softmax_equals_published_numbers():
+    # The example of mindspore.ops.SoftmaxCrossEntropyWithLogits in MindSpore's documentation, r1.9:
+    # losses of rows, and gradients that are not yet divided by the batch.
+    outputs = np.array([[2, 4, 1, 4, 5], [2, 1, 2, 4, 3]], dtype=np.float32)
+    loss, grad_outputs = losses.softmax_cross_entropy(outputs, np.array([4, 3]))
+
+    assert loss == pytest.approx((0.5899297 + 0.52374405) / 2, rel=1e-6)
+    published = [
+        [0.02760027, 0.20393994, 0.01015357, 0.20393994, -0.44563377],
+        [0.08015892, 0.02948882, 0.08015892, -0.4077012, 0.21789455],
+    ]
+    np.testing.assert_allclose(2 * grad_outputs, published, rtol=2e-6)
+
+
+def test_binary_equals_published_numbers():
+    # The example of keras.ops.binary_crossentropy in TensorFlow's documentation.
+    probabilities = np.array([0.1, 0.9, 0.8, 0.2])
+    targets = np.array([0, 1, 1, 0])
+    published = [0.10536054, 0.10536054, 0.22314355, 0.22314355]
+    logits = np.log(probabilities / (1 - probabilities))
+    for logit, target, ref in zip(logits, targets, published):
+        loss, _ = losses.binary_cross_entropy(np.array([logit]), np.array([target]))
+        assert loss == pytest.approx(ref, rel=1e-6)
+
+
+# ------------------------------------------------------------------------------------------ laws
+
+LOGIT = st.floats(-50, 50, width=32)
+
+
+def logits_and_labels():
+    shapes = st.tuples(st.integers(1, 6), st.integers(1, 5))
+    return shapes.flatmap(
+        lambda shape: st.tuples(
+            hnp.arrays(np.float64, shape, elements=LOGIT),
+            hnp.arrays(np.int64, shape[:1], elements=st.integers(0, shape[1] - 1)),
+        )
+    )
+
+
+@settings(deadline=None)
+@given(logits_and_labels(), st.floats(-1e3, 1e3))
+def test_softmax_does_not_see_a_constant_added_to_a_row(case, constant):
+    outputs, labels = case
+    loss, grad_outputs = losses.softmax_cross_entropy(outputs, labels)
+    shifted, grad_shifted = losses.softmax_cross_entropy(outputs + constant, labels)
+
+    assert shifted == pytest.approx(loss, rel=1e-9, abs=1e-9)
+    np.testing.assert_allclose(grad_shifted, grad_outputs, atol=1e-9)
+    # hence the gradient of a row has no component along the constant
+    np.testing.assert_allclose(grad_outputs.sum(axis=1), 0, atol=1e-12)
+
+
+@settings(deadline=None)
+@given(logits_and_labels())
+def test_softmax_of_labels_equals_softmax_of_their_one_hot_rows(case):
+    outputs, labels = case
+    one_hot = np.array([[float(c == label) for c in range(outputs.shape[1])] for label in labels])
+    loss, grad_outputs = losses.softmax_cross_entropy(outputs, labels)
+    loss_rows, grad_rows = losses.softmax_cross_entropy(outputs, one_hot)
+
+    assert loss == loss_rows >= 0
+    assert not math.copysign(1, loss) < 0  # a perfect fit costs 0, not −0
+    np.testing.assert_array_equal(grad_outputs, grad_rows)
+
+
+@settings(deadline=None)
+@given(LOGIT, st.floats(0, 1))
+def test_binary_is_softmax_of_two_classes(logit, target):
+    loss, grad_outputs = losses.binary_cross_entropy(np.array([[logit]]), np.array([target]))
+    softmax, grad_softmax = losses.softmax_cross_entropy(
+        np.array([[0.0, logit]]), np.array([[1 - target, target]])
+    )
+    assert loss == pytest.approx(softmax, rel=1e-9, abs=1e-12)
+    assert grad_outputs[0, 0] == pytest.approx(grad_softmax[0, 1], rel=1e-9, abs=1e-12)
+
+
+@every_case
+@settings(deadline=None, max_examples=25)
+@given(data=st.data())
+def test_integer_weights_count_rows(case, data):
+    loss, outputs, targets = CASES[case]
+    counts = np.array(data.draw(st.lists(st.integers(0, 4), min_size=6, max_size=6).filter(any)))
+    weighted, grad_weighted = loss(outputs, targets, counts)
+    repeated, grad_repeated = loss(np.repeat(outputs, counts, 0), np.repeat(targets, counts, 0))
+
+    assert weighted == pytest.approx(repeated, rel=1e-12)
+    copies = np.split(grad_repeated, np.cumsum(counts)[:-1])
+    ref = np.array([rows.sum(axis=0) for rows in copies])
+    np.testing.assert_allclose(grad_weighted, ref, rtol=1e-12, atol=1e-18)
+
+
+@every_case
+@settings(deadline=None, max_examples=25)
+@given(scale=st.floats(1e-6, 1e6))
+def test_only_the_ratios_of_weights_matter(case, scale):
+    loss, outputs, targets = CASES[case]
+    value, grad_outputs = loss(outputs, targets, WEIGHTS)
+    scaled, grad_scaled = loss(outputs, targets, scale * WEIGHTS)
+    assert scaled == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(grad_scaled, grad_outputs, rtol=1e-12)
+
+    equal, grad_equal = loss(outputs, targets, np.full(6, scale))
+    plain, grad_plain = loss(outputs, targets)
+    assert equal == pytest.approx(plain, rel=1e-12)
+    np.testing.assert_allclose(grad_equal, grad_plain, rtol=1e-12)
+
+
+# ------------------------------------------------------------------------------- extreme outputs
+
+both_widths = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+@both_widths
+def test_softmax_is_right_at_ten_thousand(dtype):
+    outputs = np.array([[1e4, -1e4, 0], [1e4, -1e4, 0], [-1e4, -1e4, -1e4]], dtype=dtype)
+    loss, grad_outputs = losses.softmax_cross_entropy(outputs, np.array([0, 1, 2]))
+
+    assert loss == pytest.approx((0 + 2e4 + math.log(3)) / 3, rel=1e-6)
+    third = 1 / 3
+    ref = np.array([[0, 0, 0], [1, -1, 0], [third, third, third - 1]]) / 3
+    np.testing.assert_allclose(grad_outputs, ref, rtol=1e-6, atol=0)
+
+
+@both_widths
+def test_binary_is_right_at_ten_thousand(dtype):
+    outputs = np.array([1e4, 1e4, -1e4, -1e4, 1e4, -1e4], dtype=dtype)
+    targets = np.array([1, 0, 1, 0, 0.25, 0.25])
+    loss, grad_outputs = losses.binary_cross_entropy(outputs, targets)
+
+    assert loss == pytest.approx((0 + 1e4 + 1e4 + 0 + 7.5e3 + 2.5e3) / 6, rel=1e-6)
+    np.testing.assert_allclose(grad_outputs, np.array([0, 1, -1, 0, 0.75, -0.25]) / 6, rtol=1e-6)
+
+
+@both_widths
+def test_squares_are_right_at_ten_thousand(dtype):
+    outputs = np.array([[1e4, -1e4]], dtype=dtype)
+    loss, grad_outputs = losses.mean_squared_error(outputs, np.array([[-1e4, -1e4]]))
+    assert loss == pytest.approx(2e8, rel=1e-6)
+    np.testing.assert_allclose(grad_outputs, [[2e4, 0]], rtol=1e-6)
+
+
+def test_binary_keeps_tiny_losses():
+    # log(1 + exp(−z)) of a confident right answer; 1 − p would have rounded to 0 by z = 40
+    for logit in (20.0, 40.0, 100.0):
+        loss, _ = losses.binary_cross_entropy(np.array([logit]), np.array([1]))
+        assert loss == pytest.approx(math.exp(-logit), rel=1e-8)
+
+
+# ---------------------------------------------------------------------------------------- errors
+
+Z = np.zeros((3, 2))
+
+
+@pytest.mark.parametrize(
+    "targets, message",
+    [
+        ([0, 2, 1], r"targets is 2 in row 1, wanted a label 0 <= label < 2"),
+        ([0, 1, -1], r"targets is -1 in row 2"),
+        ([0.0, 1.0, 1.0], r"targets has dtype float64, wanted integer labels"),
+        ([True, False, True], r"targets has dtype bool"),
+        (["a", "b", "a"], r"targets has dtype"),
+        ([0, 1], r"targets has shape \(2,\), wanted \(3,\) labels or \(3, 2\)"),
+        (np.ones((3, 3)) / 3, r"targets has shape \(3, 3\)"),
+        ([[1, 0], [0.5, 0.6], [1, 0]], r"sum of targets is 1.1 in row 1, wanted 1"),
+        ([[1, 0], [1, 0], [1.5, -0.5]], r"targets is -0.5 in row 2, wanted a probability"),
+        ([[1, 0], [1, 0], [1, np.nan]], r"targets is nan in row 2"),
+    ],
+)
+def test_softmax_refuses_targets(targets, message):
+    with pytest.raises(ValueError, match=message):
+        losses.softmax_cross_entropy(Z, np.array(targets))
+
+
+@pytest.mark.parametrize(
+    "loss, outputs, targets, message",
+    [
+        (losses.mean_squared_error, Z, Z[:, 0], r"targets has shape \(3,\), wanted \(3, 2\)"),
+        (losses.mean_squared_error, Z[:, 0], Z[:, :1], r"targets has shape \(3, 1\)"),
+        (losses.mean_squared_error, Z, Z[:2], r"targets has shape \(2, 2\)"),
+        (losses.mean_squared_error, Z[0], [0, np.inf], r"targets is inf in row 1"),
+        (losses.binary_cross_entropy, Z, Z, r"outputs has shape \(3, 2\), wanted \(batch, 1\)"),
+        (losses.binary_cross_entropy, Z[:, 0], [0, 1.5, 1], r"targets is 1.5 in row 1"),
+        (losses.binary_cross_entropy, Z[:, :1], [0, 1, -0.1], r"targets is -0.1 in row 2"),
+        (losses.binary_cross_entropy, Z[:, 0], [0, 1, np.nan], r"targets is nan in row 2"),
+        (losses.binary_cross_entropy, Z[:, 0], [0, 1], r"targets has shape \(2,\)"),
+        (losses.softmax_cross_entropy, Z[0], [0, 1], r"outputs has shape \(2,\)"),
+    ],
+)
+def test_refuses_shapes_and_values(loss, outputs, targets, message):
+    with pytest.raises(ValueError, match=message):
+        loss(outputs, targets)
+
+
+@every_case
+@pytest.mark.parametrize(
+    "sample_weight, message",
+    [
+        (np.array([1, 1, 1, -2.0, 1, 1]), r"sample_weight is -2.0 in row 3"),
+        (np.array([1, 1, 1, 1, 1, np.nan]), r"sample_weight is nan in row 5"),
+        (np.array([1, np.inf, 1, 1, 1, 1]), r"sample_weight is inf in row 1"),
+        (np.zeros(6), r"sample_weight has the sum 0, wanted a positive one"),
+        (np.ones(5), r"sample_weight has shape \(5,\), wanted \(6,\)"),
+        (np.ones((6, 1)), r"sample_weight has shape \(6, 1\)"),
+    ],
+)
+def test_refuses_weights(case, sample_weight, message):
+    loss, outputs, targets = CASES[case]
+    with pytest.raises(ValueError, match=message):
+        loss(outputs, targets, sample_weight)
+
+
+@every_case
+def test_refuses_an_empty_batch_and_integer_outputs(case):
+    loss, outputs, targets = CASES[case]
+    with pytest.raises(ValueError, match=r"outputs has shape \(0,.*not empty"):
+        loss(outputs[:0], targets[:0])
+    with pytest.raises(ValueError, match="outputs has dtype int64"):
+        loss(outputs.astype(np.int64), targets)
+
+
+def test_get():
+    assert losses.get("softmax_cross_entropy") is losses.softmax_cross_entropy
+    assert losses.get("mean_squared_error") is losses.mean_squared_error
+    assert losses.get("binary_cross_entropy") is losses.binary_cross_entropy
+    assert losses.get(naive_mean) is naive_mean
+    with pytest.raises(ValueError, match="loss.*'hinge'.*'softmax_cross_entropy'"):
+        losses.get("hinge")

@@ -1,0 +1,283 @@
+"""Optimizers: against Torch's published numbers and plain loops, and by their laws."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from minihash import optimizers
+from minihash.optimizers import SGD, Adam
+
+VALUES = hnp.arrays(np.float64, hnp.array_shapes(max_dims=2, max_side=4), elements=st.floats(-9, 9))
+RECIPES = {
+    "sgd": lambda **more: SGD(0.1, **more),
+    "momentum": lambda **more: SGD(0.1, momentum=0.5, **more),
+    "nesterov": lambda **more: SGD(0.1, momentum=0.5, nesterov=True, **more),
+    "adam": lambda **more: Adam(0.01, **more),
+}
+every_recipe = pytest.mark.parametrize("recipe", RECIPES)
+
+
+def gradient(params):
+    """Of the toy problem Σ_d c_d x_d², c = (0.1, 0.2, 0.3), for each parameter."""
+    return {name: 2 * np.array([0.1, 0.2, 0.3]) * value for name, value in params.items()}
+
+
+# Ten steps on the toy problem from (1, 1, 1), computed by Torch's optim package. Published in
+# Lasagne, lasagne/tests/test_updates.py, class TestUpdateFunctions, at commit 0d1015e.
+TORCH = {
+    "sgd": [0.81707280688755, 0.6648326359915, 0.5386151140949],
+    "momentum": [0.6848486952183, 0.44803321781003, 0.27431190123502],
+    "nesterov": [0.67466543592725, 0.44108468114241, 0.2769002108997],
+    "adam": [0.90034972009036, 0.90034967993061, 0.90034966654402],
+}
+
+
+@every_recipe
+def test_equals_torch(recipe):
+    optimizer = RECIPES[recipe]()
+    params = {"A": np.ones(3), "B": np.ones(3)}
+    for _ in range(10):
+        optimizer.step(params, gradient(params))
+
+    # Torch's Adam added ε before the bias correction: a difference in the eighth digit
+    rtol = 1e-7 if recipe == "adam" else 1e-12
+    np.testing.assert_allclose(params["A"], TORCH[recipe], rtol=rtol)
+    np.testing.assert_array_equal(params["A"], params["B"])
+
+
+# -------------------------------------------------------------------------------- plain loops
+
+
+def naive_lasagne_momentum(x, c, learning_rate, momentum, nesterov, steps):
+    """The other form, of Lasagne and Sutskever: the learning rate is inside the velocity."""
+    velocity = 0.0
+    for _ in range(steps):
+        g = 2 * c * x
+        velocity = momentum * velocity - learning_rate * g
+        x += momentum * velocity - learning_rate * g if nesterov else velocity
+    return x
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@settings(deadline=None, max_examples=30)
+@given(
+    momentum=st.floats(0.01, 0.99),
+    learning_rate=st.floats(1e-3, 0.3),
+    steps=st.integers(1, 12),
+)
+def test_sgd_equals_the_form_of_lasagne_at_a_constant_rate(nesterov, momentum, learning_rate, steps):
+    optimizer = SGD(learning_rate, momentum=momentum, nesterov=nesterov)
+    params = {"w": np.ones(3)}
+    for _ in range(steps):
+        optimizer.step(params, gradient(params))
+    for value, c in zip(params["w"], (0.1, 0.2, 0.3)):
+        ref = naive_lasagne_momentum(1.0, c, learning_rate, momentum, nesterov, steps)
+        assert value == pytest.approx(ref, rel=1e-10, abs=1e-12)
+
+
+def test_a_change_of_the_rate_takes_hold_at_once():
+    # v = 1, then 0.9 + 1 = 1.9; Lasagne's form would go 0.9 · 1 + 0.1 · 1 in the second step
+    optimizer = SGD(1.0, momentum=0.9)
+    params = {"w": np.zeros(1)}
+    optimizer.step(params, {"w": np.ones(1)})
+    optimizer.learning_rate = 0.1
+    optimizer.step(params, {"w": np.ones(1)})
+    assert params["w"][0] == pytest.approx(-(1.0 + 0.1 * 1.9), rel=1e-15)
+
+
+def test_sgd_does_not_dampen():
+    optimizer = SGD(1.0, momentum=0.9)
+    params = {"w": np.zeros(1)}
+    for _ in range(400):
+        optimizer.step(params, {"w": np.ones(1)})
+    np.testing.assert_allclose(optimizer.state["w"]["velocity"], [10.0], rtol=1e-12)
+
+
+def test_adam_equals_the_plain_loop():
+    grads = np.random.default_rng(0).normal(size=(20, 3))
+    beta1, beta2, epsilon, learning_rate = 0.8, 0.95, 1e-4, 0.03
+    ref = [1.0, -2.0, 0.5]
+    for d in range(3):
+        m = v = 0.0
+        for t in range(1, 21):
+            g = grads[t - 1, d]
+            m = beta1 * m + (1 - beta1) * g
+            v = beta2 * v + (1 - beta2) * g * g
+            corrected = m / (1 - beta1**t), v / (1 - beta2**t)
+            ref[d] -= learning_rate * corrected[0] / (math.sqrt(corrected[1]) + epsilon)
+
+    optimizer = Adam(learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
+    params = {"w": np.array([1.0, -2.0, 0.5])}
+    for grad in grads:
+        optimizer.step(params, {"w": grad})
+    np.testing.assert_allclose(params["w"], ref, rtol=1e-12)
+    assert optimizer.steps == 20
+
+
+# ---------------------------------------------------------------------------------------- laws
+
+
+@settings(deadline=None)
+@given(VALUES, st.floats(1e-4, 1), st.floats(1e-3, 1e3))
+def test_first_step_of_adam_has_the_size_of_the_learning_rate(grad, learning_rate, scale):
+    grad = scale * np.where(np.abs(grad) < 1e-2, 1e-2, grad)  # far above ε
+    params = {"w": np.zeros_like(grad)}
+    Adam(learning_rate).step(params, {"w": grad})
+    np.testing.assert_allclose(params["w"], -learning_rate * np.sign(grad), rtol=2e-3)
+
+
+@every_recipe
+@settings(deadline=None, max_examples=30)
+@given(start=VALUES, weight_decay=st.floats(1e-6, 2), data=st.data())
+def test_weight_decay_adds_the_weights_to_the_gradient(recipe, start, weight_decay, data):
+    decayed, added = {"w": start.copy()}, {"w": start.copy()}
+    first, second = RECIPES[recipe](weight_decay=weight_decay), RECIPES[recipe]()
+    for _ in range(3):
+        grad = data.draw(hnp.arrays(np.float64, start.shape, elements=st.floats(-9, 9)))
+        first.step(decayed, {"w": grad})
+        second.step(added, {"w": grad + weight_decay * added["w"]})
+    np.testing.assert_allclose(decayed["w"], added["w"], rtol=1e-12, atol=1e-12)
+
+
+@every_recipe
+def test_gradients_are_neither_changed_nor_kept(recipe):
+    optimizer = RECIPES[recipe](weight_decay=0.1)
+    params = {"w": np.ones(3)}
+    grad = np.array([1.0, -2.0, 3.0])
+    grad.flags.writeable = False  # writing would raise
+    for _ in range(2):
+        optimizer.step(params, {"w": grad})
+    slots = optimizer.state.get("w", {}).values()
+    assert not any(np.shares_memory(array, grad) for array in [params["w"], *slots])
+
+
+@every_recipe
+@pytest.mark.parametrize("grad_dtype", [np.float32, np.float64])
+def test_float32_stays_float32_and_is_updated_in_place(recipe, grad_dtype):
+    optimizer = RECIPES[recipe](weight_decay=0.1)
+    optimizer.learning_rate = np.float64(0.1)  # a schedule may well return NumPy's scalars
+    weight = np.ones((2, 3), dtype=np.float32)
+    params = {"w": weight}
+    for _ in range(3):
+        optimizer.step(params, {"w": np.ones((2, 3), dtype=grad_dtype)})
+
+    assert params["w"] is weight
+    assert weight.dtype == np.float32 and (weight < 1).all()
+    assert all(slot.dtype == np.float32 for slot in optimizer.state.get("w", {}).values())
+
+
+@every_recipe
+def test_a_step_does_not_depend_on_the_other_parameters(recipe):
+    together, alone = RECIPES[recipe](), RECIPES[recipe]()
+    both, one = {"a": np.ones(3), "b": 5 * np.ones(3)}, {"b": 5 * np.ones(3)}
+    for _ in range(4):
+        together.step(both, gradient(both))
+        alone.step(one, gradient(one))
+    np.testing.assert_array_equal(both["b"], one["b"])
+
+
+@every_recipe
+def test_goes_on_from_a_copy_of_its_state(recipe):
+    ref = {"w": np.ones(3)}
+    optimizer = RECIPES[recipe]()
+    for _ in range(5):
+        optimizer.step(ref, gradient(ref))
+    params = copy.deepcopy(ref)
+    resumed = RECIPES[recipe]()
+    resumed.state, resumed.steps = copy.deepcopy(optimizer.state), optimizer.steps
+
+    for _ in range(5):
+        optimizer.step(ref, gradient(ref))
+        resumed.step(params, gradient(params))
+    np.testing.assert_array_equal(params["w"], ref["w"])
+    assert resumed.steps == 10
+
+
+def test_slots_are_made_at_the_first_step():
+    names = {"momentum": {"velocity"}, "adam": {"first_moment", "second_moment"}, "sgd": set()}
+    for recipe, slots in names.items():
+        optimizer = RECIPES[recipe]()
+        assert optimizer.state == {} and optimizer.steps == 0
+        optimizer.step({"w": np.ones(2)}, {"w": np.ones(2)})
+        assert set(optimizer.state.get("w", {})) == slots and optimizer.steps == 1
+
+
+@every_recipe
+def test_learning_rate_zero_moves_nothing(recipe):
+    optimizer = RECIPES[recipe]()
+    optimizer.learning_rate = 0.0
+    params = {"w": np.ones(3)}
+    optimizer.step(params, gradient(params))
+    np.testing.assert_array_equal(params["w"], np.ones(3))
+
+
+# -------------------------------------------------------------------------------------- errors
+
+
+@every_recipe
+@pytest.mark.parametrize(
+    "grads, message",
+    [
+        ({"w": np.ones(3)}, "'b' is only in params"),
+        ({"w": np.ones(3), "b": np.ones(2), "c": np.ones(1)}, "'c' is only in grads"),
+        ({"w": np.ones(1), "b": np.ones(2)}, r"grads has shape \(1,\) for 'w', wanted \(3,\)"),
+    ],
+)
+def test_refuses_gradients_of_other_parameters(recipe, grads, message):
+    optimizer = RECIPES[recipe]()
+    params = {"b": np.ones(2), "w": np.ones(3)}
+    with pytest.raises(ValueError, match=message):
+        optimizer.step(params, grads)
+    assert optimizer.steps == 0 and optimizer.state == {}
+    assert all((value == 1).all() for value in params.values())
+
+
+@pytest.mark.parametrize("recipe", ["momentum", "nesterov", "adam"])
+def test_refuses_a_change_of_parameters(recipe):
+    optimizer = RECIPES[recipe]()
+    optimizer.step({"w": np.ones(1)}, {"w": np.ones(1)})
+    with pytest.raises(ValueError, match=r"has shape \(1,\) for 'w', wanted \(3,\)"):
+        optimizer.step({"w": np.ones(3)}, {"w": np.ones(3)})
+    with pytest.raises(ValueError, match="params: 'b' is new"):
+        both = {"w": np.ones(1), "b": np.ones(1)}
+        optimizer.step(both, both)
+    with pytest.raises(ValueError, match="params: 'w' is missing"):
+        optimizer.step({}, {})
+    assert optimizer.steps == 1
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: SGD(-0.1), "learning_rate is -0.1"),
+        (lambda: SGD(math.nan), "learning_rate is nan"),
+        (lambda: SGD(math.inf), "learning_rate is inf"),
+        (lambda: SGD("fast"), "learning_rate is 'fast'"),
+        (lambda: SGD(momentum=1.5), "momentum is 1.5"),
+        (lambda: SGD(momentum=-0.5), "momentum is -0.5"),
+        (lambda: SGD(weight_decay=-1), "weight_decay is -1"),
+        (lambda: SGD(nesterov=True), "nesterov is True with momentum 0"),
+        (lambda: Adam(learning_rate=-1), "learning_rate is -1"),
+        (lambda: Adam(beta1=1.0), "beta1 is 1"),
+        (lambda: Adam(beta2=-0.1), "beta2 is -0.1"),
+        (lambda: Adam(epsilon=0), "epsilon is 0"),
+        (lambda: Adam(weight_decay=math.nan), "weight_decay is nan"),
+    ],
+)
+def test_refuses(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_get():
+    assert optimizers.get("sgd") is SGD
+    assert optimizers.get("adam") is Adam
+    with pytest.raises(ValueError, match="optimizer.*'lbfgs'.*'sgd', 'adam'"):
+        optimizers.get("lbfgs")
