@@ -141,6 +141,18 @@ def binary_cross_entropy(
     return (row_weight @ losses.ravel()).item(), grad_outputs
 
 
+def class_probabilities(outputs: np.ndarray) -> np.ndarray:
+    """Return the probabilities of the classes, (batch, classes), that the two cross-entropies imply.
+
+    The softmax of logits (batch, classes); for one logit a row, `[1 − p, p]` with p its sigmoid.
+    """
+    from scipy.special import expit, softmax
+
+    if outputs.shape[1] == 1:
+        return np.hstack([expit(-outputs), expit(outputs)])
+    return softmax(outputs, axis=1)
+
+
 LOSSES: dict[str, Loss] = {
     "softmax_cross_entropy": softmax_cross_entropy,
     "mean_squared_error": mean_squared_error,

@@ -113,7 +113,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(learning_rate, weight_decay)
         self.momentum = checks.number("momentum", momentum, 0, 1)
-        self.nesterov = bool(nesterov)
+        self.nesterov = checks.boolean("nesterov", nesterov)
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov is True with momentum 0, wanted a momentum > 0")
         self.slots = ("velocity",) if self.momentum else ()

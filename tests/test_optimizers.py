@@ -72,7 +72,7 @@ def naive_lasagne_momentum(x, c, learning_rate, momentum, nesterov, steps):
     learning_rate=st.floats(1e-3, 0.3),
     steps=st.integers(1, 12),
 )
-def test_sgd_equals_the_form_of_lasagne_at_a_constant_rate(nesterov, momentum, learning_rate, steps):
+def test_sgd_equals_lasagnes_form_at_a_constant_rate(nesterov, momentum, learning_rate, steps):
     optimizer = SGD(learning_rate, momentum=momentum, nesterov=nesterov)
     params = {"w": np.ones(3)}
     for _ in range(steps):
@@ -228,6 +228,7 @@ def test_learning_rate_zero_moves_nothing(recipe):
         ({"w": np.ones(3)}, "'b' is only in params"),
         ({"w": np.ones(3), "b": np.ones(2), "c": np.ones(1)}, "'c' is only in grads"),
         ({"w": np.ones(1), "b": np.ones(2)}, r"grads has shape \(1,\) for 'w', wanted \(3,\)"),
+        ({"w": np.ones((3, 1)), "b": np.ones(2)}, r"grads has shape \(3, 1\) for 'w'"),
     ],
 )
 def test_refuses_gradients_of_other_parameters(recipe, grads, message):
@@ -264,6 +265,7 @@ def test_refuses_a_change_of_parameters(recipe):
         (lambda: SGD(momentum=-0.5), "momentum is -0.5"),
         (lambda: SGD(weight_decay=-1), "weight_decay is -1"),
         (lambda: SGD(nesterov=True), "nesterov is True with momentum 0"),
+        (lambda: SGD(momentum=0.9, nesterov="yes"), "nesterov is 'yes', wanted True or False"),
         (lambda: Adam(learning_rate=-1), "learning_rate is -1"),
         (lambda: Adam(beta1=1.0), "beta1 is 1"),
         (lambda: Adam(beta2=-0.1), "beta2 is -0.1"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import BinaryIO
 from minihash import checks
 from minihash.datasets import names
 from minihash.datasets.mnist import SMALL, SOURCES, IdxFile, data_folders, find_file
+from minihash.files import replacing
 
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 16
@@ -142,17 +142,3 @@ def _network_errors() -> Iterator[None]:
         raise FetchError(str(error.reason)) from None
     except (OSError, http.client.HTTPException) as error:
         raise FetchError(f"{type(error).__name__}: {error}") from None
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that becomes `path` when the block ends well, and else vanishes."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(part, "xb") as stream:  # in the same folder: a rename there is atomic
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

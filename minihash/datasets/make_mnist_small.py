@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from minihash.datasets import mnist
-from minihash.datasets.fetch import replacing
+from minihash.files import replacing
 
 SEED = 2015  # the paper's year
 TRAINING_ROWS = 12_000  # as many as the paper's MNIST variations have

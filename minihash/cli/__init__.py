@@ -1,0 +1,56 @@
+"""The command `minihash`: parsing here, the work of each command in a file of its own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from minihash.cli import data, evaluate, inspect, predict, train
+from minihash.version import __version__
+
+COMMANDS = (train, evaluate, predict, inspect, data)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line; --help shows the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; it imports nothing heavy."""
+    parser = _Parser(
+        prog="minihash", description="HashedNets: networks that store a fraction of their weights."
+    )
+    parser.add_argument("--version", action="version", version=f"minihash {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, 1 for a failure (one line on stderr), or 2 for wrong usage."""
+    args = build_parser().parse_args(argv)
+    try:
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print("minihash: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as head, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except MemoryError as error:
+        reason = f"out of memory: {error}"
+    except (ValueError, ArithmeticError, ImportError) as error:
+        reason = str(error)
+    print(f"minihash: error: {' '.join(reason.split())}", file=sys.stderr)
+    return 1

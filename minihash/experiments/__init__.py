@@ -1,0 +1,1 @@
+"""What it takes to compare networks of equal storage, as the paper does."""

@@ -1,0 +1,169 @@
+"""Model files: safetensors with the architecture as metadata (docs/format.md).
+
+A file holds the stored parameters, num_buckets floats a hashed layer, and no index: the hash is part
+of the format. There is no pickle; loading a file runs nothing of it and allocates no more than its size.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from minihash import layers
+from minihash.files import replacing
+from minihash.layers import Layer, WeightLayer
+from minihash.network import Network
+from minihash.version import __version__
+
+FORMAT = 1
+LAYERS: dict[str, type[Layer]] = {
+    kind.__name__: kind
+    for kind in (
+        layers.Dropout,
+        layers.HashedLinear,
+        layers.Linear,
+        layers.ReLU,
+        layers.Sigmoid,
+        layers.Tanh,
+    )
+}
+MAX_LAYERS = 10_000
+DTYPES = {"F32": np.dtype(np.float32), "F64": np.dtype(np.float64)}
+
+
+def save(network: Network, path: str | os.PathLike[str]) -> None:
+    """Write a network to a safetensors file, all of it or nothing.
+
+    Parameters
+    ----------
+    network : the network; its size in the file is about `network.nbytes`.
+    path : where to; an existing file is replaced.
+
+    Raises
+    ------
+    OSError if the file cannot be written; ValueError for a layer or dtype that the format does not know.
+    """
+    from safetensors.numpy import save as serialize
+
+    if network.dtype not in DTYPES.values():
+        raise ValueError(f"network has dtype {network.dtype}, wanted float32 or float64")
+    for layer in network.layers:
+        if LAYERS.get(type(layer).__name__) is not type(layer):
+            raise ValueError(f"network has a layer {type(layer).__name__} that model files do not know")
+    description = {
+        "format": FORMAT,
+        "engine": f"minihash {__version__}",
+        "hash": "xxhash32",
+        "layers": [{"type": type(layer).__name__, **layer.config()} for layer in network.layers],
+        "input_scale": network.input_scale.tolist(),
+        "input_shift": network.input_shift.tolist(),
+        "class_names": network.class_names,
+    }
+    # safetensors writes the memory of an array as it lies, in Fortran order too: only contiguous ones.
+    tensors = {name: np.ascontiguousarray(array) for name, array in network.params.items()}
+    content = serialize(tensors, {"minihash": json.dumps(description, allow_nan=False)})
+    with replacing(path) as file:
+        file.write(content)
+
+
+def load(path: str | os.PathLike[str]) -> Network:
+    """Read a network from a file that `save` wrote.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    OSError if the file cannot be read; ValueError with its name if it is damaged, of an unknown format,
+    or does not hold what its architecture wants.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with open(path, "rb"):
+        pass  # the usual OSError for a file that is missing or unreadable
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return _build(_description(file.metadata()), _Tensors(file))
+    except SafetensorError as error:
+        raise ValueError(f"{os.fspath(path)}: not a safetensors file ({error})") from None
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+class _Tensors:
+    """The tensors of a file: what it says of their shapes, which safetensors checked against its size."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._slices = {name: file.get_slice(name) for name in file.keys()}
+        self.names = set(self._slices)
+
+    def check(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        if name not in self.names:
+            raise ValueError(f"tensor {name!r} is missing, wanted shape {shape}")
+        found = tuple(self._slices[name].get_shape())
+        kind = self._slices[name].get_dtype()
+        if found != shape or DTYPES.get(kind) != dtype:
+            raise ValueError(f"tensor {name!r} is {kind} of shape {found}, wanted {dtype} of shape {shape}")
+
+    def read(self, name: str) -> np.ndarray:
+        return self._file.get_tensor(name)
+
+
+def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
+    """Return the architecture that the metadata describes, its outer form checked."""
+    text = (metadata or {}).get("minihash")
+    if text is None:
+        raise ValueError("has no minihash metadata, wanted a file written by minihash.save")
+    try:
+        description = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("its minihash metadata is not JSON") from None
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        found = description.get("format") if isinstance(description, dict) else None
+        raise ValueError(f"has format {found!r}, wanted {FORMAT}: written by another minihash?")
+    if description.get("hash") != "xxhash32":
+        raise ValueError(f"has hash {description.get('hash')!r}, wanted 'xxhash32'")
+    if not isinstance(description.get("layers"), list) or len(description["layers"]) > MAX_LAYERS:
+        raise ValueError(f"its layers are not a list of at most {MAX_LAYERS}")
+    return description
+
+
+def _build(description: dict[str, Any], tensors: _Tensors) -> Network:
+    try:
+        made = [
+            _build_layer(f"{position}", config, tensors)
+            for position, config in enumerate(description["layers"])
+        ]
+        network = Network(
+            made,
+            input_scale=description["input_scale"],
+            input_shift=description["input_shift"],
+            class_names=description["class_names"],
+        )
+    except (KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"its architecture is malformed ({type(error).__name__}: {error})") from None
+    extra = tensors.names - network.params.keys()
+    if extra:
+        raise ValueError(f"tensor {min(extra)!r} belongs to no layer")
+    return network
+
+
+def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors) -> Layer:
+    """Make one layer; nothing of the size it claims before the file is seen to hold it."""
+    arguments = dict(config)
+    name = arguments.pop("type")
+    if name not in LAYERS:
+        raise ValueError(f"layer {prefix} is of the type {name!r}, wanted one of {', '.join(LAYERS)}")
+    kind = LAYERS[name]
+    if issubclass(kind, WeightLayer):
+        for param, shape in kind.param_shapes(arguments).items():
+            tensors.check(f"{prefix}.{param}", shape, np.dtype(arguments["dtype"]))
+    layer = kind(**arguments)
+    for param, array in layer.params.items():
+        array[...] = tensors.read(f"{prefix}.{param}")
+    return layer

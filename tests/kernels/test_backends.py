@@ -1,0 +1,186 @@
+"""The choice of kernels, each in a fresh interpreter: Numba, NumPy, no JIT, the CUDA simulator."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+TINY_STEP = """
+import numpy as np
+import minihash
+
+network = minihash.mlp([5, 7, 3], compression=0.25, seed=1)
+rng = np.random.default_rng(0)
+inputs, targets = rng.normal(size=(4, 5)), np.array([0, 2, 1, 0])
+losses = []
+for _ in range(5):
+    loss, grad = minihash.losses.softmax_cross_entropy(network.forward(inputs, True), targets)
+    network.backward(grad)
+    for name, param in network.params.items():
+        param -= 0.1 * network.grads[name]
+    losses.append(loss)
+assert losses[-1] < losses[0]
+from minihash import kernels
+print(kernels.get().__name__)
+print([f"{loss:.5f}" for loss in losses])
+"""
+
+BLOCK_NUMBA = """
+import sys
+
+class NoNumba:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("numba", "llvmlite"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, NoNumba())
+"""
+
+
+def run_python(code, *options, **environment):
+    """Run `code` in a fresh interpreter; return its standard output."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MINIHASH_", "NUMBA_"))
+    }
+    process = subprocess.run(
+        [sys.executable, *options, "-c", textwrap.dedent(code)],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def strict(code, **environment):
+    return run_python(code, "-W", "error", **environment)
+
+
+@pytest.fixture(scope="module")
+def numpy_step():
+    return strict(TINY_STEP + "import sys; assert 'numba' not in sys.modules", MINIHASH_KERNELS="numpy")
+
+
+@pytest.mark.parametrize("environment", [{}, {"MINIHASH_KERNELS": "numba"}])
+def test_numba_kernels_train_like_the_numpy_ones(numpy_step, environment):
+    name, ref = numpy_step.splitlines()
+    assert name == "minihash.kernels.numpy_cpu"
+    name, comp = run_python(TINY_STEP, **environment).splitlines()
+    assert name == "minihash.kernels.numba_cpu"
+    assert comp == ref
+
+
+def test_numpy_kernels_stand_in_where_numba_is_missing(numpy_step):
+    assert strict(BLOCK_NUMBA + TINY_STEP) == numpy_step
+
+
+def test_numba_asked_for_and_missing_is_an_import_error():
+    strict(
+        BLOCK_NUMBA
+        + textwrap.dedent("""
+            from minihash import kernels
+            try:
+                kernels.get()
+            except ImportError as error:
+                assert "blocked" in str(error)
+            else:
+                raise AssertionError
+            """),
+        MINIHASH_KERNELS="numba",
+    )
+
+
+def test_unknown_kernels_are_refused():
+    strict(
+        """
+        from minihash import kernels
+        try:
+            kernels.get()
+        except ValueError as error:
+            assert "MINIHASH_KERNELS is 'cupy'" in str(error) and "'numba', 'numpy'" in str(error)
+        else:
+            raise AssertionError
+        """,
+        MINIHASH_KERNELS="cupy",
+    )
+
+
+def test_importing_minihash_does_not_import_numba():
+    strict(
+        """
+        import sys
+        import minihash
+        minihash.HashedLinear(3, 2, num_buckets=2)
+        assert "numba" not in sys.modules
+        """
+    )
+
+
+def test_kernels_are_right_without_jit():
+    run_python(
+        """
+        import warnings
+        import numpy as np
+        from minihash import hashing
+        from minihash.kernels import numba_cpu
+
+        warnings.filterwarnings("ignore", "overflow encountered")  # of NumPy's scalars, wanted here
+        warnings.filterwarnings("error", category=DeprecationWarning)
+        assert not hasattr(numba_cpu.expand, "py_func")  # not compiled
+        seed, table = 4294967295, np.arange(1, 38, dtype=np.float32)
+        bucket_map = hashing.ElementMap(37, seed, signed=False)
+        ref = hashing.virtual_weight_matrix(table, bucket_map, 12, 9)[4:, 2:]
+        comp = np.empty_like(ref)
+        numba_cpu.expand(table, np.uint32(seed), 4, 2, comp)
+        np.testing.assert_array_equal(comp, ref)
+
+        ref_grad, comp_grad = np.zeros((2, 37), np.float32)
+        np.add.at(ref_grad, ref.astype(int) - 1, ref)
+        numba_cpu.aggregate(ref, np.uint32(seed), 4, 2, comp_grad)
+        np.testing.assert_array_equal(comp_grad, ref_grad)
+        """,
+        NUMBA_DISABLE_JIT="1",
+    )
+
+
+def test_hash_is_right_in_a_cuda_kernel_under_the_simulator():
+    run_python(
+        """
+        import numpy as np
+        from numba import cuda
+        from minihash import hashing
+
+        hash_position = cuda.jit(device=True)(hashing.hash_position)
+        scale_to_range = cuda.jit(device=True)(hashing.scale_to_range)
+
+        @cuda.jit
+        def hash_all(positions, hashes, slots):
+            n = cuda.grid(1)
+            if n < hashes.size:
+                i, j, seed = positions[n]
+                hashes[n] = hash_position(i, j, seed)
+                slots[n] = scale_to_range(hashes[n], 24500)
+
+        golden = np.array(  # i, j, seed, XXH32, (XXH32 · 24500) >> 32
+            [
+                (0, 0, 0, 0xDEB39513, 21313),
+                (1, 0, 42, 0x4B34DE73, 7197),
+                (783, 999, 2015, 0xBDE1F6D1, 18172),
+                (4294967295, 4294967295, 4294967295, 0xA01706A2, 15321),
+            ],
+            dtype=np.uint32,
+        )
+        hashes, slots = np.zeros((2, 4), np.uint32)
+        hash_all[1, 8](golden[:, :3].copy(), hashes, slots)
+        np.testing.assert_array_equal(hashes, golden[:, 3])
+        np.testing.assert_array_equal(slots, golden[:, 4])
+        """,
+        NUMBA_ENABLE_CUDASIM="1",
+    )
