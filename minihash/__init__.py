@@ -3,6 +3,7 @@
 from minihash import callbacks, datasets, hashing, losses, optimizers, schedules
 from minihash.layers import Dropout, HashedLinear, Linear, ReLU, Sigmoid, Tanh
 from minihash.network import Network, mlp
+from minihash.persistence import load, save
 from minihash.training import History, evaluate, fit
 from minihash.version import __version__
 
@@ -21,8 +22,10 @@ __all__ = [
     "evaluate",
     "fit",
     "hashing",
+    "load",
     "losses",
     "mlp",
     "optimizers",
+    "save",
     "schedules",
 ]

@@ -13,7 +13,9 @@ def integer(name: str, value: Any, low: int, high: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise ValueError(f"{name} is {value!r}, wanted an integer") from None
+        number = None
+    if number is None or isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}, wanted an integer")
     if not low <= number < high:
         raise ValueError(f"{name} is {number}, wanted {low} <= {name} < {high}")
     return number
@@ -24,7 +26,9 @@ def number(name: str, value: Any, low: float, high: float, *, open_low: bool = F
     try:
         result = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} is {value!r}, wanted a number") from None
+        result = None
+    if result is None or isinstance(value, (str, bool)):
+        raise ValueError(f"{name} is {value!r}, wanted a number")
     if not (low <= result <= high) or (open_low and result == low):
         relation = "<" if open_low else "<="
         raise ValueError(f"{name} is {result:g}, wanted {low:g} {relation} {name} <= {high:g}")
@@ -48,7 +52,7 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
 def floating_dtype(name: str, value: Any) -> np.dtype:
     """Return `value` as a dtype of parameters: float32 or float64, or complex128 for complex steps."""
     try:
-        dtype = np.dtype(value)
+        dtype = np.dtype("V" if value is None else value)  # NumPy takes None for float64
     except TypeError:
         raise ValueError(f"{name} is {value!r}, wanted float32 or float64") from None
     if dtype not in (np.float32, np.float64, np.complex128):
@@ -59,24 +63,30 @@ def floating_dtype(name: str, value: Any) -> np.dtype:
 def matrix(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.ndarray:
     """Return `value` as an array (batch, columns) of `dtype`; a copy only where the dtype differs."""
     array = np.asarray(value)
+    _check_matrix(name, array, columns, complex_too=dtype.kind == "c")
+    if array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
+        return array.astype(dtype)
+
+
+def _check_matrix(name: str, array: np.ndarray, columns: int | None, complex_too: bool = False) -> None:
     if array.ndim != 2 or (columns is not None and array.shape[1] != columns):
         wanted = f"(batch, {'features' if columns is None else columns})"
         raise ValueError(f"{name} has shape {array.shape}, wanted {wanted}")
-    if array.dtype == dtype:
-        return array
-    if array.dtype.kind not in "fiub" and not (array.dtype.kind == dtype.kind == "c"):
+    if array.dtype.kind not in "fiub" and not (complex_too and array.dtype.kind == "c"):
         raise ValueError(f"{name} has dtype {array.dtype}, wanted real numbers")
-    return array.astype(dtype)
 
 
-def data(name: str, value: Any, columns: int | None) -> np.ndarray:
-    """Return `value` as an array (rows, columns) of finite real numbers, in the dtype it has."""
+def data(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.ndarray:
+    """Return `value` as an array (rows, columns) of real numbers, finite in `dtype`, in the dtype it has."""
     array = np.asarray(value)
-    matrix(name, array[:0] if array.ndim else array, columns, np.dtype(np.float64))
+    _check_matrix(name, array, columns)
+    limit = np.finfo(dtype).max
     with np.errstate(over="ignore", invalid="ignore"):
-        suspicious = array.dtype.kind == "f" and not np.isfinite(array.sum())
-    if suspicious:  # or merely large: only now a mask as large as the data
-        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        suspicious = array.dtype.kind == "f" and not abs(array.sum()) <= limit
+    if suspicious:  # or merely a large sum: only now a mask as large as the data
+        bad = np.flatnonzero(~(np.abs(array) <= limit).all(axis=1))
         if bad.size:
-            raise ValueError(f"{name} has NaN or infinity in row {bad[0]}, wanted finite numbers")
+            raise ValueError(f"{name} has NaN or infinity in row {bad[0]}, wanted finite {dtype} numbers")
     return array

@@ -15,6 +15,7 @@ from typing import BinaryIO
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file that becomes `path` when the block ends well, and else vanishes."""
     path = Path(path)
+    check_writable(path)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with open(part, "xb") as stream:  # in the same folder: a rename there is atomic

@@ -11,7 +11,7 @@ import numpy as np
 from minihash import checks, text
 from minihash.hashing import layer_seed, xxhash32
 from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
-from minihash.layers.hashed_linear import BIASES
+from minihash.layers.hashed_linear import BIASES, MAPS
 
 ACTIVATIONS: dict[str, type[Layer]] = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
 PREDICT_ROWS = 1024  # a chunk of `predict`
@@ -41,6 +41,8 @@ class Network:
         input_shift: Any = 0.0,
         class_names: Sequence[str] | None = None,
     ) -> None:
+        if not isinstance(layers, Sequence):
+            raise ValueError(f"layers is {layers!r}, wanted a list of layers")
         self.layers = list(layers)
         self.in_features, self.out_features = _check_layers(self.layers)
         self.dtype = self.layers[0].dtype
@@ -62,18 +64,23 @@ class Network:
 
     def forward(self, inputs: Any, training: bool = False) -> np.ndarray:
         """Return the outputs (batch, out_features) for raw `inputs` (batch, in_features)."""
-        outputs = self._scale(checks.matrix("inputs", inputs, self.in_features, self.dtype))
+        outputs = self.scale(checks.matrix("inputs", inputs, self.in_features, self.dtype))
         for layer in self.layers:
             outputs = layer.forward(outputs, training)
         return outputs
 
     def backward(self, grad_outputs: Any, need_grad_inputs: bool = True) -> np.ndarray | None:
         """Fill all gradients for ∂L/∂outputs and return ∂L/∂inputs (raw), or None if not needed."""
+        # Nobody needs what lies below the first layer with parameters.
+        lowest = 0 if need_grad_inputs else self._first_with_params()
         grad = grad_outputs
-        for layer in reversed(self.layers[1:]):
-            grad = layer.backward(grad)
-        grad = self.layers[0].backward(grad, need_grad_inputs)
+        for position in range(len(self.layers) - 1, lowest - 1, -1):
+            grad = self.layers[position].backward(grad, need_grad_inputs or position > lowest)
         return grad * self.input_scale.astype(self.dtype) if need_grad_inputs else None
+
+    def _first_with_params(self) -> int:
+        with_params = (position for position, layer in enumerate(self.layers) if layer.params)
+        return next(with_params, len(self.layers))
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Return the outputs for any number of rows, computed in chunks of bounded memory.
@@ -82,12 +89,13 @@ class Network:
         ------
         ValueError if `inputs` has the wrong shape or contains NaN or infinity.
         """
-        inputs = checks.data("inputs", inputs, self.in_features)
+        inputs = checks.data("inputs", inputs, self.in_features, self.dtype)
         # One pass even without rows: its outputs have the right shape and dtype.
         chunks = range(0, max(1, len(inputs)), PREDICT_ROWS)
         return np.concatenate([self.forward(inputs[row : row + PREDICT_ROWS]) for row in chunks])
 
-    def _scale(self, inputs: np.ndarray) -> np.ndarray:
+    def scale(self, inputs: np.ndarray) -> np.ndarray:
+        """Return `(inputs − input_shift) · input_scale`, what the first layer sees."""
         if self.input_shift.any():
             inputs = inputs - self.input_shift.astype(self.dtype)
         if (self.input_scale != 1).any():
@@ -162,6 +170,8 @@ def _check_layers(layers: list[Layer]) -> tuple[int | None, int | None]:
     for position, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             raise ValueError(f"layers[{position}] is {layer!r}, wanted a Layer")
+        if any(layer is other for other in layers[:position]):
+            raise ValueError(f"layers[{position}] is there twice, wanted each layer once")
         if layer.dtype != layers[0].dtype:
             raise ValueError(
                 f"layers[{position}] has dtype {layer.dtype}, wanted {layers[0].dtype} as layers[0]"
@@ -223,13 +233,14 @@ def mlp(
     ------
     ValueError for a wrong argument.
     """
-    sizes = list(sizes)
-    if len(sizes) < 2:
-        raise ValueError(f"sizes is {sizes}, wanted at least inputs and outputs")
+    if not isinstance(sizes, Sequence) or len(sizes) < 2:
+        raise ValueError(f"sizes is {sizes!r}, wanted a list of at least inputs and outputs")
     kind = ACTIVATIONS[checks.choice("activation", activation, tuple(ACTIVATIONS))]
     count = len(sizes) - 1
     buckets = _per_layer("num_buckets", num_buckets, count)
-    input_rate, hidden_rate = dropout if isinstance(dropout, tuple) else (0.0, dropout)
+    input_rate, hidden_rate = _dropout_rates(dropout)
+    checks.choice("map", map, MAPS)
+    checks.choice("bias", bias, BIASES)
     common: dict[str, Any] = {"initializer": initializer, "dtype": dtype}
     layers: list[Layer] = []
     for position, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:])):
@@ -240,7 +251,6 @@ def mlp(
         common["gain"] = math.sqrt(2) if kind is ReLU and not last else 1.0
         common["seed"] = layer_seed(position, seed)
         if compression is None and num_buckets is None:
-            checks.choice("bias", bias, BIASES)
             layers.append(Linear(fan_in, fan_out, bias=bias != "none", **common))
         else:
             hashed = {"map": map, "window": window, "bias": bias, "signed": signed, **common}
@@ -253,9 +263,18 @@ def mlp(
     )
 
 
+def _dropout_rates(dropout: float | tuple[float, float]) -> tuple[float, float]:
+    """Return the rates of the inputs and of the other layers."""
+    rates = dropout if isinstance(dropout, (tuple, list)) else (0.0, dropout)
+    if len(rates) != 2:
+        raise ValueError(f"dropout is {dropout!r}, wanted one rate or a pair of them")
+    first, rest = (checks.number("dropout", rate, 0, 1) for rate in rates)
+    return first, rest
+
+
 def _per_layer(name: str, value: Any, count: int) -> list[Any]:
     """Return one value a layer from one for all or a sequence."""
-    if not isinstance(value, Sequence):
+    if not isinstance(value, (Sequence, np.ndarray)):
         return [value] * count
     if len(value) != count:
         raise ValueError(f"{name} has {len(value)} values, wanted {count}: one a layer")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash import layers
+from minihash import checks, layers
 from minihash.files import replacing
 from minihash.layers import Layer, WeightLayer
 from minihash.network import Network
@@ -160,10 +160,14 @@ def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors) -> Laye
     if name not in LAYERS:
         raise ValueError(f"layer {prefix} is of the type {name!r}, wanted one of {', '.join(LAYERS)}")
     kind = LAYERS[name]
+    checks.choice(f"dtype of layer {prefix}", arguments["dtype"], tuple(map(str, DTYPES.values())))
     if issubclass(kind, WeightLayer):
         for param, shape in kind.param_shapes(arguments).items():
             tensors.check(f"{prefix}.{param}", shape, np.dtype(arguments["dtype"]))
     layer = kind(**arguments)
+    missing = layer.config().keys() - arguments.keys()
+    if missing:
+        raise ValueError(f"layer {prefix} has no {min(missing)}")
     for param, array in layer.params.items():
         array[...] = tensors.read(f"{prefix}.{param}")
     return layer

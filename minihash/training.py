@@ -87,10 +87,10 @@ def fit(
     ------
     ValueError for wrong arguments; FloatingPointError when the loss becomes NaN or infinite.
     """
-    inputs, targets = _check_data("train", train, network)
-    if validation is not None:
-        validation = _check_data("validation", validation, network)
     loss_function = losses.get(loss)
+    inputs, targets = _check_data("train", train, network, loss)
+    if validation is not None:
+        validation = _check_data("validation", validation, network, loss)
     optimizer = Adam() if optimizer is None else optimizer
     epochs = checks.integer("epochs", epochs, 1, 2**31)
     batch_size = checks.integer("batch_size", batch_size, 1, 2**31)
@@ -167,7 +167,7 @@ def evaluate(
     ------
     ValueError for wrong arguments.
     """
-    inputs, targets = _check_data("data", data, network)
+    inputs, targets = _check_data("data", data, network, loss)
     outputs = network.predict(inputs)
     result = {"loss": float(losses.get(loss)(outputs, targets)[0])}
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
@@ -179,24 +179,32 @@ def evaluate(
     return result
 
 
-def _check_data(name: str, data: Any, network: Network) -> tuple[np.ndarray, np.ndarray]:
-    """Return (inputs, targets) as arrays that fit each other and the network."""
+def _check_data(
+    name: str, data: Any, network: Network, loss: str | Callable
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (inputs, targets) as arrays that fit each other, the network and the loss."""
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise ValueError(f"{name} is a {type(data).__name__}, wanted a pair (inputs, targets)")
-    inputs = checks.data(f"{name} inputs", data[0], network.in_features)
+    inputs = checks.data(f"{name} inputs", data[0], network.in_features, network.dtype)
     targets = np.asarray(data[1])
     if not len(inputs) or targets.shape[:1] != inputs.shape[:1]:
         raise ValueError(
             f"{name} has {len(inputs)} rows of inputs and targets of shape {targets.shape}, "
             "wanted as many of each, at least one"
         )
+    if isinstance(loss, str) and network.out_features is not None:
+        try:  # a label out of range is refused here, with its row, and not in the middle of training
+            losses.get(loss)(np.zeros((len(inputs), network.out_features), network.dtype), targets)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
     return inputs, targets
 
 
 def _progress_bar(steps: int, progress: bool | None) -> Any:
     from tqdm import tqdm
 
-    shown = sys.stderr.isatty() if progress is None else progress
+    # There is no stderr under pythonw, and none after 2>&-.
+    shown = bool(sys.stderr and sys.stderr.isatty()) if progress is None else progress
     return tqdm(total=steps, disable=not shown, unit="step", dynamic_ncols=True)
 
 

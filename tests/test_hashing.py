@@ -209,7 +209,7 @@ def test_virtual_weight_matrix_refuses(shape, name):
 
 
 def assert_uniform(values, size):
-    """χ² of the counts of 0 … size − 1 within five standard deviations of its mean, on both sides."""
+    """χ² of the counts of 0 … size − 1 is within five standard deviations of its mean."""
     counts = np.bincount(np.ravel(values), minlength=size)
     assert counts.size == size
     expected = np.size(values) / size

@@ -10,7 +10,7 @@ def fraction(text: str) -> float:
     """Parse "1/64" or "0.015625" for argparse."""
     try:
         return float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ArithmeticError):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 1/64 or 0.25") from None
 
 

@@ -40,8 +40,10 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None:
         _write(sys.stdout, network, outputs)
         return 0
-    with replacing(args.out) as binary, io.TextIOWrapper(binary, "utf-8", newline="") as file:
+    with replacing(args.out) as binary:
+        file = io.TextIOWrapper(binary, "utf-8", newline="")
         _write(file, network, outputs)
+        file.detach()  # flushed, but left open for `replacing`
     return 0
 
 

@@ -75,6 +75,10 @@ def run(args: argparse.Namespace) -> int:
         plots.require_matplotlib()
     if args.threads is not None:
         threads.set_num_threads(args.threads)
+    if args.compare and not args.hidden:
+        raise ValueError("--compare shrinks the hidden layers, wanted --hidden with at least one")
+    if args.final and args.patience is not None:
+        raise ValueError("--patience needs validation rows, and --final trains on them: wanted one of them")
     dataset = datasets.load(args.data, args.data_dir)
     runs = [_train("hashed" if args.compression else "dense", args, dataset, _build(args, dataset))]
     if args.compare:
@@ -149,15 +153,14 @@ def _train(name: str, args: argparse.Namespace, dataset: Dataset, network: Netwo
         epochs=args.epochs,
         batch_size=args.batch_size,
         seed=args.seed,
-        callbacks=[EarlyStopping(args.patience)] if args.patience else [],
+        callbacks=[] if args.patience is None else [EarlyStopping(args.patience)],
     )
     seconds = time.perf_counter() - start
     test_error = evaluate(network, dataset.test)["error"]
-    last = history.records[-1]
     trained_on = f"{len(rows[0]):,} training rows" + (" (validation rows among them)" if args.final else "")
     print(f"{name}, {trained_on}, {len(history)} epochs in {seconds:.1f} s")
     if validation is not None:
-        print(f"validation error: {100 * last['validation_error']:.2f} %")
+        print(f"validation error: {100 * evaluate(network, validation)['error']:.2f} %")
     print(f"test error: {100 * test_error:.2f} %")
     print(f"stored: {network.nbytes:,} bytes, dense: {network.num_virtual * network.dtype.itemsize:,} bytes")
     print(flush=True)

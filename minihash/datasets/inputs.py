@@ -30,7 +30,7 @@ def read_inputs(path: str | os.PathLike[str]) -> np.ndarray:
 
 def _read_npz(path: str | os.PathLike[str]) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             names = arrays.files
             name = "inputs" if "inputs" in names else names[0] if len(names) == 1 else None
             if name is None:

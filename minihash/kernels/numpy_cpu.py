@@ -27,4 +27,5 @@ def _slots(
 ) -> np.ndarray:
     i = np.arange(row, row + shape[0], dtype=np.uint32)
     j = np.arange(column, column + shape[1], dtype=np.uint32)
-    return scale_to_range(hash_position(i[:, None], j, seed), size)
+    seeds = np.full(1, seed, np.uint32)  # arrays wrap around silently, scalars with a warning
+    return scale_to_range(hash_position(i[:, None], j, seeds), size)

@@ -59,22 +59,31 @@ class _SingleThreadedBlas:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._controller: ThreadpoolController | None = None
-        self._limit: Any = None
+        self._libraries: list[Any] | None = None
+        self._before: list[int] = []
 
     def __enter__(self) -> None:
         with self._lock:
+            if self._libraries is None:  # searching what is loaded takes a millisecond: once
+                found = ThreadpoolController().select(user_api="blas")
+                self._libraries = found.lib_controllers
             if self._inside == 0:
-                if self._controller is None:
-                    self._controller = ThreadpoolController()  # searches the loaded libraries: once
-                self._limit = self._controller.limit(limits=1, user_api="blas")
+                self._before = [library.num_threads for library in self._libraries]
+                self._set([1] * len(self._before))
             self._inside += 1
 
     def __exit__(self, *exception: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._limit.restore_original_limits()
+                self._set(self._before)
+
+    def _set(self, counts: list[int]) -> None:
+        for library, count in zip(self._libraries or (), counts):
+            # threadpoolctl 3.7 and later let only the thread that set a limit change it; but who comes
+            # first here need not be who leaves last.
+            set_num_threads = getattr(library, "_real_set_num_threads", library.set_num_threads)
+            set_num_threads(count)
 
 
 _single_threaded_blas = _SingleThreadedBlas()
@@ -105,12 +114,10 @@ if hasattr(os, "register_at_fork"):
 def run(tasks: Iterable[Callable[[], None]]) -> None:
     """Run independent tasks on `num_threads()` threads, the calling one among them.
 
-    A single task runs in the calling thread, with BLAS as it is. An exception of a task is raised here
-    after all threads have stopped.
+    A single task runs in the calling thread. BLAS has one thread inside, even then: its bits do not depend
+    on what else runs. An exception of a task is raised here after all threads have stopped.
     """
     tasks = list(tasks)
-    if len(tasks) == 1:
-        return tasks[0]()
     queue = iter(tasks)
     with _single_threaded_blas:
         helpers = [

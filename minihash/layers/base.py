@@ -69,6 +69,8 @@ class Layer:
             raise ValueError(
                 f"grad_outputs has shape {grad_outputs.shape}, wanted {self._shape} as the outputs"
             )
+        if not self.params and not need_grad_inputs:
+            return None
         return self._backward(self._saved, grad_outputs, need_grad_inputs)
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:

@@ -34,7 +34,7 @@ class Dropout(Layer):
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
         if not training:
-            return inputs, None
+            return inputs.copy(), None  # not the caller's own array
         kept = self.rng.random(inputs.shape, dtype=np.float32) >= self.rate
         mask = kept * inputs.real.dtype.type(1 / (1 - self.rate))
         return inputs * mask, mask

@@ -65,7 +65,8 @@ def strict(code, **environment):
 
 @pytest.fixture(scope="module")
 def numpy_step():
-    return strict(TINY_STEP + "import sys; assert 'numba' not in sys.modules", MINIHASH_KERNELS="numpy")
+    no_numba = "import sys; assert 'numba' not in sys.modules"
+    return strict(TINY_STEP + no_numba, MINIHASH_KERNELS="numpy")
 
 
 @pytest.mark.parametrize("environment", [{}, {"MINIHASH_KERNELS": "numba"}])

@@ -1,0 +1,132 @@
+"""The result of a gradient check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from minihash import text
+
+SHOWN = 8  # offenders, and contributions of one
+
+
+class GradientError(AssertionError):
+    """A gradient is wrong; the message is the report."""
+
+
+@dataclass(frozen=True)
+class Offender:
+    """One wrong gradient: where, what it claims, what values say, and the tolerance it exceeds."""
+
+    name: str
+    index: tuple[int, ...]
+    claimed: float
+    expected: float
+    tolerance: float
+    precision: str
+    note: str = ""
+
+    @property
+    def place(self) -> str:
+        return f"{self.name}[{', '.join(map(str, self.index))}]"
+
+    def __str__(self) -> str:
+        error = abs(self.claimed - self.expected)
+        line = (
+            f"{self.place}: claimed {self.claimed:.8g}, expected {self.expected:.8g} "
+            f"(off by {error:.2g}, tolerance {self.tolerance:.2g}, {self.precision})"
+        )
+        return f"{line}\n    {self.note}" if self.note else line
+
+
+@dataclass
+class ArrayReport:
+    """What was found in the gradient of one array.
+
+    `errors` and `tolerances` have the array's shape, NaN where a place was not checked by itself;
+    `resolution` is the relative error (against the array's typical gradient) that would have been seen.
+    """
+
+    name: str
+    precision: str
+    method: str
+    checked: str
+    errors: np.ndarray
+    tolerances: np.ndarray
+    worst: float  # error / tolerance, directions included
+    resolution: float
+    offenders: list[Offender] = field(default_factory=list)
+    kinks: list[tuple[int, ...]] = field(default_factory=list)
+    has_kink: bool = False
+
+    @property
+    def status(self) -> str:
+        if self.offenders:
+            return "WRONG"
+        return "inconclusive" if self.resolution > 1e-3 else "kink" if self.has_kink else "ok"
+
+
+@dataclass
+class GradientReport:
+    """What `check_gradients` found.
+
+    Attributes
+    ----------
+    arrays : an `ArrayReport` for each array and precision.
+    problems : what is wrong beyond single numbers: arrays that share memory, gradients that accumulate.
+    diagnosis : sentences that explain the wrong gradients of hashed layers together.
+    """
+
+    arrays: list[ArrayReport]
+    problems: list[str]
+    diagnosis: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems and not self.offenders
+
+    @property
+    def offenders(self) -> list[Offender]:
+        """All wrong gradients, the worst (by error / tolerance) first."""
+        found = [offender for array in self.arrays for offender in array.offenders]
+        return sorted(found, key=lambda o: -abs(o.claimed - o.expected) / o.tolerance)
+
+    @property
+    def kinks(self) -> dict[str, list[tuple[int, ...]]]:
+        """Arrays along which the function has a kink, and the places of it where they are known."""
+        return {array.name: array.kinks for array in self.arrays if array.has_kink}
+
+    def raise_for_errors(self) -> None:
+        """Raise a GradientError with the report as its message unless all is well."""
+        if not self.ok:
+            raise GradientError("\n" + str(self))
+
+    def __str__(self) -> str:
+        wrong = len(self.offenders)
+        verdict = "ok" if self.ok else f"{wrong} wrong" if wrong else "failed"
+        rows = [
+            (
+                array.name,
+                "x".join(map(str, array.errors.shape)) or "1",
+                array.precision,
+                array.method,
+                array.checked,
+                f"{array.worst:.2g}",
+                f"{array.resolution:.1e}",
+                array.status,
+            )
+            for array in self.arrays
+        ]
+        header = ("gradient", "shape", "precision", "method", "checked", "error/tol.", "resolution", "")
+        lines = [f"gradient check: {verdict}", text.table(header, rows, left=5)]
+        lines += [f"problem: {problem}" for problem in self.problems]
+        lines += [f"diagnosis: {sentence}" for sentence in self.diagnosis]
+        lines += [str(offender) for offender in self.offenders[:SHOWN]]
+        if wrong > SHOWN:
+            lines.append(f"... and {wrong - SHOWN} more")
+        for name, places in self.kinks.items():
+            shown = ", ".join(map(str, places[:SHOWN])) or "somewhere (too large to look at each place)"
+            lines.append(f"kink in {name}, where a derivative from the left differs: {shown}")
+        return "\n".join(lines)

@@ -1,0 +1,308 @@
+"""The command `minihash`: evaluate, predict, inspect, data, --help, and how it fails."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minihash import Network, datasets, evaluate, losses, save
+from minihash.layers import Linear
+from minihash.persistence import load
+
+Run = Callable[..., tuple[int, str, str]]
+Fails = Callable[..., str]
+COMMANDS = ("train", "evaluate", "predict", "inspect", "data")
+
+
+def python(*argv: Any, **arguments: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *map(str, argv)], capture_output=True, text=True, **arguments)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return datasets.load().test[0][:30]
+
+
+@pytest.fixture
+def idx(tmp_path: Path, images: np.ndarray) -> Path:
+    """An idx file of 30 images."""
+    header = bytes([0, 0, 8, 3]) + np.array([30, 28, 28], ">u4").tobytes()
+    (tmp_path / "images").write_bytes(header + images.tobytes())
+    return tmp_path / "images"
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+# --help, and what is imported
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)], ids=" ".join)
+def test_help(command: tuple[str, ...], run: Run) -> None:
+    status, out, err = run(*command, "--help")
+    assert (status, err) == (0, "") and out.startswith(f"usage: {' '.join(['minihash', *command])} ")
+    assert command or all(name in out for name in COMMANDS)
+
+
+def test_version(run: Run) -> None:
+    assert run("--version") == (0, "minihash 0.1.0\n", "")
+
+
+def test_help_answers_in_under_300_ms() -> None:
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert python("-m", "minihash", "--help").returncode == 0
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.3
+
+
+@pytest.mark.parametrize("code", ["from minihash import *", *(f"help {name}" for name in ("", *COMMANDS))])
+def test_heavy_packages_are_imported_late(code: str) -> None:
+    if code.startswith("help"):
+        argv = [*code.split()[1:], "--help"]
+        code = f"import minihash.cli\ntry:\n    minihash.cli.main({argv})\nexcept SystemExit:\n    pass"
+    found = python("-c", f"{code}\nimport sys\nprint(*sys.modules)")
+    assert found.returncode == 0
+    heavy = {"numba", "scipy", "tqdm", "matplotlib", "safetensors", "urllib.request"}
+    assert not heavy & set(found.stdout.splitlines()[-1].split())
+
+
+# evaluate, inspect, data
+
+
+def test_evaluate(model: Path, run: Run) -> None:
+    for part in ("test", "validation"):
+        status, out, err = run("evaluate", model, *(() if part == "test" else ("--part", part)))
+        scores = evaluate(load(model), getattr(datasets.load(), part))
+        expected = f"{part} loss: {scores['loss']:.4f}\n{part} error: {100 * scores['error']:.2f} %\n"
+        assert (status, out, err) == (0, expected, "")
+
+
+def test_inspect(model: Path, run: Run) -> None:
+    status, out, err = run("inspect", model)
+    network = load(model)
+    assert (status, err) == (0, "")
+    assert out.startswith(network.summary())
+    assert f"file: {os.path.getsize(model):,} bytes\n" in out
+    for position, layer in enumerate(network.layers):
+        assert f"layer {position}: {layer!r}\n" in out
+    assert "classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n" in out
+    assert "input scale: 0.00392157, input shift: 0\n" in out
+
+
+def test_inspect_without_classes(tmp_path: Path, run: Run) -> None:
+    save(Network([Linear(2, 1)], input_scale=[1, 2]), tmp_path / "model")
+    status, out, _ = run("inspect", tmp_path / "model")
+    assert status == 0 and "classes" not in out and "input scale: 1 to 2, input shift: 0\n" in out
+
+
+def test_data_list(run: Run, tmp_path: Path) -> None:
+    status, out, err = run("data", "list", "--data-dir", tmp_path)
+    assert (status, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()] == list(datasets.names())
+
+
+# predict
+
+
+def read_csv(text: str) -> tuple[list[str], list[str], np.ndarray]:
+    """The header, the labels and the probabilities."""
+    header, *rows = csv.reader(text.splitlines())
+    return header, [row[0] for row in rows], np.array([row[1:] for row in rows], float)
+
+
+def test_predict(model: Path, idx: Path, images: np.ndarray, tmp_path: Path, run: Run) -> None:
+    status, text, err = run("predict", model, idx)
+    assert (status, err) == (0, "")
+    header, labels, probabilities = read_csv(text)
+    outputs = load(model).predict(images)
+    assert header == ["label", *(f"p({digit})" for digit in range(10))]
+    assert labels == [str(row.argmax()) for row in outputs]
+    np.testing.assert_allclose(probabilities, losses.class_probabilities(outputs), atol=1e-6)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert len(set(labels)) > 1
+
+    named = {"inputs": images, "labels": np.zeros(30)}
+    flat = write_npz(tmp_path / "flat.npz", **named)
+    square = write_npz(tmp_path / "square.npz", any_name=images.reshape(30, 28, 28).astype(np.float32))
+    for path in (flat, square):
+        assert run("predict", model, path) == (0, text, "")
+    out = tmp_path / "predictions.csv"
+    assert run("predict", model, flat, "--out", out) == (0, "", "")
+    assert out.read_bytes() == text.encode()
+
+
+def test_predict_two_classes_from_one_output(tmp_path: Path, run: Run) -> None:
+    network = Network([Linear(2, 1)], class_names=["no", "yes, indeed"])
+    save(network, tmp_path / "model")
+    inputs = write_npz(tmp_path / "rows.npz", rows=np.array([[9.0, 9], [-9, -9], [0, 0.1]]))
+    _, labels, probabilities = read_csv(run("predict", tmp_path / "model", inputs)[1])
+    assert labels == [("no", "yes, indeed")[row.argmax()] for row in probabilities]
+    assert set(labels) == {"no", "yes, indeed"}
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_predict_without_classes(tmp_path: Path, run: Run) -> None:
+    network = Network([Linear(2, 3)])
+    save(network, tmp_path / "model")
+    rows = np.array([[1.0, 2], [3, -4]])
+    out = run("predict", tmp_path / "model", write_npz(tmp_path / "rows.npz", rows=rows))[1]
+    header, *lines = csv.reader(out.splitlines())
+    assert header == ["output 0", "output 1", "output 2"]
+    np.testing.assert_allclose(np.array(lines, float), network.predict(rows), rtol=1e-5)
+
+
+def test_predict_no_rows(model: Path, tmp_path: Path, run: Run) -> None:
+    status, out, err = run("predict", model, write_npz(tmp_path / "none.npz", inputs=np.zeros((0, 784))))
+    assert (status, out.count("\n"), err) == (0, 1, "")
+
+
+# Failures: one line, no traceback
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["unknown"],
+        ["--unknown"],
+        ["train", "--unknown"],
+        ["train", "--epochs", "many"],
+        ["train", "--compression", "1/0"],
+        ["train", "--compression", "a/b"],
+        ["train", "--compression", "nan"],
+        ["train", "--compression", "1e999"],
+        ["train", "--activation", "swish"],
+        ["train", "--map", "blocks"],
+        ["evaluate"],
+        ["evaluate", "model", "--part", "all"],
+        ["predict", "model"],
+        ["data"],
+        ["data", "burn"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage(argv: list[str], fails: Fails) -> None:
+    fails(2, *argv)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "inspect", "predict"])
+def test_bad_model(command: str, model: Path, idx: Path, tmp_path: Path, fails: Fails) -> None:
+    rest = [idx] if command == "predict" else []
+    assert "No such file" in fails(1, command, tmp_path / "none", *rest)
+    assert "directory" in fails(1, command, tmp_path, *rest)
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(model.read_bytes()[:-1])
+    assert f"{damaged}: not a safetensors file" in fails(1, command, damaged, *rest)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_bad_data(command: str, model: Path, tmp_path: Path, fails: Fails, monkeypatch: Any) -> None:
+    monkeypatch.delenv("MINIHASH_DATA", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    argv = [command, *([model] if command == "evaluate" else [])]
+    assert "'cifar', wanted one of 'mnist-small'" in fails(1, *argv, "--data", "cifar")
+    assert "minihash data fetch mnist" in fails(1, *argv, "--data", "mnist")
+    assert str(tmp_path / "none") in fails(1, *argv, "--data", "mnist", "--data-dir", tmp_path / "none")
+
+
+def test_a_model_of_other_inputs(tmp_path: Path, fails: Fails) -> None:
+    save(Network([Linear(5, 3)]), tmp_path / "model")
+    assert "wanted (batch, 5)" in fails(1, "evaluate", tmp_path / "model")
+
+
+def test_bad_inputs(model: Path, idx: Path, images: np.ndarray, tmp_path: Path, fails: Fails) -> None:
+    spoiled = images.astype(float)
+    spoiled[7, 3] = np.nan
+    good = write_npz(tmp_path / "good.npz", inputs=images).read_bytes()
+    damaged = bytearray(good)
+    damaged[len(good) // 2] ^= 255
+    for name, content, message in (
+        ("empty", b"", "wanted an idx file"),
+        ("text", b"1,2,3\n", "wanted an idx file"),
+        ("cut", idx.read_bytes()[:-1], "the file holds"),
+        ("cut.gz", b"\x1f\x8b\x08", "damaged gzip"),
+        ("cut.npz", good[:-9], "cut.npz"),
+        ("damaged.npz", damaged, "damaged.npz"),
+        ("wide.npz", {"inputs": images[:, 1:]}, "(batch, 784)"),
+        ("flat.npz", {"inputs": images[0]}, "wanted (rows, features)"),
+        ("nan.npz", {"inputs": spoiled}, "NaN or infinity in row 7"),
+        ("two.npz", {"a": images, "b": images}, "holds a, b, wanted an array named inputs"),
+        ("none.npz", {}, "holds nothing"),
+        ("text.npz", {"inputs": images.astype(str)}, "real numbers"),
+        ("objects.npz", {"inputs": np.array([[None]])}, "objects.npz"),
+    ):
+        path = tmp_path / name
+        if isinstance(content, dict):
+            write_npz(path, **content)
+        else:
+            path.write_bytes(content)
+        line = fails(1, "predict", model, path, "--out", tmp_path / "out.csv")
+        assert str(path) in line and message in line
+    assert "No such file" in fails(1, "predict", model, tmp_path / "no.npz")
+    assert not list(tmp_path.glob("*out.csv*"))
+
+
+def test_numbers_too_large_for_the_network(model: Path, tmp_path: Path, run: Run) -> None:
+    inputs = write_npz(tmp_path / "large.npz", inputs=np.full((1, 784), 1e300))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        status, out, err = run("predict", model, inputs)
+    assert (status, out) == (1, "") and err.count("\n") == 1 and "large.npz" in err
+
+
+def test_predictions_into_a_missing_folder(model: Path, idx: Path, tmp_path: Path, fails: Fails) -> None:
+    line = fails(1, "predict", model, idx, "--out", tmp_path / "none" / "out.csv")
+    assert str(tmp_path / "none") in line and ".part" not in line
+
+
+# The streams of the process
+
+
+def test_python_m_minihash(model: Path) -> None:
+    found = python("-m", "minihash", "inspect", model)
+    assert found.returncode == 0 and found.stdout.startswith("layer") and found.stderr == ""
+    found = python("-m", "minihash", "inspect", "no such file")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr == "minihash: error: no such file: No such file or directory\n"
+    assert python("-m", "minihash").returncode == 2
+
+
+@pytest.mark.parametrize("command", ["data list", "--help", "inspect", "predict"])
+def test_broken_pipe(command: str, model: Path, idx: Path) -> None:
+    rest = {"inspect": [model], "predict": [model, idx]}.get(command, [])
+    reader, writer = os.pipe()
+    os.close(reader)
+    argv = [sys.executable, "-m", "minihash", *command.split(), *rest]
+    found = subprocess.run(argv, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_disk_behind_stdout() -> None:
+    with open("/dev/full", "w") as full:
+        argv = [sys.executable, "-m", "minihash", "data", "list"]
+        found = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert found.returncode == 1
+    assert found.stderr.startswith("minihash: error: ") and found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_closed_streams(stream: int, model: Path) -> None:
+    shell = f'exec "$0" -m minihash inspect "$1" {stream}>&-'
+    found = subprocess.run(["sh", "-c", shell, sys.executable, model], capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "")

@@ -1,0 +1,279 @@
+"""The command `minihash train`: what it prints, saves and draws, and that it fails before the work."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minihash import datasets, evaluate, fit, mlp, optimizers, schedules
+from minihash.callbacks import EarlyStopping
+from minihash.experiments.size_matching import dense_sizes
+from minihash.persistence import load
+
+Run = Callable[..., tuple[int, str, str]]
+Fails = Callable[..., str]
+TINY = ("train", "--epochs", "1", "--hidden", "20")
+
+
+def errors(text: str, part: str = "test") -> list[float]:
+    """All errors of one part of the data that were printed, in percent."""
+    return [float(number) for number in re.findall(rf"^{part} error: (\d+\.\d\d) %$", text, re.MULTILINE)]
+
+
+def percent(path: Path, part: str = "test") -> float:
+    """The error of a saved network."""
+    return round(100 * evaluate(load(path), getattr(datasets.load(), part))["error"], 2)
+
+
+few = pytest.mark.usefixtures("few_rows")
+
+
+def test_train(tmp_path: Path, run: Run) -> None:
+    status, out, err = run(*TINY, "--out", tmp_path / "model")
+    assert (status, err) == (0, "")  # no bar: this is no terminal
+    network = load(tmp_path / "model")
+    assert out.startswith(network.summary() + "\n")
+    assert network.num_virtual == 785 * 20 + 21 * 10 and network.num_parameters == 245 + 3
+    assert re.search(r"^hashed, 10,000 training rows, 1 epochs in \d+\.\d s$", out, re.MULTILINE)
+    assert errors(out) == [percent(tmp_path / "model")]
+    assert errors(out, "validation") == [percent(tmp_path / "model", "validation")]
+    assert "stored: 992 bytes, dense: 63,640 bytes\n" in out
+    assert out.endswith(f"saved {tmp_path / 'model'}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@few
+def test_arguments_reach_the_network(tmp_path: Path, run: Run) -> None:
+    status, *_ = run(
+        *(*TINY[:3], "--hidden", 9, 7, "--compression", "0.25", "--activation", "tanh", "--bias", "free"),
+        *("--input-dropout", 0, "--dropout", 0.5, "--seed", 3, "--out", tmp_path / "model"),
+    )
+    expected = mlp(
+        [784, 9, 7, 10], compression=0.25, activation="tanh", bias="free", dropout=(0.0, 0.5), seed=3
+    )
+    found = load(tmp_path / "model").layers
+    assert status == 0
+    assert [layer.config() for layer in found] == [layer.config() for layer in expected.layers]
+
+
+@few
+def test_arguments_reach_the_training(tmp_path: Path, run: Run) -> None:
+    base = ("--compression", "1/8")
+    variants: tuple[tuple[Any, ...], ...] = (
+        (),
+        ("--batch-size", 64),
+        ("--optimizer", "sgd"),
+        ("--learning-rate", 0.01),
+        ("--schedule", "cosine"),
+        ("--schedule", "constant"),
+        ("--seed", 1),
+        ("--epochs", 2),
+    )
+    weights = set()
+    for variant in variants:
+        assert run(*TINY, *base, *variant, "--out", tmp_path / "model")[0] == 0
+        weights.add(load(tmp_path / "model").params["1.weight"].tobytes())
+    assert len(weights) == len(variants)
+
+
+def test_trains_as_fit_does(few_rows: datasets.Dataset, tmp_path: Path, run: Run) -> None:
+    argv = ("--seed", 5, "--optimizer", "sgd", "--learning-rate", 0.05, "--schedule", "cosine")
+    assert run(*TINY, *argv, "--batch-size", 50, "--out", tmp_path / "model")[0] == 0
+    network = mlp([784, 20, 10], compression=1 / 64, dropout=(0.1, 0.25), seed=5, input_scale=1 / 255)
+    fit(
+        network,
+        few_rows.train,
+        optimizer=optimizers.SGD(0.05, momentum=0.9),
+        schedule=schedules.cosine(0.05),
+        epochs=1,
+        batch_size=50,
+        seed=5,
+    )
+    for name, array in load(tmp_path / "model").params.items():
+        np.testing.assert_array_equal(array, network.params[name])
+
+
+@few
+def test_same_seed_same_file_on_any_number_of_threads(tmp_path: Path, run: Run) -> None:
+    contents = []
+    for count in (1, 2):
+        argv = ("train", "--epochs", 1, "--hidden", 200, "--threads", count, "--out", tmp_path / "model")
+        assert run(*argv)[0] == 0
+        contents.append((tmp_path / "model").read_bytes())
+    assert contents[0] == contents[1]
+
+
+@few
+def test_threads_reach_the_kernels(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from minihash.kernels import threads
+
+    counts: list[int | None] = []
+    monkeypatch.setattr(threads, "set_num_threads", counts.append)
+    assert run(*TINY, "--threads", 2)[0] == 0
+    assert counts[0] == 2
+
+
+@few
+def test_compare(tmp_path: Path, run: Run) -> None:
+    argv = ("train", "--epochs", "1", "--hidden", "100", "--compression", "1/16", "--compare")
+    status, out, err = run(*argv, "--out", tmp_path / "model", "--plot", tmp_path / "curves.png")
+    assert (status, err) == (0, "")
+    lines = [line for line in out.splitlines() if re.match(r"(network|hashed|dense) .*(error|%)", line)]
+    header, hashed, dense = (re.split(r"  +", line) for line in lines)
+    assert header == ["network", "units", "stored", "bytes", "test error", "seconds"]
+    network = load(tmp_path / "model")
+    sizes = dense_sizes([784, 100, 10], network.num_parameters)
+    stored = sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(sizes, sizes[1:]))
+    assert hashed[:4] == ["hashed", "784-100-10", f"{network.num_parameters:,}", f"{network.nbytes:,}"]
+    assert dense[:4] == ["dense", "-".join(map(str, sizes)), f"{stored:,}", f"{4 * stored:,}"]
+    assert [hashed[4], dense[4]] == [f"{error:.2f} %" for error in errors(out)]
+    assert errors(out)[0] == percent(tmp_path / "model")
+    assert re.fullmatch(r"\d+\.\d", hashed[5]) and re.fullmatch(r"\d+\.\d", dense[5])
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+@few
+def test_dense_layers(tmp_path: Path, run: Run) -> None:
+    status, out, _ = run(*TINY, "--compression", "0", "--out", tmp_path / "model")
+    assert status == 0 and "dense, 500 training rows" in out
+    assert load(tmp_path / "model").num_parameters == 785 * 20 + 21 * 10
+
+
+@few
+def test_final_trains_on_the_validation_rows_too(tmp_path: Path, run: Run) -> None:
+    status, out, err = run(*TINY, "--final", "--out", tmp_path / "model", "--plot", tmp_path / "curve.svg")
+    assert (status, err) == (0, "")
+    assert "hashed, 600 training rows (validation rows among them), 1 epochs" in out
+    assert errors(out, "validation") == [] and errors(out) == [percent(tmp_path / "model")]
+    assert "<svg" in (tmp_path / "curve.svg").read_text()
+
+
+@few
+def test_patience_stops_and_keeps_the_best_weights(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stoppings: list[EarlyStopping] = []
+
+    class Spy(EarlyStopping):
+        def __init__(self, patience: int) -> None:
+            super().__init__(patience)
+            stoppings.append(self)
+
+    monkeypatch.setattr("minihash.callbacks.EarlyStopping", Spy)
+    rough = ("--compression", "1/8", "--learning-rate", 0.1, "--schedule", "constant")
+    argv = ("train", "--epochs", 30, "--hidden", 10, *rough, "--patience", 2, "--out", tmp_path / "model")
+    status, out, _ = run(*argv)
+    (stopping,) = stoppings
+    epochs = int(re.search(r"(\d+) epochs in", out)[1])  # type: ignore[index]
+    assert status == 0 and stopping.patience == 2 and epochs == stopping.best_epoch + 2 < 30
+    assert percent(tmp_path / "model", "validation") == round(100 * stopping.best, 2)
+    assert errors(out, "validation") == [round(100 * stopping.best, 2)]  # of the network that is kept
+    assert errors(out) == [percent(tmp_path / "model")]
+
+
+@few
+@pytest.mark.parametrize("ending, start", [("png", b"\x89PNG\r\n"), ("PDF", b"%PDF-"), ("svg", b"<?xml")])
+def test_plot(ending: str, start: bytes, tmp_path: Path, run: Run) -> None:
+    path = tmp_path / f"curve.{ending}"
+    status, out, err = run(*TINY, "--plot", path)
+    assert (status, err) == (0, "") and out.endswith(f"drew {path}\n")
+    assert path.read_bytes().startswith(start) and list(tmp_path.iterdir()) == [path]
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--compression", "-1"], "compression is -1"),
+        (["--compression", "1.01"], "compression is 1.01, wanted 0 < compression <= 1"),
+        (["--compression", "65/64"], "compression is 1.01562"),
+        (["--out", "{folder}/none/model"], "/none: there is no such folder"),
+        (["--plot", "{folder}/none/curve.png"], "/none: there is no such folder"),
+        (["--out", "{folder}"], "is a folder, wanted a file"),
+        (["--plot", "{folder}/curve.jpg"], "'jpg', wanted png, svg or pdf"),
+        (["--plot", "{folder}/curve"], "'', wanted png, svg or pdf"),
+        (["--threads", "0"], "is 0, wanted 1 <= "),
+        (["--hidden", "0"], "out_features is 0"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--dropout", "1"], "rate is 1"),
+        (["--dropout", "-0.1"], "rate is -0.1"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_refused_before_training(argv: list[str], message: str, tmp_path: Path, fails: Fails) -> None:
+    line = fails(1, *TINY, *(argument.format(folder=tmp_path) for argument in argv))
+    assert message in line and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--epochs", "0"], "epochs is 0"),
+        (["--batch-size", "0"], "batch_size is 0"),
+        (["--learning-rate", "-1"], "learning_rate is -1"),
+        (["--learning-rate", "nan"], "learning_rate is nan"),
+        (["--patience", "-1"], "patience is -1"),
+        (["--patience", "0"], "patience is 0"),
+        (["--final", "--patience", "1"], "validation"),
+        (["--hidden", "--compare"], "hidden"),
+        (["--optimizer", "sgd", "--learning-rate", "1e6", "--schedule", "constant"], "training diverged at"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+@few
+def test_refused_without_a_result(argv: list[str], message: str, tmp_path: Path, run: Run) -> None:
+    status, out, err = run(*TINY, "--out", tmp_path / "model", "--plot", tmp_path / "curve.png", *argv)
+    assert status == 1 and err.startswith("minihash: error: ") and err.count("\n") == 1
+    assert message in err and "test error" not in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_matplotlib_is_noticed_before_training(
+    tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "pip install 'minihash[plots]'" in fails(1, *TINY, "--plot", tmp_path / "curve.png")
+
+
+@few
+def test_failure_while_drawing_leaves_no_picture(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    status, _, err = run(*TINY, "--plot", tmp_path / "curve.png")
+    assert (status, err) == (1, "minihash: error: [Errno 28] No space left on device\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_interrupted(tmp_path: Path) -> None:
+    argv = ["train", "--epochs", "10000", "--hidden", "20", "--out", str(tmp_path / "model")]
+    code = (  # a shell may have started us with SIGINT ignored
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from minihash.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        while not process.stdout.readline().startswith("total"):
+            assert process.poll() is None
+        time.sleep(2)  # now it trains
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        assert process.stderr.read() == "minihash: interrupted\n"
+    assert list(tmp_path.iterdir()) == []

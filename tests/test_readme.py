@@ -1,0 +1,79 @@
+"""README.md: its Python runs, its commands parse."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minihash.cli import build_parser
+
+README = Path(__file__).parent.parent / "README.md"
+SEPARATORS = {"&&", "||", ";", "|", "&", "(", ")", "\n"}
+
+
+def blocks(*languages: str) -> list[str]:
+    """The fenced blocks of some languages."""
+    fence = re.compile(rf"^```(?:{'|'.join(languages)})\b.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    return fence.findall(README.read_text("utf-8"))
+
+
+def commands(block: str) -> Iterator[list[str]]:
+    """The arguments of each call of minihash in a block of shell."""
+    for line in block.replace("\\\n", " ").splitlines():
+        words = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars=True)
+        words.whitespace_split = True
+        command: list[str] = []
+        for word in [*words, ";"]:
+            if word not in SEPARATORS and not word.startswith((">", "<")):
+                command.append(word)
+                continue
+            arguments = of_minihash(command)
+            if arguments is not None:
+                yield arguments
+            command = []
+
+
+def of_minihash(command: list[str]) -> list[str] | None:
+    """The arguments of one simple command, if it runs minihash."""
+    while command and re.fullmatch(r"\w+=.*", command[0]):
+        command = command[1:]
+    if command and os.path.basename(command[0]) == "minihash":
+        return command[1:]
+    if command[1:3] == ["-m", "minihash"]:
+        return command[3:]
+    return None
+
+
+def test_commands_are_found_in_shell() -> None:
+    block = """
+        $ A=1 venv/bin/minihash train \\
+            --epochs 2 && python3 -m minihash inspect 'a b' > x  # minihash
+        echo minihash | minihash predict
+    """
+    assert list(commands(block)) == [["train", "--epochs", "2"], ["inspect", "a b"], ["predict"]]
+
+
+def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = blocks("python", "py", "python3")
+    assert found, "README.md has no block of Python"
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {"__name__": "readme"}
+    for block in found:
+        exec(compile(block, "README.md", "exec"), namespace)
+
+
+def test_commands_parse() -> None:
+    found = [command for block in blocks("bash", "sh", "shell", "console") for command in commands(block)]
+    assert found, "README.md has no command minihash"
+    parser = build_parser()
+    for command in found:
+        try:
+            assert parser.parse_args(command).run
+        except SystemExit as stop:
+            assert stop.code == 0, f"minihash {' '.join(command)}"

@@ -1,0 +1,227 @@
+"""DESIGN §5, read from the source: who may import whom, who names what, and what is explained."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import minihash
+
+ROOT = Path(minihash.__file__).parent
+MODULES = {
+    ".".join(("minihash", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
+NAMES = sorted(MODULES)
+
+#: From the bottom up: a room imports rooms of the lines above its own, and itself.
+ROOMS = (
+    ("checks", "text", "version", "files"),
+    ("hashing",),
+    ("kernels",),
+    ("initializers", "losses", "optimizers", "schedules"),
+    ("layers",),
+    ("network",),
+    ("persistence",),
+    ("gradient_check",),
+    ("testing",),
+    ("datasets",),
+    ("training",),
+    ("callbacks", "checkpoint", "distributed"),
+    ("export",),
+    ("experiments",),
+    ("sklearn", "plots"),
+    ("cli",),
+    ("__init__",),
+    ("__main__",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
+
+
+def room_of(module: str) -> str:
+    """The room of a module: `layers` of minihash.layers.base."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Every module that is imported anywhere in a file, as far as the import statement tells."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, "relative imports hide the room"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else node.module
+        elif isinstance(node, ast.Call) and dotted(node.func).endswith(("import_module", "__import__")):
+            first = node.args[0]
+            if isinstance(first, ast.JoinedStr):
+                first = first.values[0]
+            if isinstance(first, ast.Constant):
+                yield first.value.rstrip(".")
+
+
+def dotted(node: ast.AST) -> str:
+    """`np.random.rand` of such an expression; "" of any other."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        base = dotted(node.value)
+        return base and f"{base}.{node.attr}"
+    return ""
+
+
+def names(module: str) -> set[str]:
+    """All dotted names that a module imports or uses, NumPy's short name spelled out."""
+    used = {dotted(node) for node in ast.walk(TREES[module])}
+    members = {
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    return {re.sub(r"^np\b", "numpy", name) for name in used | members | set(imports(TREES[module]))}
+
+
+def says(module: str, name: str) -> bool:
+    return any(found == name or found.startswith(f"{name}.") for found in names(module))
+
+
+def test_the_test_sees_the_package() -> None:
+    assert len(NAMES) > 30
+    assert "minihash.hashing" in set(imports(TREES["minihash.kernels.numba_cpu"]))
+    assert "minihash.kernels.numba_cpu" in set(imports(TREES["minihash.kernels"]))
+    assert says("minihash.kernels.numba_cpu", "numba") and says("minihash.layers.dropout", "numpy.random")
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_every_module_is_in_a_room(module: str) -> None:
+    assert room_of(module) in FLOOR
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_rooms_import_only_rooms_above(module: str) -> None:
+    room = room_of(module)
+    for imported in imports(TREES[module]):
+        if imported.split(".")[0] == "minihash":
+            other = room_of(imported)
+            assert other == room or FLOOR[other] < FLOOR[room], f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("module", [name for name in NAMES if room_of(name) == "datasets"])
+def test_datasets_need_no_network(module: str) -> None:
+    rooms = {room_of(name) for name in imports(TREES[module]) if name.startswith("minihash")}
+    assert rooms <= {"datasets", *ROOMS[0]}
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_who_names_numba(module: str) -> None:
+    assert not says(module, "numba") or room_of(module) in ("hashing", "kernels")
+    assert not says(module, "numba.cuda") or module == "minihash.kernels.numba_cuda"
+    twins = {name for name in imports(TREES[module]) if name.startswith("minihash.kernels.num")}
+    assert not twins or room_of(module) == "kernels"
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_packages_of_others(module: str) -> None:
+    """Only declared dependencies; the maths (and hashing) only NumPy and SciPy."""
+    config = configparser.ConfigParser()
+    config.read(ROOT.parent / "setup.cfg")
+    if not config.sections():
+        pytest.skip("no setup.cfg beside the package")
+    options = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    declared = set(re.findall(r"^[\w-]+", "\n".join(options), re.MULTILINE))
+    found = {name.split(".")[0] for name in imports(TREES[module])} - {"minihash"} - sys.stdlib_module_names
+    assert found <= declared
+    if room_of(module) in ("hashing", *ROOMS[0], *ROOMS[FLOOR["losses"]]):
+        assert found <= {"numpy", "scipy"}
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_no_global_random_state(module: str) -> None:
+    allowed = {"default_rng", "Generator", "SeedSequence", "PCG64"}
+    for name in names(module):
+        if name.startswith("numpy.random."):
+            assert name.split(".")[2] in allowed, f"{module} names {name}"
+    assert not says(module, "random")
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_no_pickle(module: str) -> None:
+    for name in ("pickle", "cPickle", "_pickle", "dill", "joblib", "shelve", "marshal"):
+        assert not says(module, name)
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert isinstance(node.value, ast.Constant) and node.value.value is False
+
+
+def public_definitions(tree: ast.Module) -> Iterator[ast.ClassDef | ast.FunctionDef]:
+    """Classes and functions at the top of a module, whose names have no leading underscore."""
+    for node in tree.body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+            yield node
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_what_is_public_has_a_docstring(module: str) -> None:
+    assert ast.get_docstring(TREES[module]), module
+    for node in public_definitions(TREES[module]):
+        assert ast.get_docstring(node), f"{module}.{node.name}"
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_what_is_public_has_types(module: str) -> None:
+    if module == "minihash.kernels.numba_cpu":
+        pytest.skip("Numba infers them")
+    for node in public_definitions(TREES[module]):
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            untyped = [argument.arg for argument in arguments if argument.annotation is None]
+            assert not untyped and node.returns is not None, f"{module}.{node.name}"
+
+
+@pytest.mark.parametrize("module", ["minihash", "minihash.layers", "minihash.datasets"])
+def test_all(module: str) -> None:
+    found = importlib.import_module(module)
+    assert found.__all__ == sorted(found.__all__) and len(set(found.__all__)) == len(found.__all__)
+    for name in found.__all__:
+        value = getattr(found, name)
+        assert name == "__version__" or value.__doc__
+
+
+def test_fixed_names() -> None:
+    """What others write against (DESIGN §6), as far as it is built."""
+    wanted = "HashedLinear Linear ReLU Tanh Sigmoid Dropout Network mlp fit evaluate save load".split()
+    assert set(wanted) <= set(minihash.__all__)
+    for module, members in (
+        ("hashing", "xxhash32"),
+        ("losses", "softmax_cross_entropy mean_squared_error binary_cross_entropy"),
+        ("optimizers", "SGD Adam"),
+        ("schedules", "constant step cosine one_cycle"),
+        ("datasets", "load"),
+        ("callbacks", "EarlyStopping"),
+    ):
+        assert all(hasattr(getattr(minihash, module), name) for name in members.split())
+
+
+def test_kernels_of_all_devices_are_the_same_functions_in_the_same_order() -> None:
+    twins = [
+        [
+            (node.name, [argument.arg for argument in node.args.args])
+            for node in public_definitions(TREES[name])
+            if isinstance(node, ast.FunctionDef)
+        ]
+        for name in NAMES
+        if re.fullmatch(r"minihash\.kernels\.num\w+_\w+", name)
+    ]
+    assert len(twins) >= 2 and all(twin == twins[0] for twin in twins)
+    assert {"expand", "aggregate"} <= dict(twins[0]).keys()
+    assert all(len(arguments) <= 8 for _, arguments in twins[0])
