@@ -177,10 +177,8 @@ def test_what_is_public_has_a_docstring(module: str) -> None:
         assert ast.get_docstring(node), f"{module}.{node.name}"
 
 
-@pytest.mark.parametrize("module", NAMES)
+@pytest.mark.parametrize("module", sorted(set(NAMES) - {"minihash.kernels.numba_cpu"}))  # Numba infers
 def test_what_is_public_has_types(module: str) -> None:
-    if module == "minihash.kernels.numba_cpu":
-        pytest.skip("Numba infers them")
     for node in public_definitions(TREES[module]):
         if isinstance(node, ast.FunctionDef):
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]

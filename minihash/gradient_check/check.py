@@ -265,8 +265,8 @@ class _Check:
         worst_first = np.argsort(-(errors / tolerances)[wrong])
         for place in np.argwhere(wrong)[worst_first[:MAX_OFFENDERS]]:
             index = tuple(int(i) for i in place)
-            values = (float(array[index]) for array in (claimed, expected, tolerances))
-            report.offenders.append(Offender(name, index, *values, precision="float32, float64 twin"))
+            values = [float(array[index]) for array in (claimed, expected, tolerances)]
+            report.offenders.append(Offender(name, index, *values, "float32, float64 twin"))
         return report
 
 

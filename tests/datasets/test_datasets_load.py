@@ -179,11 +179,7 @@ def test_import_is_cheap() -> None:
 def test_full(name: str) -> None:
     if mnist.find(mnist.SOURCES[name], FULL) is None:
         pytest.skip(f"{name} is not in MINIHASH_DATA")
-    try:
-        data = datasets.load(name, FULL)
-    except ValueError as error:
-        assert "not fashion-mnist" in str(error)  # MNIST's files lie there, named alike
-        return
+    data = datasets.load(name, FULL)
     assert [len(part[1]) for part in (data.train, data.validation, data.test)] == [
         50_000,
         10_000,
