@@ -1,11 +1,36 @@
-"""minihash: HashedNets, neural-network layers with virtual weight matrices."""
+"""minihash: HashedNets, neural-network layers with virtual weight matrices.
 
-from minihash import callbacks, datasets, hashing, losses, optimizers, schedules
-from minihash.layers import Dropout, HashedLinear, Linear, ReLU, Sigmoid, Tanh
-from minihash.network import Network, mlp
-from minihash.persistence import load, save
-from minihash.training import History, evaluate, fit
+The names below are imported at their first use: `import minihash`, and with it `minihash --help`, need not
+wait for NumPy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from minihash.version import __version__
+
+if TYPE_CHECKING:
+    from minihash import callbacks, datasets, gradient_check, hashing, losses, optimizers, schedules
+    from minihash.layers import Dropout, HashedLinear, Linear, ReLU, Sigmoid, Tanh
+    from minihash.network import Network, mlp
+    from minihash.persistence import load, save
+    from minihash.training import History, evaluate, fit
+
+_HOMES = {
+    "Dropout": "layers",
+    "HashedLinear": "layers",
+    "Linear": "layers",
+    "ReLU": "layers",
+    "Sigmoid": "layers",
+    "Tanh": "layers",
+    "Network": "network",
+    "mlp": "network",
+    "load": "persistence",
+    "save": "persistence",
+    "History": "training",
+    "evaluate": "training",
+    "fit": "training",
+}
 
 __all__ = [
     "Dropout",
@@ -21,6 +46,7 @@ __all__ = [
     "datasets",
     "evaluate",
     "fit",
+    "gradient_check",
     "hashing",
     "load",
     "losses",
@@ -29,3 +55,15 @@ __all__ = [
     "save",
     "schedules",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"minihash.{_HOMES[name]}"), name)
+    if name in __all__:
+        return importlib.import_module(f"minihash.{name}")
+    raise AttributeError(f"module 'minihash' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

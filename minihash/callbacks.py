@@ -1,17 +1,15 @@
-"""Callbacks: what `fit` does besides training.
-
-A callback has two methods: `on_epoch_end(network, history) -> bool`, called after each epoch with the
-records so far (True stops training), and `on_train_end(network, history)`, called once at the end.
-"""
+"""Callbacks: what `fit` does besides training. Write one of your own as a subclass of `training.Callback`."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from minihash import checks
 from minihash.network import Network
-from minihash.training import History
+from minihash.training import Callback, History
 
 
-class EarlyStopping:
+class EarlyStopping(Callback):
     """Stop when a figure has not become smaller for `patience` epochs; restore the best weights.
 
     Parameters
@@ -29,9 +27,12 @@ class EarlyStopping:
         self.patience = checks.integer("patience", patience, 1, 2**31)
         self.monitor = monitor
         self.restore_best = checks.boolean("restore_best", restore_best)
-        self.best = float("inf")
-        self.best_epoch = 0
-        self._weights: dict = {}
+        self.best, self.best_epoch = float("inf"), 0
+        self._weights: dict[str, np.ndarray] = {}
+
+    def on_train_begin(self, network: Network) -> None:
+        self.best, self.best_epoch = float("inf"), 0
+        self._weights = {}
 
     def on_epoch_end(self, network: Network, history: History) -> bool:
         record = history.records[-1]

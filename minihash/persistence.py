@@ -123,8 +123,8 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
         description = json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError("its minihash metadata is not JSON") from None
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        found = description.get("format") if isinstance(description, dict) else None
+    found = description.get("format") if isinstance(description, dict) else None
+    if type(found) is not int or found != FORMAT:  # True == 1
         raise ValueError(f"has format {found!r}, wanted {FORMAT}: written by another minihash?")
     if description.get("hash") != "xxhash32":
         raise ValueError(f"has hash {description.get('hash')!r}, wanted 'xxhash32'")

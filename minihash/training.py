@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -37,14 +37,18 @@ class History:
         return len(self.records)
 
 
-class Callback(Protocol):
-    """What `fit` calls besides training; see callbacks.py."""
+class Callback:
+    """What `fit` calls besides training, nothing at first; callbacks.py has those that do something."""
+
+    def on_train_begin(self, network: Network) -> None:
+        """Called once before the first epoch."""
 
     def on_epoch_end(self, network: Network, history: History) -> bool:
-        """Return True to stop training after this epoch."""
+        """Called after each epoch, with its record the last of the history; True stops training."""
+        return False
 
     def on_train_end(self, network: Network, history: History) -> None:
-        """Do what is to be done last, such as restoring weights."""
+        """Called once after the last epoch."""
 
 
 def fit(
@@ -98,6 +102,8 @@ def fit(
     steps = -(-len(inputs) // batch_size)
     history = History()
     start = time.perf_counter()
+    for callback in callbacks:
+        callback.on_train_begin(network)
     with _progress_bar(epochs * steps, progress) as bar, np.errstate(over="ignore", invalid="ignore"):
         for epoch in range(1, epochs + 1):
             total = 0.0
@@ -107,13 +113,12 @@ def fit(
                     optimizer.learning_rate = schedule(fraction)
                 value = _train_step(network, inputs[rows], targets[rows], loss_function, optimizer)
                 if not np.isfinite(value):
-                    raise FloatingPointError(
-                        f"loss is {value} in epoch {epoch}, step {step + 1} of {steps}: training "
-                        f"diverged at learning rate {optimizer.learning_rate:g}; "
-                        "wanted a smaller one, or inputs scaled to about 1 (input_scale)"
-                    )
+                    where = f"in epoch {epoch}, step {step + 1} of {steps}"
+                    raise _diverged(f"loss is {value} {where}", optimizer)
                 total += value * len(rows)
                 bar.update()
+            if not all(np.isfinite(array).all() for array in network.params.values()):
+                raise _diverged(f"a parameter is not finite after epoch {epoch}", optimizer)
             record = {"epoch": epoch, "learning_rate": optimizer.learning_rate}
             record["loss"] = total / len(inputs)
             if validation is not None:
@@ -128,6 +133,13 @@ def fit(
         for callback in callbacks:
             callback.on_train_end(network, history)
     return history
+
+
+def _diverged(what: str, optimizer: Optimizer) -> FloatingPointError:
+    return FloatingPointError(
+        f"{what}: training diverged at learning rate {optimizer.learning_rate:g}; "
+        "wanted a smaller one, or inputs scaled to about 1 (input_scale)"
+    )
 
 
 def _train_step(

@@ -287,6 +287,7 @@ HASHED = ("layers", 0)
 CHANGES: list[tuple[tuple[Any, ...], Any, str]] = [
     (("format",), 2, "has format 2, wanted 1"),
     (("format",), "1", "has format '1', wanted 1"),
+    (("format",), True, "has format True, wanted 1"),
     (("format",), [], r"has format \[\], wanted 1"),
     (("format",), DROP, "has format None, wanted 1"),
     (("hash",), "xxhash64", "has hash 'xxhash64', wanted 'xxhash32'"),

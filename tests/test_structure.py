@@ -25,6 +25,7 @@ NAMES = sorted(MODULES)
 #: From the bottom up: a room imports rooms of the lines above its own, and itself.
 ROOMS = (
     ("checks", "text", "version", "files"),
+    ("figures",),
     ("hashing",),
     ("kernels",),
     ("initializers", "losses", "optimizers", "schedules"),

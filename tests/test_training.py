@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minihash import History, Network, callbacks, evaluate, fit, losses, mlp, optimizers, schedules
-from minihash.training import batches
+from minihash.training import Callback, batches
 
 Params = dict[str, np.ndarray]
 
@@ -197,7 +197,7 @@ def test_default_optimizer_is_adam() -> None:
 # Callbacks
 
 
-class Recorder:
+class Recorder(Callback):
     """A callback that writes down its calls, and stops after an epoch."""
 
     def __init__(self, name: str, calls: list[tuple[str, int]], stop_after: int | None = None) -> None:
@@ -210,6 +210,9 @@ class Recorder:
     def on_train_end(self, network: Network, history: History) -> None:
         self.calls.append((self.name, -len(history)))
 
+    def on_train_begin(self, network: Network) -> None:
+        self.calls.append((self.name, 0))
+
 
 @pytest.mark.parametrize("stopper", [0, 1, 2])
 def test_all_callbacks_are_called_in_order_and_any_stops(stopper: int) -> None:
@@ -217,10 +220,10 @@ def test_all_callbacks_are_called_in_order_and_any_stops(stopper: int) -> None:
     recorders = [Recorder(name, calls, 2 if k == stopper else None) for k, name in enumerate("abc")]
     history = fit(make_network(), DATA, epochs=5, callbacks=recorders)
     assert len(history) == 2
-    assert calls == [(name, call) for call in (1, 2, -2) for name in "abc"]
+    assert calls == [(name, call) for call in (0, 1, 2, -2) for name in "abc"]
 
 
-class ScriptedErrors:
+class ScriptedErrors(Callback):
     """A callback that replaces the validation error of each epoch, and keeps the epoch's weights."""
 
     def __init__(self, *errors: float) -> None:
@@ -231,9 +234,6 @@ class ScriptedErrors:
         history.records[-1]["validation_error"] = self.errors[len(history) - 1]
         self.weights.append({name: array.copy() for name, array in network.params.items()})
         return False
-
-    def on_train_end(self, network: Network, history: History) -> None:
-        pass
 
 
 @pytest.mark.parametrize("restore", [True, False])
@@ -249,6 +249,15 @@ def test_early_stopping(patience: int, epochs: int, best: int, restore: bool) ->
     assert len(history) == epochs
     assert (stopping.best_epoch, stopping.best) == (best, script.errors[best - 1])
     assert same(network.params, script.weights[best - 1 if restore else -1])
+
+
+def test_early_stopping_forgets_the_run_before() -> None:
+    stopping = callbacks.EarlyStopping(9)
+    fit(make_network(), DATA, epochs=1, callbacks=[ScriptedErrors(0.1), stopping])
+    network, script = make_network(), ScriptedErrors(0.9, 0.8, 0.85)
+    fit(network, DATA, epochs=3, callbacks=[script, stopping])
+    assert (stopping.best_epoch, stopping.best) == (2, 0.8)
+    assert same(network.params, script.weights[1])
 
 
 def test_early_stopping_keeps_the_arrays_of_the_network() -> None:
@@ -292,6 +301,14 @@ def test_divergence_names_epoch_step_and_learning_rate(layers: float | None) -> 
             epochs=100,
             batch_size=32,
         )
+
+
+def test_divergence_in_the_last_step_is_noticed() -> None:
+    def loss(outputs: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+        return 1.0, np.full_like(outputs, np.inf)  # a good loss, and a step to nowhere
+
+    with pytest.raises(FloatingPointError, match="a parameter is not finite after epoch 1: .* rate 0.5;"):
+        fit(make_network(), DATA, loss=loss, optimizer=optimizers.SGD(0.5), epochs=1, batch_size=300)
 
 
 def test_nan_guard_counts_steps_from_one() -> None:

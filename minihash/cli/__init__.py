@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from minihash.cli import data, evaluate, inspect, predict, train
+from minihash.cli import data, evaluate, gradcheck, inspect, predict, train
 from minihash.version import __version__
 
-COMMANDS = (train, evaluate, predict, inspect, data)
+COMMANDS = (train, evaluate, predict, inspect, gradcheck, data)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -63,7 +63,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, print, save."""
-    from minihash import datasets, plots
+    from minihash import datasets, figures, plots
     from minihash.files import check_writable
     from minihash.kernels import threads
     from minihash.persistence import save
@@ -71,10 +71,12 @@ def run(args: argparse.Namespace) -> int:
     for path in filter(None, (args.out, args.plot)):
         check_writable(path)
     if args.plot:
-        plots.check_format(args.plot)
-        plots.require_matplotlib()
+        figures.check_format(args.plot)
+        figures.require_matplotlib()
     if args.threads is not None:
         threads.set_num_threads(args.threads)
+    if args.compare and not args.compression:
+        raise ValueError("--compare is for hashed networks, wanted a --compression above 0")
     if args.compare and not args.hidden:
         raise ValueError("--compare shrinks the hidden layers, wanted --hidden with at least one")
     if args.final and args.patience is not None:

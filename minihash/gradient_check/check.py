@@ -210,8 +210,12 @@ class _Check:
         if not right:
             report.offenders.append(
                 Offender(
-                    *(report.name, index, float(self.claimed[report.name][index]), expected, tolerance),
-                    precision=f"float64, {report.method}",
+                    report.name,
+                    index,
+                    float(self.claimed[report.name][index]),
+                    expected,
+                    tolerance,
+                    f"float64, {report.method}",
                 )
             )
         return right
@@ -265,8 +269,8 @@ class _Check:
         worst_first = np.argsort(-(errors / tolerances)[wrong])
         for place in np.argwhere(wrong)[worst_first[:MAX_OFFENDERS]]:
             index = tuple(int(i) for i in place)
-            values = [float(array[index]) for array in (claimed, expected, tolerances)]
-            report.offenders.append(Offender(name, index, *values, "float32, float64 twin"))
+            found, wanted, tolerance = (float(array[index]) for array in (claimed, expected, tolerances))
+            report.offenders.append(Offender(name, index, found, wanted, tolerance, "float32, float64 twin"))
         return report
 
 

@@ -1,8 +1,8 @@
 """Why the gradient of a hashed layer is wrong: which virtual weights share a bad bucket, and what they add.
 
 The gradient of bucket k is a sum of contributions `C[i, j] = ξ(i, j) · Σ_n δ[n, i] a[n, j]` over the
-positions (i, j) with h(i, j) = k (eq. 12). The checker knows the true sums and the contributions, so it can tell a
-contribution that is missing from one that has the wrong sign or went to another bucket.
+positions (i, j) with h(i, j) = k (eq. 12). The checker knows the true sums and the contributions, so it
+can tell a contribution that is missing from one that has the wrong sign or went to another bucket.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import resource
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ from minihash.persistence import load
 
 Run = Callable[..., tuple[int, str, str]]
 Fails = Callable[..., str]
-COMMANDS = ("train", "evaluate", "predict", "inspect", "data")
+COMMANDS = ("train", "evaluate", "predict", "inspect", "gradcheck", "data")
 
 
 def python(*argv: Any, **arguments: Any) -> subprocess.CompletedProcess[str]:
@@ -61,11 +61,15 @@ def test_version(run: Run) -> None:
 
 
 def test_help_answers_in_under_300_ms() -> None:
+    def processor_time() -> float:  # of the children: the clock on the wall also measures what else runs
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = processor_time()
         assert python("-m", "minihash", "--help").returncode == 0
-        seconds.append(time.perf_counter() - start)
+        seconds.append(processor_time() - start)
     assert min(seconds) < 0.3
 
 

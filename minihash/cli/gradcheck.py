@@ -1,0 +1,61 @@
+"""`minihash gradcheck`: check every gradient of a saved network."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser of `minihash`."""
+    parser = subparsers.add_parser(
+        "gradcheck",
+        help="check every gradient of a saved network",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", metavar="MODEL", help="file written by train --out")
+    parser.add_argument("--rows", type=int, default=4, help="of the random batch")
+    parser.add_argument(
+        "--max-coordinates",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="size up to which every place of an array is checked",
+    )
+    parser.add_argument("--directions", type=int, default=8, metavar="N", help="in each larger array")
+    parser.add_argument("--seed", type=int, default=0, help="of the batch and the directions")
+    parser.add_argument("--plot", metavar="FILE", help="draw a heat map of the errors (png, svg or pdf)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check and print the report; 1 if a gradient is wrong."""
+    import numpy as np
+
+    from minihash import checks, figures
+    from minihash.files import check_writable
+    from minihash.gradient_check import check_gradients, heat_map
+    from minihash.hashing import LIMIT_SEED
+    from minihash.persistence import load
+
+    if args.plot:
+        check_writable(args.plot)
+        figures.check_format(args.plot)
+        figures.require_matplotlib()
+    network = load(args.model)
+    rows = checks.integer("rows", args.rows, 1, 2**20)
+    rng = np.random.default_rng(checks.integer("seed", args.seed, 0, LIMIT_SEED))
+    # Raw inputs that the first layer sees as numbers of order 1.
+    inputs = rng.normal(size=(rows, network.in_features or 1)) / network.input_scale + network.input_shift
+    report = check_gradients(
+        network,
+        inputs,
+        max_coordinates=args.max_coordinates,
+        directions=args.directions,
+        seed=args.seed,
+    )
+    print(report)
+    if args.plot:
+        heat_map(report, args.plot)
+        print(f"drew {args.plot}")
+    return 0 if report.ok else 1
