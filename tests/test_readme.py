@@ -1,4 +1,4 @@
-"""README.md: its Python runs, its commands parse."""
+"""README.md and docs/testing.md: their Python runs; README's commands parse."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ import pytest
 
 from minihash.cli import build_parser
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "docs" / "testing.md"]
 SEPARATORS = {"&&", "||", ";", "|", "&", "(", ")", "\n"}
 
 
-def blocks(*languages: str) -> list[str]:
+def blocks(page: Path, *languages: str) -> list[str]:
     """The fenced blocks of some languages."""
     fence = re.compile(rf"^```(?:{'|'.join(languages)})\b.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
-    return fence.findall(README.read_text("utf-8"))
+    return fence.findall(page.read_text("utf-8"))
 
 
 def commands(block: str) -> Iterator[list[str]]:
@@ -59,17 +61,18 @@ def test_commands_are_found_in_shell() -> None:
     assert list(commands(block)) == [["train", "--epochs", "2"], ["inspect", "a b"], ["predict"]]
 
 
-def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = blocks("python", "py", "python3")
-    assert found, "README.md has no block of Python"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = blocks(page, "python", "py", "python3")
+    assert found, f"{page.name} has no block of Python"
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, Any] = {"__name__": "readme"}
+    namespace: dict[str, Any] = {"__name__": "page"}
     for block in found:
-        exec(compile(block, "README.md", "exec"), namespace)
+        exec(compile(block, page.name, "exec"), namespace)
 
 
 def test_commands_parse() -> None:
-    found = [command for block in blocks("bash", "sh", "shell", "console") for command in commands(block)]
+    found = [command for block in blocks(README, "bash", "sh", "shell", "console") for command in commands(block)]
     assert found, "README.md has no command minihash"
     parser = build_parser()
     for command in found:
