@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minihash import checks
 from minihash.network import Network
 from minihash.training import Callback, History
+
+
+class PrintEpochs(Callback):
+    """Say how training goes where there is no terminal and so no bar: after the first epoch and every few.
+
+    Parameters
+    ----------
+    every : epochs from one line to the next.
+    say : what prints a line.
+    """
+
+    def __init__(self, every: int = 1, say: Callable[[str], object] = print) -> None:
+        self.every = checks.integer("every", every, 1, 2**31)
+        self.say = say
+
+    def on_epoch_end(self, network: Network, history: History) -> bool:
+        if len(history) == 1 or len(history) % self.every == 0:
+            self.say(history.describe())
+        return False
 
 
 class EarlyStopping(Callback):

@@ -83,10 +83,8 @@ def data(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.ndar
     array = np.asarray(value)
     _check_matrix(name, array, columns)
     limit = np.finfo(dtype).max
-    with np.errstate(over="ignore", invalid="ignore"):
-        suspicious = array.dtype.kind == "f" and not abs(array.sum()) <= limit
-    if suspicious:  # or merely a large sum: only now a mask as large as the data
-        bad = np.flatnonzero(~(np.abs(array) <= limit).all(axis=1))
-        if bad.size:
-            raise ValueError(f"{name} has NaN or infinity in row {bad[0]}, wanted finite {dtype} numbers")
+    # NaN passes through max and min; a mask as large as the data is made only when it is needed.
+    if array.dtype.kind == "f" and array.size and not max(array.max(), -array.min()) <= limit:
+        row = np.flatnonzero(~(np.abs(array) <= limit).all(axis=1))[0]
+        raise ValueError(f"{name} has NaN or infinity in row {row}, wanted finite {dtype} numbers")
     return array

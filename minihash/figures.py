@@ -31,7 +31,7 @@ def require_matplotlib() -> Any:
         import matplotlib
         import matplotlib.figure
     except ImportError:
-        raise ImportError("plots need matplotlib: pip install 'minihash[plots]'") from None
+        raise ImportError("plots need matplotlib: pip install matplotlib") from None
     return matplotlib
 
 

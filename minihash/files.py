@@ -14,8 +14,8 @@ from typing import BinaryIO
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file that becomes `path` when the block ends well, and else vanishes."""
-    path = Path(path)
     check_writable(path)
+    path = Path(os.path.realpath(path))  # what a link leads to, not the link
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with open(part, "xb") as stream:  # in the same folder: a rename there is atomic
@@ -32,6 +32,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder, wanted a file", str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is not a regular file, and would be replaced by one", str(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", str(path.parent))
     if not os.access(path.parent, os.W_OK):

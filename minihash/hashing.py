@@ -73,9 +73,11 @@ def xxhash32(i: Any, j: Any, seed: Any) -> Any:
 def _as_uint32(name: str, value: Any) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "iu":
-        raise ValueError(f"{name} is {value!r}, wanted integers")
+        shown = repr(value) if array.ndim == 0 else f"an array of {array.dtype}"
+        raise ValueError(f"{name} is {shown}, wanted integers")
     if array.size and (array.min() < 0 or array.max() >= 2**32):
-        raise ValueError(f"{name} is {value!r}, wanted 0 <= {name} < 2**32")
+        worst = array.min() if array.min() < 0 else array.max()
+        raise ValueError(f"{name} is {worst}, wanted 0 <= {name} < 2**32")
     return array.astype(np.uint32)
 
 
@@ -145,8 +147,20 @@ def feature_hash(inputs: np.ndarray, bucket_map: ElementMap, i: int) -> np.ndarr
     """Return φ_i(a) (batch, num_buckets), the inputs hashed into buckets for output unit i (eq. 5).
 
     `[φ_i(a)]_k = Σ_{j: h(i,j)=k} ξ(i, j) · a_j`, so that `z_i = w · φ_i(a)` (eq. 6): the same layer
-    seen as hashing the inputs instead of the weights. `inputs` is (batch, columns).
+    seen as hashing the inputs instead of the weights.
+
+    Parameters
+    ----------
+    inputs : (batch, columns), a hashed bias's constant 1 included.
+    bucket_map : of the layer.
+    i : output unit.
+
+    Raises
+    ------
+    ValueError if `inputs` is not a matrix of real numbers.
     """
+    inputs = np.asarray(inputs)
+    inputs = checks.matrix("inputs", inputs, None, np.result_type(inputs, np.float32))
     buckets, signs = bucket_map(i, np.arange(inputs.shape[1]))
     hashed = np.zeros((bucket_map.num_buckets, inputs.shape[0]), inputs.dtype)
     np.add.at(hashed, buckets, inputs.T * signs[:, None])

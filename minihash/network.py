@@ -135,6 +135,9 @@ class Network:
         """Bytes of the stored parameters."""
         return sum(array.nbytes for array in self.params.values())
 
+    def __repr__(self) -> str:
+        return f"Network([{', '.join(map(repr, self.layers))}])"
+
     def summary(self) -> str:
         """Return a table of the layers: virtual weights, stored ones, bytes and compression."""
         rows = [_summary_row(layer, layer.params) for layer in self.layers]
@@ -251,6 +254,7 @@ def mlp(
         common["gain"] = math.sqrt(2) if kind is ReLU and not last else 1.0
         common["seed"] = layer_seed(position, seed)
         if compression is None and num_buckets is None:
+            checks.boolean("signed", signed)
             layers.append(Linear(fan_in, fan_out, bias=bias != "none", **common))
         else:
             hashed = {"map": map, "window": window, "bias": bias, "signed": signed, **common}

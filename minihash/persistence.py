@@ -1,7 +1,8 @@
 """Model files: safetensors with the architecture as metadata (docs/format.md).
 
 A file holds the stored parameters, num_buckets floats a hashed layer, and no index: the hash is part
-of the format. There is no pickle; loading a file runs nothing of it and allocates no more than its size.
+of the format. There is no pickle; loading a file runs nothing of it, and allocates a small multiple of its
+size, whatever sizes it claims.
 """
 
 from __future__ import annotations

@@ -28,16 +28,19 @@ def learning_curves(histories: Mapping[str, History], path: str | os.PathLike[st
         runs = zip(histories.items(), figures.COLORS, figures.DASHES)
         for (name, history), color, dash in runs:
             style = {"color": color, "linestyle": dash, "label": name}
+            if len(history) == 1:
+                style["marker"] = "o"
             loss_axes.plot(history["epoch"], history["loss"], **style)
             if "validation_error" in history.records[0]:
                 errors = [100 * error for error in history["validation_error"]]
                 error_axes.plot(history["epoch"], errors, **style)
-        for axes in (loss_axes, error_axes):
-            axes.xaxis.get_major_locator().set_params(integer=True)
         loss_axes.set(xlabel="epoch", ylabel="training loss", yscale="log")
         error_axes.set(xlabel="epoch", ylabel="validation error (%)", yscale="log")
-        error_axes.yaxis.set_major_formatter("{x:g}")
-        error_axes.yaxis.set_minor_formatter("{x:g}")
+        for axes in (loss_axes, error_axes):
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
         loss_axes.legend()
 
     figures.draw(path, (8, 3.2), fill)

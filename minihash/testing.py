@@ -24,7 +24,7 @@ try:
     from hypothesis import strategies as st
     from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 except ImportError:
-    raise ImportError("minihash.testing needs Hypothesis: pip install 'minihash[testing]'") from None
+    raise ImportError("minihash.testing needs Hypothesis: pip install hypothesis") from None
 
 from minihash import checks, optimizers
 from minihash.gradient_check import check_gradients

@@ -36,6 +36,14 @@ class History:
     def __len__(self) -> int:
         return len(self.records)
 
+    def describe(self) -> str:
+        """Return the last epoch in a line."""
+        record = self.records[-1]
+        text = f"epoch {record['epoch']}, loss {record['loss']:.4f}"
+        if "validation_error" in record:
+            text += f", validation error {100 * record['validation_error']:.2f} %"
+        return text
+
 
 class Callback:
     """What `fit` calls besides training, nothing at first; callbacks.py has those that do something."""
@@ -72,6 +80,7 @@ def fit(
 
     Parameters
     ----------
+    network : with the first layer's inputs and the last one's outputs those of the data.
     train : (inputs, targets); inputs (rows, in_features) in any real dtype, raw: the network scales.
     validation : the same, evaluated after each epoch, never trained on; or None.
     loss : "softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy", or a function such.
@@ -80,7 +89,8 @@ def fit(
     epochs : passes over the training rows.
     batch_size : rows a step; the last batch of an epoch may be shorter.
     seed : of the shuffling.
-    callbacks : called after each epoch and at the end; see callbacks.py.
+    callbacks : called at the beginning, after each epoch, and at the end, an unhappy one too; see
+        callbacks.py.
     progress : show a bar on stderr; by default only on a terminal.
 
     Returns
@@ -89,7 +99,8 @@ def fit(
 
     Raises
     ------
-    ValueError for wrong arguments; FloatingPointError when the loss becomes NaN or infinite.
+    ValueError for wrong arguments; FloatingPointError when the loss becomes NaN or infinite, with the
+    weights as they were before the step that would have followed.
     """
     loss_function = losses.get(loss)
     inputs, targets = _check_data("train", train, network, loss)
@@ -105,52 +116,53 @@ def fit(
     for callback in callbacks:
         callback.on_train_begin(network)
     with _progress_bar(epochs * steps, progress) as bar, np.errstate(over="ignore", invalid="ignore"):
-        for epoch in range(1, epochs + 1):
-            total = 0.0
-            for step, rows in enumerate(batches(len(inputs), batch_size, rng)):
-                if schedule is not None:
-                    fraction = (epoch - 1 + step / steps) / epochs
-                    optimizer.learning_rate = schedule(fraction)
-                value = _train_step(network, inputs[rows], targets[rows], loss_function, optimizer)
-                if not np.isfinite(value):
-                    where = f"in epoch {epoch}, step {step + 1} of {steps}"
-                    raise _diverged(f"loss is {value} {where}", optimizer)
-                total += value * len(rows)
-                bar.update()
-            if not all(np.isfinite(array).all() for array in network.params.values()):
-                raise _diverged(f"a parameter is not finite after epoch {epoch}", optimizer)
-            record = {"epoch": epoch, "learning_rate": optimizer.learning_rate}
-            record["loss"] = total / len(inputs)
-            if validation is not None:
-                scores = evaluate(network, validation, loss=loss)
-                record.update({f"validation_{name}": score for name, score in scores.items()})
-            record["seconds"] = time.perf_counter() - start
-            history.records.append(record)
-            bar.set_postfix_str(_describe(record, epochs))
-            # Every callback hears of every epoch: a list, not a generator.
-            if any([callback.on_epoch_end(network, history) for callback in callbacks]):
-                break
-        for callback in callbacks:
-            callback.on_train_end(network, history)
+        try:
+            for epoch in range(1, epochs + 1):
+                total = 0.0
+                for step, rows in enumerate(batches(len(inputs), batch_size, rng)):
+                    if schedule is not None:
+                        optimizer.learning_rate = schedule((epoch - 1 + step / steps) / epochs)
+                    value = _train_step(network, inputs[rows], targets[rows], loss_function, optimizer)
+                    if not np.isfinite(value):
+                        raise _diverged(f"loss is {value}", epoch, step + 1, steps, optimizer)
+                    total += value * len(rows)
+                    bar.update()
+                if not all(np.isfinite(array).all() for array in network.params.values()):
+                    raise _diverged("a parameter is not finite", epoch, steps, steps, optimizer)
+                record = {"epoch": epoch, "learning_rate": optimizer.learning_rate}
+                record["loss"] = total / len(inputs)
+                if validation is not None:
+                    scores = _evaluate(network, *validation, loss)
+                    record.update({f"validation_{name}": score for name, score in scores.items()})
+                record["seconds"] = time.perf_counter() - start
+                history.records.append(record)
+                bar.set_postfix_str(history.describe())
+                # Every callback hears of every epoch: a list, not a generator.
+                if any([callback.on_epoch_end(network, history) for callback in callbacks]):
+                    break
+        finally:  # after a divergence or Ctrl-C too: best weights are put back
+            for callback in callbacks:
+                callback.on_train_end(network, history)
     return history
-
-
-def _diverged(what: str, optimizer: Optimizer) -> FloatingPointError:
-    return FloatingPointError(
-        f"{what}: training diverged at learning rate {optimizer.learning_rate:g}; "
-        "wanted a smaller one, or inputs scaled to about 1 (input_scale)"
-    )
 
 
 def _train_step(
     network: Network, inputs: np.ndarray, targets: np.ndarray, loss: Callable, optimizer: Optimizer
 ) -> float:
-    """Do one step on one batch and return its loss."""
+    """Do one step on one batch and return its loss; where that is not finite, change nothing."""
     outputs = network.forward(inputs, training=True)
     value, grad_outputs = loss(outputs, targets)
-    network.backward(grad_outputs, need_grad_inputs=False)
-    optimizer.step(network.params, network.grads)
+    if np.isfinite(value):
+        network.backward(grad_outputs, need_grad_inputs=False)
+        optimizer.step(network.params, network.grads)
     return value
+
+
+def _diverged(what: str, epoch: int, step: int, steps: int, optimizer: Optimizer) -> FloatingPointError:
+    return FloatingPointError(
+        f"{what} in epoch {epoch}, step {step} of {steps}: training diverged at learning rate "
+        f"{optimizer.learning_rate:g}; wanted a smaller one, or inputs scaled to about 1 (input_scale)"
+    )
 
 
 def batches(rows: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -167,6 +179,7 @@ def evaluate(
 
     Parameters
     ----------
+    network : as in `fit`.
     data : (inputs, targets), as in `fit`.
     loss : as in `fit`.
 
@@ -179,7 +192,13 @@ def evaluate(
     ------
     ValueError for wrong arguments.
     """
-    inputs, targets = _check_data("data", data, network, loss)
+    return _evaluate(network, *_check_data("data", data, network, loss), loss)
+
+
+def _evaluate(
+    network: Network, inputs: np.ndarray, targets: np.ndarray, loss: str | Callable
+) -> dict[str, float]:
+    """Measure on data that has been checked."""
     outputs = network.predict(inputs)
     result = {"loss": float(losses.get(loss)(outputs, targets)[0])}
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
@@ -217,11 +236,5 @@ def _progress_bar(steps: int, progress: bool | None) -> Any:
 
     # There is no stderr under pythonw, and none after 2>&-.
     shown = bool(sys.stderr and sys.stderr.isatty()) if progress is None else progress
-    return tqdm(total=steps, disable=not shown, unit="step", dynamic_ncols=True)
-
-
-def _describe(record: dict[str, float], epochs: int) -> str:
-    text = f"epoch {record['epoch']}/{epochs}, loss {record['loss']:.4f}"
-    if "validation_error" in record:
-        text += f", validation error {record['validation_error']:.2%}"
-    return text
+    short = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # room for what postfix says
+    return tqdm(total=steps, disable=not shown, bar_format=short, dynamic_ncols=True)

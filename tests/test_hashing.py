@@ -244,3 +244,11 @@ def test_neighbours_and_transposed_positions_are_independent():
     assert_uniform(slots[:, 1:] * 16 + slots[:, :-1], 256)
     upper = np.triu_indices(300, 1)
     assert_uniform(slots[upper] * 16 + slots.T[upper], 256)
+
+
+def test_feature_hash_of_pixels_does_not_wrap():
+    inputs = np.full((2, 5), 200, np.uint8)
+    ref = hashing.feature_hash(inputs.astype(np.float32), hashing.ElementMap(4, 1), 0)
+    comp = hashing.feature_hash(inputs, hashing.ElementMap(4, 1), 0)
+    np.testing.assert_array_equal(comp, ref)
+    assert comp.min() < 0  # a minus sign among them

@@ -303,11 +303,33 @@ def test_divergence_names_epoch_step_and_learning_rate(layers: float | None) -> 
         )
 
 
+def test_divergence_leaves_the_weights_before_it_and_restores_the_best() -> None:
+    calls: list[float] = []
+
+    def loss(outputs: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+        calls.append(float("nan") if len(calls) == 4 else 1.0)
+        return calls[-1], np.ones_like(outputs)
+
+    script = ScriptedErrors(0.3, 0.2, 0.4, 0.5)
+    stopping = callbacks.EarlyStopping(9)
+    network = make_network()
+    with pytest.raises(FloatingPointError, match="loss is nan in epoch 5"):
+        fit(network, DATA, loss=loss, epochs=9, batch_size=300, callbacks=[script, stopping])
+    assert stopping.best_epoch == 2 and same(network.params, script.weights[1])
+
+    calls.clear()
+    network, script = make_network(), ScriptedErrors(0.3, 0.2, 0.4, 0.5)
+    with pytest.raises(FloatingPointError, match="loss is nan in epoch 5"):
+        fit(network, DATA, loss=loss, epochs=9, batch_size=300, callbacks=[script])
+    assert same(network.params, script.weights[3])
+
+
 def test_divergence_in_the_last_step_is_noticed() -> None:
     def loss(outputs: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         return 1.0, np.full_like(outputs, np.inf)  # a good loss, and a step to nowhere
 
-    with pytest.raises(FloatingPointError, match="a parameter is not finite after epoch 1: .* rate 0.5;"):
+    message = "a parameter is not finite in epoch 1, step 1 of 1: .* rate 0.5;"
+    with pytest.raises(FloatingPointError, match=message):
         fit(make_network(), DATA, loss=loss, optimizer=optimizers.SGD(0.5), epochs=1, batch_size=300)
 
 
@@ -391,7 +413,7 @@ def test_progress_bar(
     out, err = capsys.readouterr()
     assert out == ""
     if terminal if progress is None else progress:
-        assert "6/6" in err and "epoch 2/2, loss " in err and "validation error " in err
+        assert "100%" in err and "epoch 2, loss " in err and "validation error " in err
     else:
         assert err == ""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from minihash.cli import data, evaluate, gradcheck, inspect, predict, train
+from minihash.cli.output import silence
 from minihash.version import __version__
 
 COMMANDS = (train, evaluate, predict, inspect, gradcheck, data)
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("minihash: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output, such as head, has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence()
         return 0
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -1,22 +1,48 @@
-"""Arguments that several commands share."""
+"""Arguments that several commands share, and types of numbers that refuse wrong ones with their option."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from fractions import Fraction
 
 
-def fraction(text: str) -> float:
-    """Parse "1/64" or "0.015625" for argparse."""
-    try:
-        return float(Fraction(text))
-    except (ValueError, ArithmeticError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 1/64 or 0.25") from None
+def integer(low: int, high: int = 2**31) -> Callable[[str], int]:
+    """Return a type for argparse: an integer with `low <= value < high`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value < high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {low} to {high - 1}")
+        return value
+
+    return parse
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """Return a type for argparse: a number or fraction, such as 0.25 or 1/64, with `low <= value <= high`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(Fraction(text))
+        except (ValueError, ArithmeticError):
+            value = low - 1
+        if not low <= value <= high:
+            wanted = f"a number from {low:g} to {high:g}, such as 0.25 or 1/64"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        return value
+
+    return parse
+
+
+SEED = integer(0, 2**32)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --data and --data-dir."""
-    parser.add_argument(
-        "--data", default="mnist-small", metavar="NAME", help="data set (default: %(default)s)"
-    )
-    parser.add_argument("--data-dir", metavar="DIR", help="folder of the idx files (see: minihash data)")
+    about = "data set, see: minihash data list (default: %(default)s)"
+    parser.add_argument("--data", default="mnist-small", metavar="NAME", help=about)
+    parser.add_argument("--data-dir", metavar="DIR", help="folder of the files of mnist and fashion-mnist")

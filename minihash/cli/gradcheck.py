@@ -5,26 +5,29 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from minihash.cli.arguments import SEED, integer
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of `minihash`."""
     parser = subparsers.add_parser(
         "gradcheck",
         help="check every gradient of a saved network",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.set_defaults(run=run)
     parser.add_argument("model", metavar="MODEL", help="file written by train --out")
-    parser.add_argument("--rows", type=int, default=4, help="of the random batch")
+    parser.add_argument("--rows", type=integer(1), default=4, help="of the random batch (default: 4)")
     parser.add_argument(
         "--max-coordinates",
-        type=int,
+        type=integer(0),
         default=1000,
         metavar="N",
-        help="size up to which every place of an array is checked",
+        help="size up to which every place of an array is checked (default: 1000)",
     )
-    parser.add_argument("--directions", type=int, default=8, metavar="N", help="in each larger array")
-    parser.add_argument("--seed", type=int, default=0, help="of the batch and the directions")
+    parser.add_argument(
+        "--directions", type=integer(1), default=8, metavar="N", help="in each larger array (default: 8)"
+    )
+    parser.add_argument("--seed", type=SEED, default=0, help="of the batch and the directions (default: 0)")
     parser.add_argument("--plot", metavar="FILE", help="draw a heat map of the errors (png, svg or pdf)")
 
 
@@ -32,10 +35,9 @@ def run(args: argparse.Namespace) -> int:
     """Check and print the report; 1 if a gradient is wrong."""
     import numpy as np
 
-    from minihash import checks, figures
+    from minihash import figures
     from minihash.files import check_writable
     from minihash.gradient_check import check_gradients, heat_map
-    from minihash.hashing import LIMIT_SEED
     from minihash.persistence import load
 
     if args.plot:
@@ -43,10 +45,10 @@ def run(args: argparse.Namespace) -> int:
         figures.check_format(args.plot)
         figures.require_matplotlib()
     network = load(args.model)
-    rows = checks.integer("rows", args.rows, 1, 2**20)
-    rng = np.random.default_rng(checks.integer("seed", args.seed, 0, LIMIT_SEED))
     # Raw inputs that the first layer sees as numbers of order 1.
-    inputs = rng.normal(size=(rows, network.in_features or 1)) / network.input_scale + network.input_shift
+    rng = np.random.default_rng(args.seed)
+    inputs = rng.normal(size=(args.rows, network.in_features or 1))
+    inputs = inputs / network.input_scale + network.input_shift
     report = check_gradients(
         network,
         inputs,

@@ -20,7 +20,9 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("model", metavar="MODEL", help="file written by train --out")
     parser.add_argument(
-        "inputs", metavar="INPUTS", help="raw inputs: idx, idx.gz, or npz with one array or one named inputs"
+        "inputs",
+        metavar="INPUTS",
+        help="raw inputs (pixels 0 to 255): idx, idx.gz, npy, or npz with one array or one named inputs",
     )
     parser.add_argument("--out", metavar="FILE", help="write the CSV here instead of to the terminal")
 
@@ -38,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise ValueError(f"{args.inputs}: {error}") from None
     if args.out is None:
-        _write(sys.stdout, network, outputs)
+        _write(sys.stdout or io.StringIO(), network, outputs)
         return 0
     with replacing(args.out) as binary:
         file = io.TextIOWrapper(binary, "utf-8", newline="")

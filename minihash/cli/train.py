@@ -3,56 +3,66 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from minihash import text
-from minihash.cli.arguments import add_data_arguments, fraction
+from minihash.cli.arguments import SEED, add_data_arguments, integer, number
+from minihash.cli.output import say
 
 if TYPE_CHECKING:
     from minihash.datasets import Dataset
     from minihash.network import Network
-    from minihash.training import History
+    from minihash.training import Callback, History
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of `minihash`."""
     parser = subparsers.add_parser(
-        "train",
-        help="train a network; without arguments, on real digits with 1/64 of the weights",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "train", help="train a network; without arguments, on real digits with 1/64 of the weights"
     )
     parser.set_defaults(run=run)
     add_data_arguments(parser)
+
+    def add(group: Any, name: str, default: Any, about: str, **arguments: Any) -> None:
+        group.add_argument(name, default=default, help=f"{about} (default: %(default)s)", **arguments)
+
     network = parser.add_argument_group("network")
-    network.add_argument(
-        "--hidden", type=int, nargs="*", default=[1000], metavar="UNITS", help="units of each hidden layer"
-    )
-    network.add_argument(
-        "--compression", type=fraction, default=1 / 64, help="stored / virtual weights; 0 for dense layers"
-    )
-    network.add_argument("--activation", default="relu", choices=("relu", "tanh", "sigmoid"), help=" ")
-    network.add_argument("--bias", default="hashed", choices=("hashed", "free", "none"), help=" ")
-    network.add_argument("--map", default="element", choices=("element",), help="positions to buckets")
+    units = {"type": integer(1), "nargs": "*", "metavar": "UNITS"}
+    about = "units of each hidden layer (default: 1000)"
+    network.add_argument("--hidden", default=[1000], help=about, **units)
+    add(network, "--compression", "1/64", "stored / virtual weights; 0: dense layers", type=number(0, 1))
+    add(network, "--activation", "relu", "of hidden units", choices=("relu", "tanh", "sigmoid"))
+    biases = ("hashed", "free", "none")
+    add(network, "--bias", "hashed", "in the buckets, stored by itself, or none", choices=biases)
+
     training = parser.add_argument_group("training")
-    training.add_argument("--epochs", type=int, default=50, help=" ")
-    training.add_argument("--batch-size", type=int, default=128, metavar="ROWS", help=" ")
-    training.add_argument("--optimizer", default="adam", choices=("adam", "sgd"), help="sgd: momentum 0.9")
-    training.add_argument("--learning-rate", type=float, default=2e-3, metavar="RATE", help="the peak")
-    training.add_argument(
-        "--schedule", default="one_cycle", choices=("one_cycle", "cosine", "constant"), help=" "
-    )
-    training.add_argument("--input-dropout", type=float, default=0.1, metavar="RATE", help=" ")
-    training.add_argument("--dropout", type=float, default=0.25, metavar="RATE", help="of hidden units")
-    training.add_argument("--seed", type=int, default=0, help="of hashes, weights, order and dropout")
+    add(training, "--epochs", 50, "passes over the training rows", type=integer(1), metavar="N")
+    add(training, "--batch-size", 128, "rows of a step", type=integer(1), metavar="ROWS")
+    add(training, "--optimizer", "adam", "sgd: with momentum 0.9", choices=("adam", "sgd"))
+    add(training, "--learning-rate", "0.002", "the largest", type=number(0, 1e6), metavar="RATE")
+    schedules = ("one_cycle", "cosine", "step", "constant")
+    add(training, "--schedule", "one_cycle", "of the learning rate", choices=schedules)
+    add(training, "--input-dropout", "0.1", "rate of inputs dropped", type=number(0, 0.99), metavar="RATE")
+    add(training, "--dropout", "0.25", "rate of hidden units dropped", type=number(0, 0.99), metavar="RATE")
+    add(training, "--seed", 0, "of hashes, weights, order and dropout", type=SEED)
     training.add_argument(
         "--final",
         action="store_true",
-        help="train on training + validation rows, once the settings are chosen",
+        help="train on training and validation rows, once the settings are chosen",
     )
-    training.add_argument("--patience", type=int, metavar="EPOCHS", help="stop early, keep the best weights")
-    training.add_argument("--threads", type=int, help="default: MINIHASH_NUM_THREADS, else one per core")
+    training.add_argument(
+        "--patience", type=integer(1), metavar="EPOCHS", help="stop early, and keep the best weights"
+    )
+    training.add_argument(
+        "--threads",
+        type=integer(1, 1025),
+        metavar="N",
+        help="of hashed layers (default: MINIHASH_NUM_THREADS, else one per core)",
+    )
+
     output = parser.add_argument_group("output")
     output.add_argument(
         "--compare", action="store_true", help="also train the dense network of the same stored size"
@@ -75,23 +85,22 @@ def run(args: argparse.Namespace) -> int:
         figures.require_matplotlib()
     if args.threads is not None:
         threads.set_num_threads(args.threads)
-    if args.compare and not args.compression:
-        raise ValueError("--compare is for hashed networks, wanted a --compression above 0")
-    if args.compare and not args.hidden:
-        raise ValueError("--compare shrinks the hidden layers, wanted --hidden with at least one")
+    threads.num_threads()  # refuses a wrong MINIHASH_NUM_THREADS
+    if args.compare and not (args.compression and args.hidden):
+        raise ValueError("--compare is for hashed networks with hidden layers, wanted both")
     if args.final and args.patience is not None:
         raise ValueError("--patience needs validation rows, and --final trains on them: wanted one of them")
     dataset = datasets.load(args.data, args.data_dir)
     runs = [_train("hashed" if args.compression else "dense", args, dataset, _build(args, dataset))]
-    if args.compare:
-        runs.append(_train("dense", args, dataset, _build_dense(args, dataset, runs[0].network)))
-        print(_comparison(runs))
     if args.out:
         save(runs[0].network, args.out)
-        print(f"saved {args.out}")
+        say(f"saved {args.out}")
+    if args.compare:
+        runs.append(_train("dense", args, dataset, _build_dense(args, dataset, runs[0].network)))
+        say(_comparison(runs))
     if args.plot:
         plots.learning_curves({run.name: run.history for run in runs}, args.plot)
-        print(f"drew {args.plot}")
+        say(f"drew {args.plot}")
     return 0
 
 
@@ -117,7 +126,6 @@ def _build(args: argparse.Namespace, dataset: Dataset) -> Network:
         activation=args.activation,
         dropout=(args.input_dropout, args.dropout),
         seed=args.seed,
-        map=args.map,
         bias=args.bias,
         input_scale=dataset.input_scale,
         class_names=dataset.class_names,
@@ -138,13 +146,18 @@ def _build_dense(args: argparse.Namespace, dataset: Dataset, hashed: Network) ->
 def _train(name: str, args: argparse.Namespace, dataset: Dataset, network: Network) -> _Run:
     """Train one network, read the test set once, print both."""
     from minihash import optimizers, schedules
-    from minihash.callbacks import EarlyStopping
+    from minihash.callbacks import EarlyStopping, PrintEpochs
     from minihash.training import evaluate, fit
 
-    print(network.summary(), flush=True)
+    say(network.summary())
     momentum = {"momentum": 0.9} if args.optimizer == "sgd" else {}
     rows = dataset.train_and_validation() if args.final else dataset.train
     validation = None if args.final else dataset.validation
+    callbacks: list[Callback] = []
+    if not (sys.stderr and sys.stderr.isatty()):  # there is no bar then
+        callbacks.append(PrintEpochs(-(-args.epochs // 10), say))
+    if args.patience is not None:
+        callbacks.append(EarlyStopping(args.patience))
     start = time.perf_counter()
     history = fit(
         network,
@@ -155,17 +168,18 @@ def _train(name: str, args: argparse.Namespace, dataset: Dataset, network: Netwo
         epochs=args.epochs,
         batch_size=args.batch_size,
         seed=args.seed,
-        callbacks=[] if args.patience is None else [EarlyStopping(args.patience)],
+        callbacks=callbacks,
     )
     seconds = time.perf_counter() - start
     test_error = evaluate(network, dataset.test)["error"]
-    trained_on = f"{len(rows[0]):,} training rows" + (" (validation rows among them)" if args.final else "")
-    print(f"{name}, {trained_on}, {len(history)} epochs in {seconds:.1f} s")
+    among = " (validation rows among them)" if args.final else ""
+    epochs = f"{len(history)} epoch{'s' * (len(history) > 1)}"
+    say(f"{name}, {len(rows[0]):,} training rows{among}, {epochs} in {seconds:.1f} s")
     if validation is not None:
-        print(f"validation error: {100 * evaluate(network, validation)['error']:.2f} %")
-    print(f"test error: {100 * test_error:.2f} %")
-    print(f"stored: {network.nbytes:,} bytes, dense: {network.num_virtual * network.dtype.itemsize:,} bytes")
-    print(flush=True)
+        say(f"validation error: {100 * evaluate(network, validation)['error']:.2f} %")
+    say(f"test error: {100 * test_error:.2f} %")
+    dense = network.num_virtual * network.dtype.itemsize
+    say(f"stored: {network.nbytes:,} bytes, dense: {dense:,} bytes\n")
     return _Run(name, network, history, seconds, test_error)
 
 

@@ -9,6 +9,7 @@ file are the same with any zlib).
 from __future__ import annotations
 
 import argparse
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ def main(argv: list[str] | None = None) -> None:
     arrays = make_arrays(args.data_dir)
     with replacing(args.output) as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-    print(f"{args.output}: {args.output.stat().st_size} bytes")
+    content = args.output.read_bytes()
+    print(f"{args.output}: {len(content)} bytes, SMALL_SHA256 = {hashlib.sha256(content).hexdigest()}")
 
 
 if __name__ == "__main__":

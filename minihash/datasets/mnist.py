@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 import os
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from minihash.datasets.idx import DigestError, read_idx
 
 SMALL = "mnist-small"
 SMALL_FILE = "mnist-small.npz"
+SMALL_SHA256 = "bd7d9856ec38c85c82356ea0de7b080a56a43c9fa064c90e4adc4d5f34f8e451"
 DIGITS = tuple("0123456789")
 
 
@@ -161,7 +164,11 @@ def _read_checked(source: IdxSource, file: IdxFile, path: Path) -> np.ndarray:
 def read_small() -> tuple[Part, Part]:
     """Return the 12,000 training rows and 10,000 test rows that come with the package."""
     file = resources.files("minihash.datasets").joinpath(SMALL_FILE)
-    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+    content = file.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != SMALL_SHA256:
+        raise ValueError(f"{file}: sha256 is {digest[:12]}..., wanted {SMALL_SHA256[:12]}...: damaged?")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return (
             _part(arrays["train_images"], arrays["train_labels"]),
             _part(arrays["test_images"], arrays["test_labels"]),

@@ -14,7 +14,7 @@ from minihash.gradient_check.report import ArrayReport, GradientReport
 def heat_map(report: GradientReport, path: str | os.PathLike[str]) -> None:
     """Draw log₁₀(error / tolerance) of every gradient, a panel an array; above 0 it is wrong.
 
-    Vectors are wrapped into rows; places that were not checked by themselves stay grey.
+    Vectors are wrapped into rows; an array that was checked along directions stays grey.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def _panel(axes: Any, array: ArrayReport) -> Any:
     grid = _wrap(np.where(np.isneginf(ratio), -9.0, ratio))
     axes.set_facecolor("0.8")
     axes.grid(False)
-    axes.set(xticks=[], yticks=[], title=f"{array.name}, {array.precision}\n{array.status}")
+    axes.set(xticks=[], yticks=[], title=f"{array.name}, {array.precision}\n{array.checked}: {array.status}")
     return axes.imshow(grid, cmap="RdBu_r", vmin=-3, vmax=3, interpolation="nearest", aspect="auto")
 
 

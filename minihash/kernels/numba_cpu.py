@@ -7,13 +7,23 @@ the compiler vectorise the hash; in one loop it does not, and takes several time
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numba
 import numpy as np
 
 from minihash import hashing
 
 _inline = numba.njit(inline="always")
-_kernel = numba.njit(nogil=True, cache=True)
+
+
+def _kernel(function: Callable) -> Callable:
+    """Compile at the first call; keep the machine code on disk where there is a place to write to."""
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # "no locator available": a read-only installation without a home
+        return numba.njit(nogil=True)(function)
+
 
 hash_position = _inline(hashing.hash_position)
 scale_to_range = _inline(hashing.scale_to_range)

@@ -26,7 +26,7 @@ from minihash.kernels import threads
 
 PANEL_BYTES = 256 * 1024  # V's panel and its gradient's fit a 512 KiB L2 cache together
 SUMMED_LENGTH = 1024  # of a panel, along the dimension summed over by the product
-SHARDS = 4  # copies of the table's gradient: enough for four threads, few enough to stay small
+SHARDS = 4  # copies of the table's gradient, at most: enough for four threads, few enough to stay small
 
 Block = tuple[int, int]
 
@@ -77,7 +77,7 @@ def gradients(
     rows, columns = grad_outputs.shape[1], inputs.shape[1]
     width, height = _panel_shape(columns, rows, table.itemsize)
     blocks = list(_blocks(columns, width))
-    shards = min(SHARDS, len(blocks))
+    shards = _count_shards(rows * columns, table.size, len(blocks))
     grad_tables = np.zeros((shards, table.size), table.dtype)
     threads.run(
         functools.partial(
@@ -88,7 +88,9 @@ def gradients(
         )
         for shard in range(shards)
     )
-    return grad_tables[0] if shards == 1 else grad_tables.sum(axis=0)
+    for shard in range(1, shards):
+        grad_tables[0] += grad_tables[shard]
+    return grad_tables[0]
 
 
 def _gradients_of_columns(
@@ -129,6 +131,11 @@ def aggregate_column(
     """Add the gradient (rows,) of one column of V to its buckets."""
     panel = np.ascontiguousarray(grad_column)[:, None]
     kernels.get().aggregate(panel, np.uint32(seed), 0, column, grad_table)
+
+
+def _count_shards(virtual: int, table_size: int, blocks: int) -> int:
+    """Return how many copies of the table's gradient to keep: together at most half the size of V."""
+    return min(SHARDS, blocks, max(1, virtual // (2 * table_size)))
 
 
 def _panel_shape(kept: int, summed: int, itemsize: int) -> tuple[int, int]:

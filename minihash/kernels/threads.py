@@ -2,16 +2,17 @@
 
 Python threads that call `nogil` kernels and a single-threaded BLAS share the cores without fighting;
 a threaded BLAS beside them is many times slower, because each pool's workers spin on the other's
-cores (measured in docs/decisions.md).
+cores (docs/decisions.md).
 """
 
 from __future__ import annotations
 
+import collections
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -80,10 +81,17 @@ class _SingleThreadedBlas:
 
     def _set(self, counts: list[int]) -> None:
         for library, count in zip(self._libraries or (), counts):
-            # threadpoolctl 3.7 and later let only the thread that set a limit change it; but who comes
-            # first here need not be who leaves last.
-            set_num_threads = getattr(library, "_real_set_num_threads", library.set_num_threads)
-            set_num_threads(count)
+            # threadpoolctl from 3.7 on lets only the thread that set a limit change it and ignores all
+            # others, but who comes first here need not be who leaves last.
+            clear = getattr(library, "clear_controlling_thread", lambda force: None)
+            clear(force=True)
+            library.set_num_threads(count)
+            clear(force=True)
+
+    def restore_after_fork(self) -> None:
+        """Undo a limit that the parent held when it forked: whoever held it is not in the child."""
+        if self._inside:
+            self._set(self._before)
 
 
 _single_threaded_blas = _SingleThreadedBlas()
@@ -103,6 +111,7 @@ def _workers() -> ThreadPoolExecutor:
 def _after_fork() -> None:
     """A forked child has none of the parent's threads, and may have its locks held: start afresh."""
     global _pool, _pool_lock, _single_threaded_blas
+    _single_threaded_blas.restore_after_fork()
     _pool, _pool_lock = None, threading.Lock()
     _single_threaded_blas = _SingleThreadedBlas()
 
@@ -117,15 +126,16 @@ def run(tasks: Iterable[Callable[[], None]]) -> None:
     A single task runs in the calling thread. BLAS has one thread inside, even then: its bits do not depend
     on what else runs. An exception of a task is raised here after all threads have stopped.
     """
-    tasks = list(tasks)
-    queue = iter(tasks)
+    queue = collections.deque(tasks)  # its popleft and clear are atomic
+    helpers: list[Future] = []
     with _single_threaded_blas:
-        helpers = [
-            _workers().submit(_drain, queue, np.geterr())
-            for _ in range(min(num_threads(), len(tasks)) - 1)
-        ]
         try:
+            for _ in range(min(num_threads(), len(queue)) - 1):
+                helpers.append(_workers().submit(_drain, queue, np.geterr()))
             _drain(queue, np.geterr())
+        except BaseException:
+            queue.clear()
+            raise
         finally:
             errors = [helper.exception() for helper in helpers]
     for error in errors:
@@ -133,7 +143,16 @@ def run(tasks: Iterable[Callable[[], None]]) -> None:
             raise error
 
 
-def _drain(queue: Iterator[Callable[[], None]], errstate: Any) -> None:
+def _drain(queue: collections.deque[Callable[[], None]], errstate: Any) -> None:
+    """Run tasks until none is left, or one fails: then nobody starts another."""
     with np.errstate(**errstate):  # of the calling thread: NumPy keeps one per thread
-        for task in queue:
-            task()
+        while True:
+            try:
+                task = queue.popleft()
+            except IndexError:
+                return
+            try:
+                task()
+            except BaseException:
+                queue.clear()
+                raise

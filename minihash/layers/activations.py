@@ -38,9 +38,9 @@ class Sigmoid(Layer):
     """Logistic function, `z = 1 / (1 + exp(−a))`. Any shape (batch, features)."""
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
-        # By way of tanh, which does not overflow: sigmoid(a) = (1 + tanh(a / 2)) / 2.
-        half = inputs.dtype.type(0.5)
-        outputs = half + half * np.tanh(half * inputs)
+        positive = inputs.real >= 0
+        decay = np.exp(np.where(positive, -inputs, inputs))  # exp(−|a|): it cannot overflow
+        outputs = np.where(positive, 1, decay) / (1 + decay)
         return outputs, outputs
 
     def _backward(self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool) -> np.ndarray:

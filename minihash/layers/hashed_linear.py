@@ -57,9 +57,13 @@ class HashedLinear(WeightLayer):
         window: Any = None,
         signed: bool = True,
         bias: str = "hashed",
-        **arguments: Any,
+        initializer: str = "uniform",
+        gain: float = 1.0,
+        dtype: Any = np.float32,
     ) -> None:
-        super().__init__(in_features, out_features, seed=seed, **arguments)
+        super().__init__(
+            in_features, out_features, initializer=initializer, gain=gain, seed=seed, dtype=dtype
+        )
         self.map = checks.choice("map", map, MAPS)
         if window is not None:
             raise ValueError(f"window is {window!r}, wanted None: the element map has no window")
@@ -68,7 +72,7 @@ class HashedLinear(WeightLayer):
         self.columns = self.in_features + (self.bias == "hashed")
         self.num_buckets = self._count_buckets(num_buckets, compression)
         self.bucket_map = ElementMap(self.num_buckets, self.seed, self.signed)
-        self._make_params(fan_in=self.columns)
+        self._make_params(fan_in=self.columns)  # the bias's 1 is one more input
 
     def _count_buckets(self, num_buckets: int | None, compression: float | None) -> int:
         if (num_buckets is None) == (compression is None):

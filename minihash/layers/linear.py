@@ -18,13 +18,28 @@ class Linear(WeightLayer):
     in_features, out_features, initializer, gain, seed, dtype : as in `WeightLayer`.
     bias : whether to add b.
 
+    Two layers of one shape and seed start with the same weights: give each a seed of its own, as `mlp` does.
     `params` holds `weight` (out_features, in_features) and `bias` (out_features,).
+
+    Raises
+    ------
+    ValueError for a wrong argument.
     """
 
     def __init__(
-        self, in_features: int, out_features: int, *, bias: bool = True, **arguments: Any
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        initializer: str = "uniform",
+        gain: float = 1.0,
+        seed: int = 0,
+        dtype: Any = np.float32,
     ) -> None:
-        super().__init__(in_features, out_features, **arguments)
+        super().__init__(
+            in_features, out_features, initializer=initializer, gain=gain, seed=seed, dtype=dtype
+        )
         self.bias = checks.boolean("bias", bias)
         self._make_params(fan_in=self.in_features)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -79,3 +80,20 @@ def test_embedded_rows_are_the_scripts_draw(
         assert set(ref) == set(comp)
         for name in ref:
             np.testing.assert_array_equal(ref[name], comp[name])
+
+
+DAMAGES = {
+    "truncated": lambda content: content[:-100],
+    "one byte": lambda content: content[:5000] + bytes([content[5000] ^ 1]) + content[5001:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_file_is_one_clear_error(
+    damage: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = resources.files("minihash.datasets").joinpath(mnist.SMALL_FILE).read_bytes()
+    (tmp_path / mnist.SMALL_FILE).write_bytes(damage(content))
+    monkeypatch.setattr(mnist.resources, "files", lambda package: tmp_path)
+    with pytest.raises(ValueError, match="mnist-small.npz: sha256 is .*, wanted "):
+        datasets.load()

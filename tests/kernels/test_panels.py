@@ -176,3 +176,12 @@ def test_panels_are_bounded_whatever_the_layer(kept, summed, itemsize):
     along_kept, along_summed = panels._panel_shape(kept, summed, itemsize)
     assert 1 <= along_kept <= kept and 1 <= along_summed <= summed
     assert along_kept * along_summed * itemsize <= panels.PANEL_BYTES
+
+
+@pytest.mark.parametrize("compression", [1 / 64, 1 / 8, 1 / 2, 1])
+def test_copies_of_the_gradient_stay_below_half_of_the_matrix(compression):
+    virtual = 2000 * 2000
+    table_size = int(2 * compression * virtual)
+    shards = panels._count_shards(virtual, table_size, blocks=100)
+    assert 1 <= shards <= panels.SHARDS
+    assert shards == 1 or shards * table_size <= virtual / 2

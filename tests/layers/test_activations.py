@@ -86,3 +86,11 @@ def test_a_complex_step_gives_the_slope(kind, name):
     comp = layer.forward(array + 1j * h, training=True)
     np.testing.assert_allclose(comp.imag / h, ref, rtol=1e-12)
     np.testing.assert_allclose(layer.backward(np.ones((1, 4))).real, ref, rtol=1e-12)
+
+
+def test_sigmoid_keeps_its_digits_far_to_the_left():
+    inputs = np.array([[-5.0, -17.0, -20.0, -80.0]])
+    for dtype in (np.float32, np.float64):
+        ref = [naive.sigmoid(a) for a in inputs[0]]
+        comp = Sigmoid(dtype).forward(inputs)[0]
+        np.testing.assert_allclose(comp, ref, rtol=4 * np.finfo(dtype).eps)
