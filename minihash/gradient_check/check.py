@@ -83,7 +83,8 @@ class _Check:
         self.max_coordinates, self.directions = max_coordinates, directions
         self.point = objective.variables
         self.claimed = objective.gradients(self.point, np.float64)
-        self.rounding = self._rounding()  # of a relative error of 1 in every number
+        # What relative errors of 1 in every number do to the value and to each gradient.
+        self.value_rounding, self.rounding = self._rounding()
         self.analytic = self._is_analytic()
 
     def run(self) -> GradientReport:
@@ -96,22 +97,25 @@ class _Check:
 
     # -------------------------------------------------------------------------- error estimates
 
-    def _rounding(self) -> Arrays:
-        """Estimate what rounding does to each gradient, per unit of relative error.
+    def _rounding(self) -> tuple[float, Arrays]:
+        """Estimate what rounding does to the value and to each gradient, per unit of relative error.
 
         All numbers are changed in their float32 last places (multiplied, so that exact zeros stay), the
         gradient computed again in float64; the median over a few draws is not moved by a rare kink.
         """
         size = float(np.finfo(np.float32).eps)
+        value = self.objective.value(self.point, np.float64)
         changes: dict[str, list[np.ndarray]] = {name: [] for name in self.point}
+        value_changes = []
         for _ in range(JITTERS):
             factors = {name: self.rng.uniform(-1, 1, array.shape) for name, array in self.point.items()}
             moved = {name: array * (1 + size * factors[name]) for name, array in self.point.items()}
             with self.objective.jittered(self.rng, size):
                 gradients = self.objective.gradients(moved, np.float64)
+                value_changes.append(abs(self.objective.value(moved, np.float64) - value) / size)
             for name, gradient in gradients.items():
                 changes[name].append(np.abs(gradient - self.claimed[name]) / size)
-        return {
+        return float(np.max(value_changes) + abs(value)), {
             name: _spread(np.median(change, axis=0)) + np.abs(self.claimed[name])
             for name, change in changes.items()
         }
@@ -152,7 +156,7 @@ class _Check:
 
     def _difference(self, name: str, direction: np.ndarray) -> Derivative:
         function = self._along(name, direction, np.float64)
-        return numerics.central_difference(function, self._step(name, direction))
+        return numerics.central_difference(function, self._step(name, direction), self._value_noise())
 
     def _derivative(self, name: str, direction: np.ndarray) -> Derivative:
         return (self._complex_step if self.analytic else self._difference)(name, direction)
@@ -160,10 +164,13 @@ class _Check:
     def _kink(self, name: str, direction: np.ndarray) -> tuple[bool, float, float]:
         """Tell whether the derivatives from the two sides differ, and return the smaller and the larger."""
         function, step = self._along(name, direction, np.float64), self._step(name, direction)
-        right, left = (numerics.one_sided(function, step, side) for side in (1, -1))
+        right, left = (numerics.one_sided(function, step, side, self._value_noise()) for side in (1, -1))
         slack = 10 * (right.error + left.error)
         low, high = sorted((right.value, left.value))
         return high - low > slack, low - slack, high + slack
+
+    def _value_noise(self) -> float:
+        return 8 * numerics.EPSILON * self.value_rounding
 
     def _step(self, name: str, direction: np.ndarray) -> float:
         array = self.point[name]

@@ -32,49 +32,65 @@ def complex_step(function: Callable[[complex], complex]) -> Derivative:
     return Derivative(complex(function(1j * COMPLEX_STEP)).imag / COMPLEX_STEP, 0.0)
 
 
-def central_difference(function: Callable[[float], float], step: float) -> Derivative:
+def central_difference(
+    function: Callable[[float], float], step: float, noise: float | None = None
+) -> Derivative:
     """Return f'(0) by central differences, Richardson-extrapolated, with the best entry's error.
 
     Differences `(f(t) − f(−t)) / 2t` with t = step, step/2, … have errors in even powers of t, which
     the table cancels one by one. The error of an entry is estimated by its distance from the two it
     was made of, plus what rounding f can do; of all entries that with the smallest estimate is taken.
 
+    Parameters
+    ----------
+    function : f, smooth around 0.
+    step : of the first difference, above 0.
+    noise : rounding error of f's values; by default that of their last place, which is too little where
+        f sums larger terms of both signs.
+
     Source: Ridders: Accurate computation of F'(x) and F'(x) F''(x), Adv. Eng. Software 1982.
     """
-    return _extrapolate(lambda t: _symmetric(function, t), step, powers=2)
+
+    def quotient(t: float) -> tuple[float, float]:
+        right, left = function(t), function(-t)
+        return (right - left) / (2 * t), _noise(noise, right, left) / t
+
+    return _extrapolate(quotient, step, powers=2)
 
 
-def one_sided(function: Callable[[float], float], step: float, side: int) -> Derivative:
+def one_sided(
+    function: Callable[[float], float], step: float, side: int, noise: float | None = None
+) -> Derivative:
     """Return the derivative of f at 0 from the right (side = 1) or from the left (side = −1)."""
     start = function(0.0)
 
     def quotient(t: float) -> tuple[float, float]:
         value = function(side * t)
-        return side * (value - start) / t, 2 * max(abs(value), abs(start)) / t
+        return side * (value - start) / t, 2 * _noise(noise, value, start) / t
 
     return _extrapolate(quotient, step, powers=1)
 
 
-def _symmetric(function: Callable[[float], float], t: float) -> tuple[float, float]:
-    """Return the central difference quotient and what a relative error of 1 in f would change."""
-    right, left = function(t), function(-t)
-    return (right - left) / (2 * t), max(abs(right), abs(left)) / t
+def _noise(noise: float | None, *values: float) -> float:
+    return EPSILON * max(map(abs, values)) if noise is None else noise
 
 
 def _extrapolate(
     quotient: Callable[[float], tuple[float, float]], step: float, powers: int
 ) -> Derivative:
-    """Extrapolate quotient(t) to t = 0, its error being a series in t^powers."""
+    """Extrapolate quotient(t) to t = 0, its error being a series in t^powers, plus noise of a known size."""
     best = Derivative(np.nan, np.inf)
     previous: list[float] = []
     for row in range(ROWS):
         value, noise = quotient(step / SHRINK**row)
         entries = [value]
+        grown = noise  # extrapolation adds the noise of this row and, less of it, of those before
         for column, older in enumerate(previous, start=1):
             factor = SHRINK ** (powers * column)
             entries.append((factor * entries[-1] - older) / (factor - 1))
+            grown *= (factor + 1) / (factor - 1)
             distance = max(abs(entries[-1] - entries[-2]), abs(entries[-1] - older))
-            error = distance + 2 * EPSILON * noise
+            error = distance + 2 * grown
             if error < best.error:
                 best = Derivative(entries[-1], error)
         previous = entries

@@ -41,21 +41,21 @@ def network(layer, position):
     """A network of float64 with `layer` below, between or above others."""
     dtype = layer.dtype
     below = [HashedLinear(4, IN, num_buckets=9, seed=100, dtype=dtype), Tanh(dtype)]
-    above = [Tanh(dtype), Linear(OUT, 2, dtype=dtype), ReLU(dtype), Linear(2, 2, seed=1, dtype=dtype)]
+    above = [Tanh(dtype), Linear(OUT, 7, dtype=dtype), ReLU(dtype), Linear(7, 2, seed=1, dtype=dtype)]
     layers = {"first": [layer, *above], "middle": [*below, layer, *above], "last": [*below, layer]}[position]
     return randomize(Network(layers), 2), layers.index(layer)
 
 
 def assert_caught(report, places, diagnosis=""):
-    """The report names exactly `places`, a dict of array -> indices, says why, and is what is raised."""
+    """The report names exactly `places` (array -> indices), says why, and is the message of the error."""
     found: dict[str, set] = {}
     for offender in report.offenders:
         found.setdefault(offender.name, set()).add(offender.index)
         assert f"{offender.place}: claimed {offender.claimed:.8g}, expected" in str(offender)
     wanted = {name: {(k,) if np.ndim(k) == 0 else k for k in indices} for name, indices in places.items()}
     assert found == wanted
-    for name in places:
-        assert {array.status for array in report.arrays if array.name == name} == {"WRONG"}
+    wrong = {array.name for array in report.arrays if array.status == "WRONG"}
+    assert wrong == places.keys()
     assert re.search(diagnosis, "\n".join(report.diagnosis)), report.diagnosis
     assert_raises(report)
 
@@ -170,7 +170,7 @@ ERRORS = {
     "two buckets swapped": (
         swapped,
         lambda layer: {1, 6},
-        r"bucket 1: has the sum of bucket 6\n.*bucket 6: has the sum of bucket 1$",
+        r"bucket 1: has the sum of bucket 6\n\S+ bucket 6: has the sum of bucket 1$",
     ),
     "a contribution to another bucket": (
         moved,
@@ -201,9 +201,11 @@ ERRORS = {
 every_error = pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 
 
-def sentence(pattern, layer):
+def sentence(name, pattern, layer):
+    """The pattern of a diagnosis, its buckets filled in; nothing where nothing need be said."""
     bucket = bucket_of(layer)
-    return pattern.replace("{here}", str(bucket)).replace("{other}", str(other_than(bucket)))
+    pattern = pattern.replace("{here}", str(bucket)).replace("{other}", str(other_than(bucket)))
+    return pattern and f"(?m)^{re.escape(name)}: {pattern}"
 
 
 @every_error
@@ -212,7 +214,7 @@ def test_in_a_layer(error, max_coordinates):
     damage, buckets, pattern = error
     layer = hashed(planted(damage))
     report = check_gradients(layer, INPUTS, max_coordinates=max_coordinates)
-    assert_caught(report, {"weight": buckets(layer)}, f"^weight: .*{sentence(pattern, layer)}")
+    assert_caught(report, {"weight": buckets(layer)}, sentence("weight", pattern, layer))
 
 
 @every_error
@@ -224,17 +226,17 @@ def test_inside_a_network(error, position):
     inputs = INPUTS[:, : whole.in_features]
     report = check_gradients(whole, inputs)
     name = f"{place}.weight"
-    assert_caught(report, {name: buckets(layer)}, f"^{name}: .*{sentence(pattern, layer)}")
+    assert_caught(report, {name: buckets(layer)}, sentence(name, pattern, layer))
 
 
 @every_error
-def test_in_float32_of_both_precisions(error):
+def test_in_a_layer_of_float32(error):
     damage, buckets, pattern = error
     layer = hashed(planted(damage), dtype=np.float32)
     report = check_gradients(layer, INPUTS)
     assert [a.precision for a in report.arrays if a.name == "weight"] == ["float64", "float32"]
-    assert_caught(report, {"weight": buckets(layer)}, f"^weight: .*{sentence(pattern, layer)}")
-    assert len(report.offenders) == 2 * len(set(buckets(layer)))  # each is wrong in each precision
+    assert_caught(report, {"weight": buckets(layer)}, sentence("weight", pattern, layer))
+    assert {offender.precision for offender in report.offenders} == {"float64, complex step"}
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -253,15 +255,13 @@ def test_bisection_finds_few_places_among_many(seed):
     assert len(report.offenders) == 5  # none of them twice, although several directions see it
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_what_two_places_exchange_is_seen_in_few_directions(seed):
-    # ±1 in both places hides an exchange in every second direction.
+def test_one_direction_sees_what_two_places_exchange():
+    # ±1 in both places would hide it in every second direction.
     layer = hashed(planted(moved))
-    report = check_gradients(layer, INPUTS, max_coordinates=0, directions=1, seed=seed)
-    assert {offender.index for offender in report.offenders} == {
-        (bucket_of(layer),),
-        (other_than(bucket_of(layer)),),
-    }
+    wanted = {(bucket_of(layer),), (other_than(bucket_of(layer)),)}
+    for seed in range(12):
+        report = check_gradients(layer, INPUTS, max_coordinates=0, directions=1, seed=seed)
+        assert {offender.index for offender in report.offenders} == wanted
 
 
 @pytest.mark.parametrize("size", [1e-3, 1e-6, 1e-9])
@@ -275,16 +275,16 @@ def test_small_errors(size, max_coordinates):
 
 
 def test_a_bad_bucket_is_told_with_all_that_share_it():
-    layer = hashed(planted(one_scaled))
+    layer = hashed(planted(one_scaled), num_buckets=12, seed=5)
     (offender,) = check_gradients(layer, INPUTS).offenders
-    sharers = np.argwhere(all_positions(layer)[0] == 4)
+    sharers = {(int(i), int(j)) for i, j in np.argwhere(all_positions(layer)[0] == 4)}
+    assert 2 <= len(sharers) <= 6
     assert f"shared by {len(sharers)} virtual weights" in offender.note
-    told = {
-        (int(i), int(j)): float(part) for i, j, part in re.findall(r"V\((\d+), (\d+)\) (\S+?)\b(?=,|$)", offender.note)
-    }
-    assert set(told) == {tuple(map(int, position)) for position in sharers} and len(sharers) <= 6
-    assert sum(told.values()) == pytest.approx(offender.expected, rel=1e-2)
+    told = re.findall(r"V\((\d+), (\d+)\) ([-+.e\d]+)", offender.note)
+    assert {(int(i), int(j)) for i, j, _ in told} == sharers
+    assert sum(float(part) for *_, part in told) == pytest.approx(offender.expected, rel=2e-3)
     assert offender.claimed == pytest.approx(1.001 * offender.expected, rel=1e-9)
+    assert f"{offender}" in str(check_gradients(layer, INPUTS))
 
 
 # ------------------------------------------------------------------------------ other gradients
@@ -344,7 +344,7 @@ def test_a_factor_on_the_way_down_is_wrong_in_all_that_lies_below():
     report = check_gradients(whole, INPUTS[:, :4])
     wrong = {array.name for array in report.arrays if array.status == "WRONG"}
     assert wrong == {"inputs", "0.weight"} and place > 0
-    assert "all 9 wrong buckets are 1.001 times" in report.diagnosis[0]
+    assert re.search(r"0.weight: all \d wrong buckets are 1.001 times", report.diagnosis[0])
 
 
 @pytest.mark.parametrize("owner, name", [(hashing.ElementMap, "fold"), (panels, "gradients")])
@@ -398,8 +398,9 @@ def drop_last_block(monkeypatch, length):
     return dropped
 
 
-@pytest.mark.parametrize("bias", ["none", "free", "hashed"])
-@pytest.mark.parametrize("max_coordinates", [1000, 10])
+@pytest.mark.parametrize(
+    "bias, max_coordinates", [("none", 1000), ("free", 1000), ("hashed", 1000), ("none", 10)]
+)
 def test_dropped_last_panel_of_rows(bias, max_coordinates, small_panels, monkeypatch):
     layer = hashed(num_buckets=12, bias=bias)
     dropped = drop_last_block(monkeypatch, OUT)
@@ -425,25 +426,19 @@ def test_dropped_last_panel_of_columns(bias, small_panels, monkeypatch):
     assert_caught(report, places, f"^weight: {lines}")
 
 
-def test_dropped_last_panel_of_a_layer_of_real_size(monkeypatch):
-    layer = randomize(HashedLinear(300, 250, compression=1 / 50, bias="none", dtype=np.float64), 1)
-    monkeypatch.setattr(panels, "SUMMED_LENGTH", 248)
-    monkeypatch.setattr(panels, "PANEL_BYTES", 64 * 1024)
-    monkeypatch.setattr(panels, "_blocks", blocks_of(10))
-    dropped = drop_last_block(monkeypatch, 250)
-    report = check_gradients(layer, np.random.default_rng(0).normal(size=(2, 300)))
-    assert not report.ok and dropped[0] == (240, 250)
-    lost = layer.bucket_map(np.arange(*dropped[0])[:, None], np.arange(300))[0]
+def test_dropped_last_panel_among_many_buckets(monkeypatch):
+    layer = randomize(HashedLinear(120, 100, compression=1 / 10, bias="none", dtype=np.float64), 1)
+    monkeypatch.setattr(panels, "SUMMED_LENGTH", 4)
+    monkeypatch.setattr(panels, "PANEL_BYTES", 8 * 480)
+    dropped = drop_last_block(monkeypatch, 100)
+    inputs = np.random.default_rng(0).normal(size=(2, 120))
+    report = check_gradients(layer, inputs, max_coordinates=100)
+    rows = range(*dropped[0])
+    assert 1 < len(rows) < 10
+    lost = layer.bucket_map(np.array(rows)[:, None], np.arange(120))[0]
     wrong = {offender.index[0] for offender in report.offenders if offender.name == "weight"}
-    assert wrong and wrong <= set(lost.ravel().tolist())
-    assert any(re.match(r"weight: rows 24\d, .* of V left out", line) for line in report.diagnosis)
-
-
-def blocks_of(size):
-    def blocks(length, longest):
-        return [(start, min(start + size, length)) for start in range(0, length, size)]
-
-    return blocks
+    assert len(wrong) > 10 and wrong <= set(lost.ravel().tolist())
+    assert report.diagnosis == [f"weight: rows {', '.join(map(str, rows))} of V left out"]
 
 
 def test_dropped_panel_inside_a_network(small_panels, monkeypatch):
