@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -403,6 +404,10 @@ def compare_gradients(peers: list[Peer]) -> None:
                 np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12, err_msg=peer.name)
 
 
+def progress(words: str) -> None:
+    print(f"{time.strftime('%X')} {words}", file=sys.stderr, flush=True)
+
+
 def in_turn(peers: list[Peer], turn: int) -> list[Peer]:
     """Return the peers, each time starting with another."""
     turn %= len(peers)
@@ -411,6 +416,7 @@ def in_turn(peers: list[Peer], turn: int) -> list[Peer]:
 
 def false_alarms(peers: list[Peer], problems: list[Problem]) -> dict[str, list[int]]:
     """Return the seeds of the correct problems that each checker calls wrong."""
+    progress(f"{len(problems)} correct networks")
     alarms: dict[str, list[int]] = {peer.name: [] for peer in peers}
     for turn, problem in enumerate(problems):
         for peer in in_turn(peers, turn):
@@ -450,6 +456,7 @@ def smallest_caught(peer: Peer, problem: Problem, layer: int, buckets: Any) -> f
 def sensitivity(peers: list[Peer], problems: list[Problem]) -> dict[str, dict[str, list[float | None]]]:
     """Return the smallest errors caught in one bucket of a layer, and in all of its buckets."""
     caught: dict[str, dict[str, list[float | None]]] = {peer.name: {"one": [], "all": []} for peer in peers}
+    progress(f"{len(problems)} networks with errors")
     for turn, problem in enumerate(problems):
         layer, bucket = place_to_plant(problem)
         for peer in in_turn(peers, turn):
@@ -476,6 +483,7 @@ def places_named(peers: list[Peer], problems: list[Problem]) -> dict[str, str]:
 
 def times(peers: list[Peer], sizes: tuple[int, ...]) -> dict[str, Any]:
     """Return the seconds of checks of a correct network, the peers taking turns, and the false alarms."""
+    progress(f"times of {sizes}")
     problem = make_problem(np.random.default_rng(0), 0, sizes, "tanh", 1 / 8, 4)
     seconds: dict[str, list[float]] = {peer.name: [] for peer in peers}
     alarms = [peer.name for peer in peers if peer.complaint(problem)]

@@ -202,12 +202,12 @@ def assert_does_not_mutate(
     module: Layer | Network, inputs: np.ndarray, grad_outputs: np.ndarray | None = None
 ) -> None:
     """Neither `forward` nor `backward` writes into inputs, grad_outputs or parameters."""
-    outputs = module.forward(inputs)
-    if grad_outputs is None:
-        grad_outputs = np.ones_like(outputs)
-    watched = {"inputs": inputs, "grad_outputs": grad_outputs, **module.params}
+    inputs = np.array(inputs, dtype=module.dtype)  # else the layer would see, and change, a converted copy
+    watched = {"inputs": inputs, **module.params}
     kept = {name: array.copy() for name, array in watched.items()}
-    module.forward(inputs, training=True)
+    outputs = module.forward(inputs, training=True)
+    grad_outputs = np.array(np.ones_like(outputs) if grad_outputs is None else grad_outputs, module.dtype)
+    watched["grad_outputs"], kept["grad_outputs"] = grad_outputs, grad_outputs.copy()
     module.backward(grad_outputs)
     for name, array in watched.items():
         assert np.array_equal(array, kept[name]), f"{name} was changed by forward or backward"
@@ -216,6 +216,7 @@ def assert_does_not_mutate(
 def assert_close(found: Any, wanted: Any, scale: Any, dtype: Any, message: str) -> None:
     """Assert equality up to rounding of sums of size `scale`; the message names the worst place."""
     found, wanted = np.asarray(found), np.asarray(wanted)
+    assert found.shape == wanted.shape, f"{message}: shape {found.shape}, wanted {wanted.shape}"
     tolerance = 64 * np.finfo(dtype).eps * (np.asarray(scale) + np.abs(wanted))
     excess = np.abs(found - wanted) - tolerance
     if not (excess <= 0).all():

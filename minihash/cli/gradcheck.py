@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     # Raw inputs that the first layer sees as numbers of order 1.
     rng = np.random.default_rng(args.seed)
     inputs = rng.normal(size=(args.rows, network.in_features or 1))
-    inputs = inputs / network.input_scale + network.input_shift
+    inputs = inputs / np.where(network.input_scale == 0, 1, network.input_scale) + network.input_shift
     report = check_gradients(
         network,
         inputs,

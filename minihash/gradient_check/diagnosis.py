@@ -68,6 +68,9 @@ class _Ledger:
 
     def explain(self, offenders: Sequence[Offender]) -> list[str]:
         """Return what explains all wrong buckets at once, or what explains single ones."""
+        offenders = [offender for offender in offenders if np.isfinite(offender.claimed - offender.expected)]
+        if not offenders:
+            return []
         bad = np.array([offender.index[0] for offender in offenders])
         claimed = np.array([offender.claimed for offender in offenders])
         expected = np.array([offender.expected for offender in offenders])

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash import losses
+from minihash import checks, losses
 from minihash.layers import Layer
 from minihash.network import Network
 
@@ -47,16 +47,25 @@ class FunctionObjective(Objective):
     """A function of one array that returns `(value, gradient)`, such as a loss."""
 
     def __init__(self, function: Callable[[np.ndarray], tuple[Any, Any]], inputs: Any) -> None:
-        inputs = np.asarray(inputs)
+        inputs = _check_inputs(inputs)
         self.function = function
         self.dtype = inputs.dtype if inputs.dtype.kind == "f" else np.dtype(np.float64)
         self.variables = {INPUTS: inputs.astype(np.float64)}
 
     def value(self, variables: Arrays, dtype: Any) -> Any:
-        return self.function(variables[INPUTS].astype(dtype))[0]
+        value = self._call(variables, dtype)[0]
+        if np.ndim(value) != 0:
+            raise ValueError(f"function returned a value of shape {np.shape(value)}, wanted a number")
+        return value
+
+    def _call(self, variables: Arrays, dtype: Any) -> Any:
+        result = self.function(variables[INPUTS].astype(dtype))
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise ValueError(f"function returned a {type(result).__name__}, wanted (value, gradient)")
+        return result
 
     def gradients(self, variables: Arrays, dtype: Any) -> Arrays:
-        gradient = np.asarray(self.function(variables[INPUTS].astype(dtype))[1])
+        gradient = np.array(self._call(variables, dtype)[1])  # a copy: it may be a buffer used again
         if gradient.shape != self.variables[INPUTS].shape:
             raise ValueError(
                 f"function returned a gradient of shape {gradient.shape}, "
@@ -83,9 +92,14 @@ class ModuleObjective(Objective):
         self.module = module
         self.dtype = module.dtype
         self.loss = None if loss is None else losses.get(loss)
+        if loss is None and targets is not None:
+            raise ValueError("targets are for a loss, and loss is None")
+        if loss is not None and targets is None:
+            raise ValueError("targets is None, wanted those of the loss")
         self.targets = targets
         # In the module's own precision first, so that all twins see the very same numbers.
-        own = {INPUTS: np.asarray(inputs).astype(self.dtype), **module.params}
+        inputs = checks.matrix(INPUTS, _check_inputs(inputs), module.in_features, self.dtype)
+        own = {INPUTS: inputs, **module.params}
         self.variables = {name: array.astype(np.float64) for name, array in own.items()}
         self._twins: dict[np.dtype, Layer | Network] = {}
         outputs = self._forward(self.variables, self.dtype)
@@ -106,9 +120,16 @@ class ModuleObjective(Objective):
         outputs = self._forward(variables, dtype)
         twin = self.twin(dtype)
         grad_inputs = twin.backward(self._loss(outputs)[1].astype(dtype))
-        return {INPUTS: np.asarray(grad_inputs).copy()} | {
+        gradients = {INPUTS: np.asarray(grad_inputs).copy()} | {
             name: array.copy() for name, array in twin.grads.items()
         }
+        for name in gradients.keys() - self.variables.keys():
+            raise ValueError(f"gradient of {name} belongs to no parameter")
+        for name, array in self.variables.items():
+            if name not in gradients or gradients[name].shape != array.shape:
+                found = gradients[name].shape if name in gradients else "missing"
+                raise ValueError(f"gradient of {name} is {found}, wanted shape {array.shape}")
+        return gradients
 
     def named_layers(self) -> list[tuple[str, Layer]]:
         """Return the float64 layers, each with the prefix of its parameters' names."""
@@ -141,31 +162,38 @@ class ModuleObjective(Objective):
 
     def problems(self) -> list[str]:
         """Look for arrays that share memory or are changed, and for gradients that accumulate."""
-        found = []
-        twin = self.twin(np.float64)
-        inputs = self.variables[INPUTS].copy()
-        outputs = self._forward({**self.variables, INPUTS: inputs}, np.float64)
-        grad_outputs = self._loss(outputs)[1].astype(np.float64)
-        before = {"inputs": inputs.copy(), "grad_outputs": grad_outputs.copy()}
-        grad_inputs = np.asarray(twin.backward(grad_outputs))
-        first = {name: array.copy() for name, array in twin.grads.items()}
-        for name, array in (("inputs", inputs), ("grad_outputs", grad_outputs)):
-            if not np.array_equal(array, before[name]):
-                found.append(f"forward and backward change {name}")
-
-        gradients = {f"the gradient of {INPUTS}": grad_inputs} | {
-            f"the gradient of {name}": array for name, array in twin.grads.items()
+        module = copy.deepcopy(self.module)  # in its own precision: what shares memory still does
+        inputs = self.variables[INPUTS].astype(self.dtype)
+        outputs = module.forward(inputs, training=True)
+        grad_outputs = self._loss(outputs)[1].astype(self.dtype)
+        others = {INPUTS: inputs, "grad_outputs": grad_outputs} | {
+            f"the array {name}": array for name, array in module.params.items()
         }
-        others = {INPUTS: inputs} | {f"the array {name}": array for name, array in twin.params.items()}
-        for (name, array), (other, another) in _pairs(gradients, others):
-            if np.shares_memory(array, another):
-                found.append(f"{name} and {other} share memory: writing one changes the other")
-
-        self._forward(self.variables, np.float64)
-        twin.backward(grad_outputs)
-        for name, array in twin.grads.items():
-            if not np.array_equal(array, first[name]):
-                found.append(f"the gradient of {name} is another the second time: does it accumulate?")
+        before = {name: array.copy() for name, array in others.items()}
+        grad_inputs = np.asarray(module.backward(grad_outputs))
+        found = [
+            f"forward and backward change {name}"
+            for name, array in others.items()
+            if not np.array_equal(array, before[name], equal_nan=True)
+        ]
+        gradients = {f"the gradient of {INPUTS}": grad_inputs} | {
+            f"the gradient of {name}": array for name, array in module.grads.items()
+        }
+        found += [
+            f"{name} and {other} share memory: writing one changes the other"
+            for (name, array), (other, another) in _pairs(gradients, others)
+            if np.shares_memory(array, another)
+        ]
+        first = {name: array.copy() for name, array in module.grads.items()}
+        for layer, original in zip(layers_of(module), layers_of(self.module)):
+            rewind(layer, original)
+        module.forward(before[INPUTS], training=True)
+        module.backward(before["grad_outputs"])
+        found += [
+            f"the gradient of {name} is another the second time: does it accumulate?"
+            for name, array in module.grads.items()
+            if not np.array_equal(array, first[name], equal_nan=True)
+        ]
         return found
 
     def _forward(self, variables: Arrays, dtype: Any) -> np.ndarray:
@@ -180,6 +208,14 @@ class ModuleObjective(Objective):
         if self.loss is not None:
             return self.loss(outputs, self.targets)
         return (self.cotangent * outputs).sum(), self.cotangent
+
+
+def _check_inputs(inputs: Any) -> np.ndarray:
+    """Return `inputs` as an array of real numbers, at least one."""
+    inputs = np.asarray(inputs)
+    if inputs.dtype.kind not in "fiub" or not inputs.size:
+        raise ValueError(f"inputs has dtype {inputs.dtype} and shape {inputs.shape}, wanted real numbers")
+    return inputs
 
 
 def layers_of(module: Layer | Network) -> list[Layer]:
@@ -200,8 +236,11 @@ def _cast(module: Layer | Network, dtype: np.dtype) -> Layer | Network:
     for layer in layers_of(module):
         layer.dtype = dtype
         for arrays in (layer.params, layer.grads):
-            for name in arrays:
-                arrays[name] = arrays[name].astype(dtype)
+            for name, array in arrays.items():
+                arrays[name] = array.astype(dtype)
+                for attribute, value in vars(layer).items():
+                    if value is array:  # kept under a name of its own too
+                        setattr(layer, attribute, arrays[name])
     return module
 
 

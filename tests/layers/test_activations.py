@@ -78,16 +78,6 @@ def test_any_number_of_features(kind, name):
         assert layer.forward(np.zeros((2, features))).shape == (2, features)
 
 
-@every_kind
-def test_a_complex_step_gives_the_slope(kind, name):
-    array, h = np.array([[-2.0, -0.3, 0.4, 3.0]]), 1e-30
-    layer = kind(np.complex128)
-    ref = elementwise(getattr(naive, f"{name}_slope"), array)
-    comp = layer.forward(array + 1j * h, training=True)
-    np.testing.assert_allclose(comp.imag / h, ref, rtol=1e-12)
-    np.testing.assert_allclose(layer.backward(np.ones((1, 4))).real, ref, rtol=1e-12)
-
-
 def test_sigmoid_keeps_its_digits_far_to_the_left():
     inputs = np.array([[-5.0, -17.0, -20.0, -80.0]])
     for dtype in (np.float32, np.float64):

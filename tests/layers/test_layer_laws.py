@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from minihash import Dropout, HashedLinear, Linear, ReLU, Sigmoid, Tanh
+from minihash import Dropout, HashedLinear, Linear, ReLU, Sigmoid, Tanh, testing
 
 BATCH, FEATURES = 4, 6
 MAKE = {
@@ -23,6 +25,7 @@ MAKE = {
 every_layer = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE.keys())
 with_weights = pytest.mark.parametrize("make", list(MAKE.values())[:6], ids=list(MAKE)[:6])
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+dtypes = st.sampled_from([np.float32, np.float64])
 
 
 def integers(shape, dtype=np.float32, seed=0):
@@ -65,17 +68,41 @@ def test_shapes_and_dtypes(make, dtype):
         assert param.dtype == layer.grads[name].dtype == dtype
 
 
-@every_layer
-def test_arguments_are_not_changed(make):
-    layer, inputs, _, grad_outputs = trained(make)
-    kept = inputs.copy(), grad_outputs.copy()
-    params = [param.copy() for param in layer.params.values()]
-    inputs.flags.writeable = grad_outputs.flags.writeable = False  # writing would raise
-    layer.forward(inputs)
-    layer.forward(inputs, training=True)
-    layer.backward(grad_outputs)
-    assert_all_equal((inputs, grad_outputs), kept)
-    assert_all_equal(list(layer.params.values()), params)
+@given(data=st.data(), dtype=dtypes, seed=testing.seeds(), integers=st.booleans())
+def test_backward_is_the_adjoint_of_forward(data, dtype, seed, integers):
+    layer = data.draw(testing.layers(dtype=dtype))
+    inputs = data.draw(testing.batches(layer, integers=integers))
+    testing.assert_adjoint(layer, inputs, seed)
+
+
+@given(data=st.data(), dtype=dtypes, training=st.booleans())
+def test_arguments_and_parameters_are_not_changed(data, dtype, training):
+    layer = data.draw(testing.layers(dtype=dtype))
+    inputs = data.draw(testing.batches(layer)).astype(dtype)
+    grad_outputs = np.cos(layer.forward(inputs))
+    for array in (inputs, grad_outputs, *layer.params.values()):
+        array.flags.writeable = False  # writing would raise
+    layer.forward(inputs, training=training)
+    testing.assert_does_not_mutate(layer, inputs, grad_outputs)
+
+
+@given(data=st.data(), dtype=dtypes, seed=testing.seeds())
+def test_outputs_are_linear_in_the_weights(data, dtype, seed):
+    layer = data.draw(testing.layers(kinds=(HashedLinear, Linear), dtype=dtype))
+    testing.assert_linear_in_weights(layer, data.draw(testing.batches(layer)), seed)
+
+
+@given(data=st.data(), dtype=dtypes, integers=st.booleans())
+def test_gradient_of_a_bucket_is_the_sum_over_it(data, dtype, integers):
+    layer = data.draw(testing.layers(kinds=(HashedLinear,), dtype=dtype))
+    inputs = data.draw(testing.batches(layer, integers=integers)).astype(dtype)
+    grad_outputs = np.cos(layer.forward(inputs))
+    testing.assert_sum_over_bucket(layer, inputs, grad_outputs)
+
+
+@given(layer=testing.layers(kinds=(HashedLinear,)))
+def test_the_map_is_a_function(layer):
+    testing.assert_map_is_a_function(layer)
 
 
 @every_layer
