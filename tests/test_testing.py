@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -39,24 +39,23 @@ def make(kind=HashedLinear, dtype=np.float64, integers=False, **arguments):
 
 # ----------------------------------------------------------------------------------- strategies
 
-QUICK = settings(max_examples=3000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-
-
-def found(strategy, condition):
-    return find(strategy, condition, settings=QUICK)
+QUICK = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_layers_are_of_every_kind_and_of_those_asked_for(kind):
-    assert type(found(testing.layers(), lambda layer: type(layer) is kind)) is kind
-
+def test_layers_are_of_the_kinds_asked_for(kind):
     @settings(max_examples=10)
     @given(testing.layers(kinds=(kind,), dtype=np.float32, max_features=3))
-    def only(layer):
+    def look(layer):
         assert type(layer) is kind and layer.dtype == np.float32
         assert (layer.in_features or 1) <= 3 and (layer.out_features or 1) <= 3
 
-    only()
+    look()
+
+
+def test_layers_are_of_every_kind():
+    conditions = {kind.__name__: lambda layer, kind=kind: type(layer) is kind for kind in KINDS}
+    assert_all_are_met(testing.layers(), conditions)
 
 
 @given(testing.layers())
@@ -66,21 +65,32 @@ def test_layers_have_parameters_of_order_one(layer):
         assert array.dtype == np.float64 and (0.2 <= abs(array)).all() and (abs(array) <= 1).all()
 
 
-@pytest.mark.parametrize(
-    "condition",
-    [
-        *(lambda layer, bias=bias: layer.bias == bias for bias in BIASES),
-        lambda layer: layer.num_buckets == 1 and layer.out_features > 1,
-        lambda layer: layer.num_buckets == layer.num_virtual > 1,
-        lambda layer: layer.in_features == 1 and layer.out_features > 2,
-        lambda layer: layer.signed,
-        lambda layer: not layer.signed,
-        lambda layer: (layer.weight < 0).any() and (layer.weight > 0).any(),
-        lambda layer: layer.bias == "free" and layer.params["bias"].all(),
-    ],
-)
-def test_hashed_layers_vary(condition):
-    found(testing.layers(kinds=(HashedLinear,)), condition)
+def assert_all_are_met(strategy, conditions):
+    """Every condition holds for one of a few hundred examples."""
+    missing = dict(conditions)
+
+    @settings(QUICK, max_examples=500, phases=[Phase.generate])
+    @given(strategy)
+    def look(example):
+        for name in [name for name, condition in missing.items() if condition(example)]:
+            del missing[name]
+
+    look()
+    assert not missing
+
+
+def test_hashed_layers_vary():
+    conditions = {bias: lambda layer, bias=bias: layer.bias == bias for bias in BIASES} | {
+        "one bucket": lambda layer: layer.num_buckets == 1 and layer.out_features > 1,
+        "all buckets": lambda layer: layer.num_buckets == layer.num_virtual > 1,
+        "one input": lambda layer: layer.in_features == 1 and layer.out_features > 2,
+        "one output": lambda layer: layer.out_features == 1 and layer.in_features > 2,
+        "signed": lambda layer: layer.signed,
+        "unsigned": lambda layer: not layer.signed,
+        "weights of both signs": lambda layer: (layer.weight < 0).any() and (layer.weight > 0).any(),
+        "a bias that is not 0": lambda layer: layer.bias == "free" and layer.params["bias"].all(),
+    }
+    assert_all_are_met(testing.layers(kinds=(HashedLinear,)), conditions)
 
 
 def hashed(network):
@@ -91,20 +101,21 @@ def has(kind):
     return lambda network: any(isinstance(layer, kind) for layer in network.layers)
 
 
-@pytest.mark.parametrize(
-    "condition",
-    [
-        *(has(kind) for kind in (*ACTIVATIONS.values(), Dropout, HashedLinear, Linear)),
-        *(lambda n, bias=bias: any(layer.bias == bias for layer in hashed(n)) for bias in BIASES),
-        lambda network: len(network.params) >= 3,
-        lambda network: len(network.layers) == 1,
-        lambda network: network.input_scale != 1,
-        lambda network: any(not layer.signed for layer in hashed(network)),
-        lambda network: any(layer.num_buckets == 1 for layer in hashed(network)),
-    ],
-)
-def test_networks_vary(condition):
-    found(testing.networks(), condition)
+def test_networks_vary():
+    kinds = (*ACTIVATIONS.values(), Dropout, HashedLinear, Linear)
+    conditions = {kind.__name__: has(kind) for kind in kinds}
+    conditions |= {
+        bias: lambda network, bias=bias: any(layer.bias == bias for layer in hashed(network))
+        for bias in BIASES
+    }
+    conditions |= {
+        "several layers": lambda network: len(network.params) >= 3,
+        "one layer": lambda network: len(network.layers) == 1,
+        "scaled inputs": lambda network: network.input_scale != 1,
+        "unsigned": lambda network: any(not layer.signed for layer in hashed(network)),
+        "one bucket": lambda network: any(layer.num_buckets == 1 for layer in hashed(network)),
+    }
+    assert_all_are_met(testing.networks(), conditions)
 
 
 @settings(max_examples=20)
@@ -132,8 +143,12 @@ def test_batches_fit(data, integers, max_rows):
 
 
 def test_batches_have_one_row_and_several_and_both_signs():
-    for condition in (lambda a: len(a) == 1, lambda a: len(a) > 3, lambda a: (a < 0).any() and (a > 0).any()):
-        found(testing.batches(3), condition)
+    conditions = {
+        "one row": lambda inputs: len(inputs) == 1,
+        "several rows": lambda inputs: len(inputs) > 3,
+        "both signs": lambda inputs: (inputs < 0).any() and (inputs > 0).any(),
+    }
+    assert_all_are_met(testing.batches(3), conditions)
 
 
 @given(testing.seeds(), testing.maps())
@@ -143,10 +158,9 @@ def test_seeds_and_maps_are_arguments_of_layers(seed, arguments):
     assert layer.seed == seed and layer.signed == arguments["signed"] and layer.map == arguments["map"]
 
 
-def test_seeds_reach_their_limits():
-    # An end of the range is rare among all integers: a boundary that Hypothesis likes.
-    assert found(testing.seeds(), lambda seed: seed > 2**31) > 2**31
-    assert found(testing.seeds(), lambda seed: seed == 0) == 0
+def test_seeds_are_small_and_large():
+    conditions = {"0": lambda seed: seed == 0, "large": lambda seed: seed > 2**31}
+    assert_all_are_met(testing.seeds(), conditions)
 
 
 @pytest.mark.parametrize("integers", [False, True])
