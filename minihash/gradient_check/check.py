@@ -16,7 +16,9 @@ from minihash.hashing import LIMIT_SEED
 from minihash.layers import Layer
 from minihash.network import Network
 
-SAFETY = 64.0  # tolerance / estimated rounding error: sums of thousands of terms, errors of unlucky seeds
+# Tolerance / estimated rounding error, for sums of thousands of terms and errors of unlucky seeds; in float64
+# both sides of a comparison round, and float32 is compared with what is exact beside it.
+SAFETY = {np.float64: 256.0, np.float32: 64.0}
 JITTERS = 5
 VALUE_SAFETY = 8.0  # the same for the value: its rounding is estimated from the largest change seen
 STEP = 1e-3  # first step of differences, relative to the size of what is changed
@@ -125,14 +127,15 @@ class _Check:
             for name, change in changes.items()
         }
 
-    def _tolerance(self, name: str, rounding: Any, epsilon: float) -> Any:
+    def _tolerance(self, name: str, rounding: Any, dtype: Any) -> Any:
         """Return what rounding may do to a gradient, and what could not be seen in the value anyway.
 
         The second: an error so small that a change of the array by its own size would, by it, change the
         value less than rounding does. The slope 1 − t² of a saturated tanh has such errors.
         """
+        epsilon = float(np.finfo(dtype).eps)
         unseen = VALUE_SAFETY * epsilon * self.value_rounding / self._scale(name)
-        return SAFETY * epsilon * rounding + unseen + np.finfo(np.float64).tiny
+        return SAFETY[dtype] * epsilon * rounding + unseen + np.finfo(np.float64).tiny
 
     def _scale(self, name: str) -> float:
         """Return the typical size of an array's numbers, 1 if they are all 0."""
@@ -204,7 +207,7 @@ class _Check:
         moved = direction != 0
         rounding = np.linalg.norm(self.rounding[name][moved] * direction[moved])
         size = float(np.linalg.norm(direction))
-        return float(self._tolerance(name, rounding / size, numerics.EPSILON)) * size
+        return float(self._tolerance(name, rounding / size, np.float64)) * size
 
     # ---------------------------------------------------------------------------------- checks
 
@@ -291,7 +294,7 @@ class _Check:
         claimed = self.objective.gradients(self.point, np.float32)[name].astype(np.float64)
         expected = self.claimed[name]
         errors = np.abs(claimed - expected)
-        tolerances = self._tolerance(name, self.rounding[name], float(np.finfo(np.float32).eps))
+        tolerances = self._tolerance(name, self.rounding[name], np.float32)
         typical = np.maximum(np.abs(expected), _typical(expected))
         resolution = float((tolerances / np.where(typical > 0, typical, np.inf)).max())
         worst = float((errors / tolerances).max())

@@ -45,8 +45,8 @@ def central_difference(
     ----------
     function : f, smooth around 0.
     step : of the first difference, above 0.
-    noise : rounding error of f's values; by default that of their last place, which is too little where
-        f sums larger terms of both signs.
+    noise : rounding error of f's values; by default a few units of their last place, which is too
+        little where f sums larger terms of both signs.
 
     Source: Ridders: Accurate computation of F'(x) and F'(x) F''(x), Adv. Eng. Software 1982.
     """
@@ -72,7 +72,7 @@ def one_sided(
 
 
 def _noise(noise: float | None, *values: float) -> float:
-    return EPSILON * max(map(abs, values)) if noise is None else noise
+    return 8 * EPSILON * max(map(abs, values)) if noise is None else noise
 
 
 def _extrapolate(
