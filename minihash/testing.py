@@ -79,20 +79,20 @@ def layers(
     """Layers of every kind (or of `kinds`), with up to `max_features` inputs and outputs."""
     every = (HashedLinear, Linear, ReLU, Tanh, Sigmoid, Dropout)
     kind = draw(st.sampled_from(kinds or every))
-    if kind is Dropout:
-        return Dropout(draw(st.floats(0, 0.9)), seed=draw(seeds()), dtype=dtype)
-    if kind not in (HashedLinear, Linear):
+    if issubclass(kind, Dropout):
+        return kind(draw(st.floats(0, 0.9)), seed=draw(seeds()), dtype=dtype)
+    if not issubclass(kind, (HashedLinear, Linear)):
         return kind(dtype=dtype)
     size = st.integers(1, max_features)
     arguments: dict[str, Any] = {"seed": draw(seeds()), "dtype": dtype}
     shape = draw(size), draw(size)
-    if kind is Linear:
-        layer: Layer = Linear(*shape, bias=draw(st.booleans()), **arguments)
+    if issubclass(kind, Linear):
+        layer: Layer = kind(*shape, bias=draw(st.booleans()), **arguments)
     else:
         bias = draw(st.sampled_from(BIASES))
         virtual = shape[1] * (shape[0] + (bias == "hashed"))
         arguments |= {"bias": bias, "num_buckets": draw(st.integers(1, virtual)), **draw(maps())}
-        layer = HashedLinear(*shape, **arguments)
+        layer = kind(*shape, **arguments)
     return randomize(layer, draw(seeds()))
 
 

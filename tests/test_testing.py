@@ -42,7 +42,10 @@ def make(kind=HashedLinear, dtype=np.float64, integers=False, **arguments):
 QUICK = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+SUBCLASSES = [type(f"My{kind.__name__}", (kind,), {}) for kind in (HashedLinear, Linear, Dropout)]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *SUBCLASSES])
 def test_layers_are_of_the_kinds_asked_for(kind):
     @settings(max_examples=10)
     @given(testing.layers(kinds=(kind,), dtype=np.float32, max_features=3))

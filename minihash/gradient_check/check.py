@@ -98,7 +98,8 @@ class _Check:
         arrays = [self._check_array(name) for name in self.point if self.point[name].size]
         problems = self.objective.problems()
         if self.objective.dtype == np.float32:
-            arrays += [self._compare_float32(report) for report in arrays]
+            own = self.objective.gradients(self.point, np.float32)
+            arrays += [self._compare_float32(report, own[report.name]) for report in arrays]
         sentences = diagnosis.diagnose(self.objective, arrays)
         return GradientReport(arrays, problems, sentences)
 
@@ -239,40 +240,69 @@ class _Check:
         if report.has_kink and self._kink(report.name, direction)[0]:
             report.kinks.append(index)
         if not right:
-            report.offenders.append(
-                Offender(
-                    report.name,
-                    index,
-                    float(self.claimed[report.name][index]),
-                    expected,
-                    tolerance,
-                    f"float64, {report.method}",
-                )
-            )
+            self._report(report, index, float(self.claimed[report.name][index]), expected, tolerance)
         return right
 
-    def _check_direction(self, report: ArrayReport, direction: np.ndarray) -> None:
-        """Check the derivative along a direction; where it is wrong, bisect to the places that are."""
-        if len(report.offenders) >= MAX_OFFENDERS or self._compare(report, direction)[2]:
-            return
+    @staticmethod
+    def _report(
+        report: ArrayReport, index: tuple[int, ...] | None, claimed: float, expected: float, tolerance: float
+    ) -> None:
+        precision = f"float64, {report.method}"
+        report.offenders.append(Offender(report.name, index, claimed, expected, tolerance, precision))
+
+    def _check_direction(self, report: ArrayReport, direction: np.ndarray) -> bool:
+        """Check the derivative along a direction; where it is wrong, bisect to the places that are.
+
+        Return whether all is right. What is wrong only as a whole is reported as the direction.
+        """
+        if len(report.offenders) >= MAX_OFFENDERS:
+            return False
         places = np.flatnonzero(direction)
         if len(places) == 1:
             index = tuple(int(i) for i in np.unravel_index(places[0], direction.shape))
-            if index not in {offender.index for offender in report.offenders}:
-                self._check_place(report, index)
-            return
+            known = {offender.index for offender in report.offenders}
+            return index not in known and self._check_place(report, index)
+        error, tolerance, right, expected = self._compare(report, direction)
+        if right:
+            return True
+        parts = []
         for half in np.array_split(places, 2):
             part = np.zeros_like(direction)
             part.flat[half] = direction.flat[half]
-            self._check_direction(report, part)
+            parts.append(self._check_direction(report, part))
+        if all(parts):
+            self._report(report, None, self._claimed(report.name, direction), expected, tolerance)
+        return False
+
+    def _claimed(self, name: str, direction: np.ndarray) -> float:
+        moved = direction != 0  # elsewhere NaN times 0 would be NaN
+        return float((self.claimed[name][moved] * direction[moved]).sum())
+
+    def _doubted(
+        self, numeric: Derivative, report: ArrayReport, direction: np.ndarray, claimed: float, rounding: float
+    ) -> Derivative:
+        """Look at a difference too, where a complex step says that a gradient is wrong.
+
+        If the difference takes the gradient's side, the forward pass is not analytic after all (a kink
+        along every random direction can hide that): from then on differences are what is believed.
+        """
+        difference = self._difference(report.name, direction)
+        tolerance = rounding + 2 * difference.error
+        agrees = abs(difference.value - claimed) <= tolerance < abs(difference.value - numeric.value)
+        if not agrees or self._kink(report.name, direction)[0]:
+            return numeric
+        self.analytic, report.method = False, "differences"
+        return difference
 
     def _compare(self, report: ArrayReport, direction: np.ndarray) -> tuple[float, float, bool, float]:
         """Compare claimed and numerical derivative; return error, tolerance, right or not, and the latter."""
         name = report.name
-        moved = direction != 0  # elsewhere NaN times 0 would be NaN
-        claimed = float((self.claimed[name][moved] * direction[moved]).sum())
+        claimed = self._claimed(name, direction)
         numeric = self._derivative(name, direction)
-        tolerance = self._direction_tolerance(name, direction) + 2 * numeric.error
+        rounding = self._direction_tolerance(name, direction)
+        if self.analytic and not abs(claimed - numeric.value) <= rounding:
+            numeric = self._doubted(numeric, report, direction, claimed, rounding)
+        tolerance = rounding + 2 * numeric.error
         error = abs(claimed - numeric.value)
         typical = _typical(self.claimed[name]) * float(np.linalg.norm(direction))
         report.resolution = max(report.resolution, tolerance / (max(abs(claimed), typical) or np.inf))
@@ -285,13 +315,13 @@ class _Check:
             report.worst = max(report.worst, 0.0 if error > tolerance and right else error / tolerance)
         return error, tolerance, right, numeric.value
 
-    def _compare_float32(self, twin: ArrayReport) -> ArrayReport:
+    def _compare_float32(self, twin: ArrayReport, gradient: np.ndarray) -> ArrayReport:
         """Compare the gradient of the module's own float32 with that of its float64 twin.
 
         At a kink, rounding may put float32 on the other side.
         """
         name = twin.name
-        claimed = self.objective.gradients(self.point, np.float32)[name].astype(np.float64)
+        claimed = gradient.astype(np.float64)
         expected = self.claimed[name]
         errors = np.abs(claimed - expected)
         tolerances = self._tolerance(name, self.rounding[name], np.float32)

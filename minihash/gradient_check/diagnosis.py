@@ -32,10 +32,7 @@ def diagnose(objective: Objective, arrays: list[ArrayReport]) -> list[str]:
         if reports and isinstance(layer, HashedLinear) and layer.num_virtual <= MAX_VIRTUAL:
             ledger = _Ledger(layer, *objective.layer_io(position))
             for report in reports:
-                report.offenders = [
-                    replace(offender, note=ledger.describe(offender.index[0]))
-                    for offender in report.offenders
-                ]
+                report.offenders = [ledger.annotate(offender) for offender in report.offenders]
             found = ledger.explain(reports[0].offenders)
             sentences += [f"{name}: {sentence}" for sentence in found]
     return sentences
@@ -57,21 +54,27 @@ class _Ledger:
         places = np.flatnonzero(self.buckets == bucket)
         return [(int(i), int(j)) for i, j in zip(*np.unravel_index(places, self.shape))]
 
-    def describe(self, bucket: int) -> str:
-        """Say which virtual weights share a bucket, and what the largest contribute."""
+    def annotate(self, offender: Offender) -> Offender:
+        """Add a note that says which virtual weights share the bucket, and what the largest contribute."""
+        if offender.index is None:
+            return offender
+        bucket = offender.index[0]
         positions = self.positions(bucket)
         parts = self.contributions[self.buckets == bucket]
         largest = np.argsort(-np.abs(parts), kind="stable")[:SHOWN]
         listed = ", ".join(f"V{positions[place]} {parts[place]:+.4g}" for place in largest)
         more = f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
-        return f"shared by {len(parts)} virtual weights, which contribute {listed}{more}"
+        note = f"shared by {len(parts)} virtual weights, which contribute {listed}{more}"
+        return replace(offender, note=note)
 
     def explain(self, offenders: Sequence[Offender]) -> list[str]:
         """Return what explains all wrong buckets at once, or what explains single ones."""
-        offenders = [offender for offender in offenders if np.isfinite(offender.claimed - offender.expected)]
-        if not offenders:
+        placed = {offender.index[0]: offender for offender in offenders if offender.index is not None}
+        placed = {k: offender for k, offender in placed.items() if np.isfinite(offender.claimed)}
+        placed = {k: offender for k, offender in placed.items() if np.isfinite(offender.expected)}
+        if not placed:
             return []
-        bad = np.array([offender.index[0] for offender in offenders])
+        bad, offenders = np.array(list(placed)), list(placed.values())
         claimed = np.array([offender.claimed for offender in offenders])
         expected = np.array([offender.expected for offender in offenders])
         # What contributions are exact to: they come from the claimed gradients of the layers above.
@@ -102,21 +105,22 @@ class _Ledger:
         places = place_of[self.buckets]  # of each virtual weight's bucket among the bad ones
         shared = places >= 0
         lines = np.unravel_index(np.arange(self.buckets.size), self.shape)
-        for axis, word in enumerate(("row", "column")):
+        weights = shared & (lines[1] < self.layer.in_features)  # a hashed bias may be summed by itself
+        for axis, which, aside in ((0, shared, ""), (0, weights, ", but for the bias,"), (1, shared, "")):
             matrix = np.zeros((len(bad), self.shape[axis]))
-            np.add.at(matrix, (places[shared], lines[axis][shared]), self.contributions[shared])
+            np.add.at(matrix, (places[which], lines[axis][which]), self.contributions[which])
             counts = self._sparse_solution(matrix, excess, slack)
             for count, text in COUNTS.items():
                 wrong = np.flatnonzero(np.abs(counts - count) < 1e-3)
                 if len(wrong) and len(wrong) == np.count_nonzero(np.abs(counts) > 1e-3) < len(bad):
-                    names = ", ".join(self._line_name(axis, int(line)) for line in wrong[:SHOWN])
-                    more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-                    return f"{word}{'s' * (len(wrong) > 1)} {names}{more} of V {text}"
+                    return f"{self._line_names(axis, wrong)} of V{aside} {text}"
         return ""
 
-    def _line_name(self, axis: int, line: int) -> str:
-        bias = axis == 1 and line == self.layer.in_features
-        return f"{line} (the bias)" if bias else str(line)
+    def _line_names(self, axis: int, lines: np.ndarray) -> str:
+        bias = self.layer.in_features if axis == 1 else None
+        names = [f"{line} (the bias)" if line == bias else str(line) for line in lines.tolist()]
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        return f"{('row', 'column')[axis]}{'s' * (len(names) > 1)} {', '.join(names[:SHOWN])}{more}"
 
     @staticmethod
     def _sparse_solution(matrix: np.ndarray, excess: np.ndarray, slack: float) -> np.ndarray:
@@ -141,13 +145,16 @@ class _Ledger:
         found = []
         excess = claimed - expected
         for place, bucket in enumerate(bad):
-            swapped = np.flatnonzero(np.abs(expected - claimed[place]) <= slack)
+            swapped = np.flatnonzero((np.abs(expected - claimed[place]) <= slack) & (bad != bucket))
             if abs(claimed[place] + expected[place]) <= slack:
                 found.append(f"bucket {bucket}: the whole sum has the wrong sign")
             elif len(swapped):
                 found.append(f"bucket {bucket}: has the sum of bucket {bad[swapped[0]]}")
             else:
-                found += self._one_position(int(bucket), place, bad, excess, slack)
+                factor = claimed[place] / expected[place] if expected[place] else np.inf
+                found += self._one_position(int(bucket), place, bad, excess, slack) or [
+                    f"bucket {bucket}: {factor:.6g} times what it should be"
+                ]
         return found[:SHOWN]
 
     def _one_position(

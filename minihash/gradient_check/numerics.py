@@ -11,6 +11,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 COMPLEX_STEP = 1e-40  # its square vanishes beside 1, and it is far from underflow
 SHRINK = 2.0  # of the step, from one row of the Richardson table to the next
 ROWS = 8
+OTHER_START = 0.7  # of a second table's steps, none of which the first one has
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def central_difference(
 
     Differences `(f(t) − f(−t)) / 2t` with t = step, step/2, … have errors in even powers of t, which
     the table cancels one by one. The error of an entry is estimated by its distance from the two it
-    was made of, plus what rounding f can do; of all entries that with the smallest estimate is taken.
+    was made of, plus what rounding f can do; of all entries that with the smallest estimate is taken,
+    and checked against that of a second table with other steps.
 
     Parameters
     ----------
@@ -78,6 +80,13 @@ def _noise(noise: float | None, *values: float) -> float:
 def _extrapolate(
     quotient: Callable[[float], tuple[float, float]], step: float, powers: int
 ) -> Derivative:
+    """Return the better of two tables' results; an estimate may be small by luck, so their distance counts."""
+    found = [_table(quotient, start, powers) for start in (step, OTHER_START * step)]
+    best = min(found, key=lambda derivative: derivative.error)
+    return Derivative(best.value, max(best.error, abs(found[0].value - found[1].value)))
+
+
+def _table(quotient: Callable[[float], tuple[float, float]], step: float, powers: int) -> Derivative:
     """Extrapolate quotient(t) to t = 0, its error being a series in t^powers, plus noise of a known size."""
     best = Derivative(np.nan, np.inf)
     previous: list[float] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from minihash.network import Network
 
 Arrays = dict[str, np.ndarray]
 INPUTS = "inputs"
+GENERATORS = np.random.Generator, np.random.RandomState, random.Random
 
 
 class Objective:
@@ -39,7 +41,7 @@ class Objective:
 
     @contextmanager
     def jittered(self, rng: np.random.Generator, size: float) -> Iterator[None]:
-        """Inside, whatever is not in `variables` has relative errors of about `size` too."""
+        """Inside, numbers that are not in `variables` have relative errors of about `size` too."""
         yield
 
 
@@ -102,6 +104,7 @@ class ModuleObjective(Objective):
         own = {INPUTS: inputs, **module.params}
         self.variables = {name: array.astype(np.float64) for name, array in own.items()}
         self._twins: dict[np.dtype, Layer | Network] = {}
+        self._errors: Callable[[np.ndarray], np.ndarray] | None = None  # of what passes between layers
         outputs = self._forward(self.variables, self.dtype)
         self.cotangent = rng.uniform(0.5, 1.5, outputs.shape) * rng.choice([-1.0, 1.0], outputs.shape)
 
@@ -119,7 +122,7 @@ class ModuleObjective(Objective):
     def gradients(self, variables: Arrays, dtype: Any) -> Arrays:
         outputs = self._forward(variables, dtype)
         twin = self.twin(dtype)
-        grad_inputs = twin.backward(self._loss(outputs)[1].astype(dtype))
+        grad_inputs = self._backward(twin, self._loss(outputs)[1].astype(dtype))
         gradients = {INPUTS: np.asarray(grad_inputs).copy()} | {
             name: array.copy() for name, array in twin.grads.items()
         }
@@ -153,18 +156,18 @@ class ModuleObjective(Objective):
 
     @contextmanager
     def jittered(self, rng: np.random.Generator, size: float) -> Iterator[None]:
-        cotangent = self.cotangent
-        self.cotangent = cotangent * (1 + size * rng.uniform(-1, 1, cotangent.shape))
+        self._errors = lambda array: 1 + size * rng.uniform(-1, 1, array.shape)
         try:
             yield
         finally:
-            self.cotangent = cotangent
+            self._errors = None
 
     def problems(self) -> list[str]:
         """Look for arrays that share memory or are changed, and for gradients that accumulate."""
         module = copy.deepcopy(self.module)  # in its own precision: what shares memory still does
         inputs = self.variables[INPUTS].astype(self.dtype)
         outputs = module.forward(inputs, training=True)
+        first_outputs = outputs.copy()
         grad_outputs = self._loss(outputs)[1].astype(self.dtype)
         others = {INPUTS: inputs, "grad_outputs": grad_outputs} | {
             f"the array {name}": array for name, array in module.params.items()
@@ -187,7 +190,9 @@ class ModuleObjective(Objective):
         first = {name: array.copy() for name, array in module.grads.items()}
         for layer, original in zip(layers_of(module), layers_of(self.module)):
             rewind(layer, original)
-        module.forward(before[INPUTS], training=True)
+        again = module.forward(before[INPUTS], training=True)
+        if not np.array_equal(again, first_outputs, equal_nan=True):
+            found.append("forward gives other outputs the second time: are its random generators attributes?")
         module.backward(before["grad_outputs"])
         found += [
             f"the gradient of {name} is another the second time: does it accumulate?"
@@ -202,7 +207,21 @@ class ModuleObjective(Objective):
             array[...] = variables[name]
         for layer, original in zip(layers_of(twin), layers_of(self.module)):
             rewind(layer, original)
-        return twin.forward(variables[INPUTS].astype(dtype), training=True)
+        outputs = variables[INPUTS].astype(dtype)
+        if self._errors is None:
+            return twin.forward(outputs, training=True)
+        outputs = twin.scale(outputs) if isinstance(twin, Network) else outputs
+        for layer in layers_of(twin):
+            outputs = layer.forward(outputs, training=True)
+            outputs *= self._errors(outputs)  # in place: the layer may have kept them for its backward
+        return outputs
+
+    def _backward(self, twin: Layer | Network, grad: np.ndarray) -> Any:
+        if self._errors is None:
+            return twin.backward(grad)
+        for layer in reversed(layers_of(twin)):
+            grad = np.asarray(layer.backward(grad * self._errors(grad)))
+        return grad * twin.input_scale if isinstance(twin, Network) else grad
 
     def _loss(self, outputs: np.ndarray) -> tuple[Any, np.ndarray]:
         if self.loss is not None:
@@ -226,8 +245,8 @@ def layers_of(module: Layer | Network) -> list[Layer]:
 def rewind(layer: Layer, original: Layer) -> None:
     """Set every random generator that `layer` holds to the state of the original's."""
     for name, value in vars(original).items():
-        if isinstance(value, np.random.Generator):
-            getattr(layer, name).bit_generator.state = value.bit_generator.state
+        if isinstance(value, GENERATORS):
+            setattr(layer, name, copy.deepcopy(value))
 
 
 def _cast(module: Layer | Network, dtype: np.dtype) -> Layer | Network:

@@ -17,10 +17,13 @@ class GradientError(AssertionError):
 
 @dataclass(frozen=True)
 class Offender:
-    """One wrong gradient: where, what it claims, what values say, and the tolerance it exceeds."""
+    """One wrong gradient: where, what it claims, what values say, and the tolerance it exceeds.
+
+    `index` is None for a derivative along a random direction, no part of which is wrong by itself.
+    """
 
     name: str
-    index: tuple[int, ...]
+    index: tuple[int, ...] | None
     claimed: float
     expected: float
     tolerance: float
@@ -29,6 +32,8 @@ class Offender:
 
     @property
     def place(self) -> str:
+        if self.index is None:
+            return f"{self.name} along a random direction"
         return f"{self.name}[{', '.join(map(str, self.index))}]"
 
     def __str__(self) -> str:
