@@ -80,7 +80,7 @@ def _noise(noise: float | None, *values: float) -> float:
 def _extrapolate(
     quotient: Callable[[float], tuple[float, float]], step: float, powers: int
 ) -> Derivative:
-    """Return the better of two tables' results; an estimate may be small by luck, so their distance counts."""
+    """Return the better of two tables; an estimate may be small by luck, so their distance counts."""
     found = [_table(quotient, start, powers) for start in (step, OTHER_START * step)]
     best = min(found, key=lambda derivative: derivative.error)
     return Derivative(best.value, max(best.error, abs(found[0].value - found[1].value)))
