@@ -344,6 +344,16 @@ def test_the_absolute_value_at_zero(slope, right):
     assert report.kinks == {"inputs": [(1,)]}
 
 
+def test_the_derivative_by_branches_is_right_where_kinks_meet():
+    # relu(x) − 3 relu(−x) has slopes 1 and 3 at 0, and 0 by the branches that every framework takes.
+    network = Network([Linear(1, 2, bias=False, dtype=np.float64), ReLU(np.float64)])
+    network.layers.append(Linear(2, 1, bias=False, seed=1, dtype=np.float64))
+    network.layers[0].weight, network.layers[2].weight = [[1], [-1]], [[1, -3]]
+    report = check_gradients(network, [[0.0]])
+    report.raise_for_errors()
+    assert report.kinks == {"inputs": [(0, 0)]}
+
+
 def test_a_kink_excuses_no_other_place():
     def function(x):
         return np.abs(x).sum(), np.sign(x) * [1, 1.001, 1]
