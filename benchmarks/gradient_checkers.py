@@ -31,7 +31,8 @@ from threadpoolctl import threadpool_limits
 
 from minihash import HashedLinear, Network
 from minihash.gradient_check import check_gradients
-from minihash.hashing import ElementMap, layer_seed
+from minihash.hashing import layer_seed
+from minihash.maps import ElementMap
 from minihash.network import ACTIVATIONS
 
 ERRORS = [10 ** (-power / 2) for power in range(31)]  # relative: 1, 0.32, 0.1, ... 1e-15

@@ -1,15 +1,14 @@
 """Where a virtual weight lives: from a position (i, j) to a bucket and a sign.
 
 i is the output unit, j the input unit (the bias is column j = in_features). Everything here is plain
-NumPy and favours clearness; the kernels compile `hash_position` and `scale_to_range`, the one source
-of the hash for NumPy, Numba and CUDA. The hash is part of the file format (docs/format.md): it may
+NumPy and favours clearness; the kernels compile `absorb`, `avalanche` and `scale_to_range`, the one
+source of the hash for NumPy, Numba and CUDA. The hash is part of the file format (docs/format.md): it may
 never change.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,25 +18,33 @@ LIMIT_FEATURES = 2**32 - 1
 LIMIT_BUCKETS = 2**30
 LIMIT_SEED = 2**32
 
+PRIME3 = np.uint32(3266489917)
+START = np.uint32(374761393 + 8)  # PRIME5 + the length of the message in bytes
 _PRIME2 = np.uint32(2246822519)
-_PRIME3 = np.uint32(3266489917)
 _PRIME4 = np.uint32(668265263)
-_SEED_START = np.uint32(374761393 + 8)  # PRIME5 + the length of the message in bytes
 
 
 def hash_position(i: Any, j: Any, seed: Any) -> Any:
     """XXH32 of the 8 bytes `i, j` (little-endian uint32) with `seed`, all of them uint32.
 
-    Works on NumPy arrays, and compiled on scalars. Every step is cast back to 32 bits because the
-    compilers widen: uint32 times uint32 is 64 bits wide in Numba, and wraps in NumPy.
+    For NumPy arrays; the kernels put it together from the same two parts. In these every step is cast
+    back to 32 bits because compilers widen: uint32 times uint32 is 64 bits wide in Numba, and wraps in
+    NumPy.
     """
-    h = np.uint32(np.uint32(seed) + _SEED_START)
-    h = np.uint32(h + np.uint32(np.uint32(i) * _PRIME3))
-    h = np.uint32(np.uint32((h << np.uint32(17)) | (h >> np.uint32(15))) * _PRIME4)
-    h = np.uint32(h + np.uint32(np.uint32(j) * _PRIME3))
-    h = np.uint32(np.uint32((h << np.uint32(17)) | (h >> np.uint32(15))) * _PRIME4)
+    h = absorb(np.uint32(np.uint32(seed) + START), np.uint32(np.uint32(i) * PRIME3))
+    return avalanche(absorb(h, np.uint32(np.uint32(j) * PRIME3)))
+
+
+def absorb(h: Any, product: Any) -> Any:
+    """Return the state after one more word of the message, given as `word · PRIME3`."""
+    h = np.uint32(h + product)
+    return np.uint32(np.uint32((h << np.uint32(17)) | (h >> np.uint32(15))) * _PRIME4)
+
+
+def avalanche(h: Any) -> Any:
+    """Return the hash of the final state, in which every bit depends on every other."""
     h = np.uint32(np.uint32(h ^ (h >> np.uint32(15))) * _PRIME2)
-    h = np.uint32(np.uint32(h ^ (h >> np.uint32(13))) * _PRIME3)
+    h = np.uint32(np.uint32(h ^ (h >> np.uint32(13))) * PRIME3)
     return np.uint32(h ^ (h >> np.uint32(16)))
 
 
@@ -86,64 +93,41 @@ def layer_seed(position: int, network_seed: int) -> int:
     return int(xxhash32(position, 0, checks.integer("seed", network_seed, 0, LIMIT_SEED)))
 
 
-@dataclass(frozen=True)
-class ElementMap:
-    """The paper's map: every position (i, j) is hashed by itself.
+def signed_bucket(hashed: Any, num_buckets: int, signed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return bucket (int64) and sign (int8, ±1) of each hash, from one draw (docs/format.md).
 
-    `s = (xxhash32(i, j, seed) · 2K) >> 32`, bucket `s` and sign +1 if `s < K`, else bucket `s − K` and
-    sign −1, so that one hash gives both h(i, j) and ξ(i, j) of eqs. 7–8. With `signed=False` (eq. 3)
-    the bucket is `(xxhash32(i, j, seed) · K) >> 32` and the sign +1.
-
-    Parameters
-    ----------
-    num_buckets : K, 1 ≤ K < 2³⁰.
-    seed : 0 ≤ seed < 2³².
-    signed : draw a sign for every position.
-
-    Source: Chen et al., Compressing Neural Networks with the Hashing Trick, ICML 2015.
+    `s = (hash · 2K) >> 32` is below K, with sign +1, exactly where the hash's highest bit is 0; so
+    the bucket is the other bits scaled to K, and the highest bit is the sign. Unsigned, the whole
+    hash is scaled to K.
     """
+    hashed = np.atleast_1d(np.asarray(hashed, np.uint32))
+    if not signed:
+        return scale_to_range(hashed, num_buckets).astype(np.int64), np.ones(hashed.shape, np.int8)
+    signs = np.where(hashed >> np.uint32(31), np.int8(-1), np.int8(1))
+    return scale_to_range(hashed << np.uint32(1), num_buckets).astype(np.int64), signs
 
-    num_buckets: int
-    seed: int
-    signed: bool = True
 
-    def __post_init__(self) -> None:
-        checks.integer("num_buckets", self.num_buckets, 1, LIMIT_BUCKETS)
-        checks.integer("seed", self.seed, 0, LIMIT_SEED)
+class BucketMap(Protocol):
+    """What a map is: from positions to buckets h(i, j) and signs ξ(i, j), see maps.py."""
 
-    def table(self, weight: np.ndarray) -> np.ndarray:
-        """Return the vector that `slots` index: `[w, −w]`, or `w` itself if unsigned."""
-        return np.concatenate([weight, -weight]) if self.signed else weight
+    @property
+    def num_buckets(self) -> int: ...
 
-    def fold(self, grad_table: np.ndarray) -> np.ndarray:
-        """Return ∂L/∂w (num_buckets,) from the gradient of `table`: the transpose of `table`."""
-        if not self.signed:
-            return grad_table
-        return grad_table[: self.num_buckets] - grad_table[self.num_buckets :]
-
-    def slots(self, i: Any, j: Any) -> np.ndarray:
-        """Return the places of V[i, j] in `table` (broadcast over arrays of positions)."""
-        size = self.num_buckets * (2 if self.signed else 1)
-        return scale_to_range(np.atleast_1d(xxhash32(i, j, self.seed)), size)
-
-    def __call__(self, i: Any, j: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return buckets h(i, j) and signs ξ(i, j) (int8, ±1), broadcast over arrays of positions."""
-        slots = self.slots(i, j).astype(np.int64)
-        signs = np.where(slots < self.num_buckets, np.int8(1), np.int8(-1))
-        return slots % self.num_buckets, signs
+    def __call__(self, i: Any, j: Any) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def virtual_weight_matrix(
-    weight: np.ndarray, bucket_map: ElementMap, out_features: int, columns: int
+    weight: np.ndarray, bucket_map: BucketMap, out_features: int, columns: int
 ) -> np.ndarray:
     """Return the virtual matrix V (out_features, columns), `V[i, j] = ξ(i, j) · w[h(i, j)]` (eq. 7).
 
     It is as large as the dense layer's: for tests, teaching and pictures. `weight` is (num_buckets,).
     """
-    return bucket_map.table(weight)[_all_slots(bucket_map, out_features, columns)]
+    buckets, signs = _all_positions(bucket_map, out_features, columns)
+    return weight[buckets] * signs.astype(weight.dtype)
 
 
-def feature_hash(inputs: np.ndarray, bucket_map: ElementMap, i: int) -> np.ndarray:
+def feature_hash(inputs: np.ndarray, bucket_map: BucketMap, i: int) -> np.ndarray:
     """Return φ_i(a) (batch, num_buckets), the inputs hashed into buckets for output unit i (eq. 5).
 
     `[φ_i(a)]_k = Σ_{j: h(i,j)=k} ξ(i, j) · a_j`, so that `z_i = w · φ_i(a)` (eq. 6): the same layer
@@ -167,13 +151,15 @@ def feature_hash(inputs: np.ndarray, bucket_map: ElementMap, i: int) -> np.ndarr
     return hashed.T
 
 
-def occupancy(bucket_map: ElementMap, out_features: int, columns: int) -> np.ndarray:
+def occupancy(bucket_map: BucketMap, out_features: int, columns: int) -> np.ndarray:
     """Return how many virtual weights share each bucket: (num_buckets,), sum = out_features · columns."""
-    slots = _all_slots(bucket_map, out_features, columns).ravel()
-    return np.bincount(slots % bucket_map.num_buckets, minlength=bucket_map.num_buckets)
+    buckets, _ = _all_positions(bucket_map, out_features, columns)
+    return np.bincount(buckets.ravel(), minlength=bucket_map.num_buckets)
 
 
-def _all_slots(bucket_map: ElementMap, out_features: int, columns: int) -> np.ndarray:
+def _all_positions(
+    bucket_map: BucketMap, out_features: int, columns: int
+) -> tuple[np.ndarray, np.ndarray]:
     i = np.arange(checks.integer("out_features", out_features, 1, LIMIT_FEATURES))
     j = np.arange(checks.integer("columns", columns, 1, LIMIT_FEATURES + 1))
-    return bucket_map.slots(i[:, None], j)
+    return bucket_map(i[:, None], j)

@@ -50,18 +50,22 @@ def softmax_cross_entropy(
     Bridle: *Probabilistic Interpretation of Feedforward Classification Network Outputs*, 1990.
     """
     outputs = _check_outputs(outputs, (2,))
-    probabilities = _as_probabilities(targets, outputs)
+    targets = _check_classes(targets, outputs)
     row_weight = _normalize_weights(sample_weight, len(outputs))
 
     shifted = outputs - outputs.real.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    totals = exponentials.sum(axis=1, keepdims=True)
-    losses = (probabilities * (np.log(totals) - shifted)).sum(axis=1)
-
-    # With Σ t written out, this is the gradient of the line above even where Σ t is 1 only nearly.
-    grad_outputs = exponentials
-    grad_outputs *= probabilities.sum(axis=1, keepdims=True) / totals
-    grad_outputs -= probabilities
+    grad_outputs = np.exp(shifted)
+    totals = grad_outputs.sum(axis=1, keepdims=True)
+    if targets.ndim == 1:
+        chosen = np.arange(len(outputs)), targets
+        losses = np.log(totals[:, 0]) - shifted[chosen]
+        grad_outputs *= 1 / totals
+        grad_outputs[chosen] -= 1
+    else:
+        losses = (targets * (np.log(totals) - shifted)).sum(axis=1)
+        # With Σ t written out, this is the gradient of the line above even where Σ t is 1 only nearly.
+        grad_outputs *= targets.sum(axis=1, keepdims=True) / totals
+        grad_outputs -= targets
     grad_outputs *= row_weight[:, None]
     return (row_weight @ losses).item(), grad_outputs
 
@@ -186,8 +190,8 @@ def _match_shape(targets: Any, outputs: np.ndarray) -> np.ndarray:
     return targets.astype(outputs.dtype, copy=False).reshape(outputs.shape)
 
 
-def _as_probabilities(targets: Any, outputs: np.ndarray) -> np.ndarray:
-    """Return integer labels as one-hot rows, and rows of probabilities as they are."""
+def _check_classes(targets: Any, outputs: np.ndarray) -> np.ndarray:
+    """Return integer labels (batch,) as they are, and rows of probabilities in the outputs' dtype."""
     targets = np.asarray(targets)
     batch, classes = outputs.shape
     if targets.shape == (batch,):
@@ -195,9 +199,7 @@ def _as_probabilities(targets: Any, outputs: np.ndarray) -> np.ndarray:
             raise ValueError(f"targets has dtype {targets.dtype}, wanted integer labels")
         in_range = (targets >= 0) & (targets < classes)
         _check_rows("targets", targets, in_range, f"a label 0 <= label < {classes}")
-        one_hot = np.zeros_like(outputs)
-        one_hot[np.arange(batch), targets] = 1
-        return one_hot
+        return targets
     if targets.shape != outputs.shape:
         wanted = f"({batch},) labels or {outputs.shape} probabilities"
         raise ValueError(f"targets has shape {targets.shape}, wanted {wanted}")

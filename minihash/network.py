@@ -96,9 +96,10 @@ class Network:
 
     def scale(self, inputs: np.ndarray) -> np.ndarray:
         """Return `(inputs − input_shift) · input_scale`, what the first layer sees."""
-        if self.input_shift.any():
+        # np.any takes longer than a small layer: plain numbers are compared as such.
+        if self.input_shift.ndim or self.input_shift != 0:
             inputs = inputs - self.input_shift.astype(self.dtype)
-        if (self.input_scale != 1).any():
+        if self.input_scale.ndim or self.input_scale != 1:
             inputs = inputs * self.input_scale.astype(self.dtype)
         return inputs
 

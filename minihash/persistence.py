@@ -166,9 +166,11 @@ def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors) -> Laye
         for param, shape in kind.param_shapes(arguments).items():
             tensors.check(f"{prefix}.{param}", shape, np.dtype(arguments["dtype"]))
     layer = kind(**arguments)
-    missing = layer.config().keys() - arguments.keys()
-    if missing:
-        raise ValueError(f"layer {prefix} has no {min(missing)}")
+    for name, value in layer.config().items():
+        if name not in arguments:
+            raise ValueError(f"layer {prefix} has no {name}")
+        if arguments[name] != value:  # such as a fraction, where a file holds the window's length
+            raise ValueError(f"layer {prefix} has {name} {arguments[name]!r}, wanted {value!r}")
     for param, array in layer.params.items():
         array[...] = tensors.read(f"{prefix}.{param}")
     return layer

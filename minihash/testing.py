@@ -65,8 +65,10 @@ def seeds() -> st.SearchStrategy[int]:
 
 
 def maps() -> st.SearchStrategy[dict[str, Any]]:
-    """Maps, as arguments of `HashedLinear` and `mlp`: `{"map": …, "signed": …}`."""
-    return st.fixed_dictionaries({"map": st.just("element"), "signed": st.booleans()})
+    """Maps, as arguments of `HashedLinear` and `mlp`: `{"map": …, "window": …, "signed": …}`."""
+    kinds: list[dict[str, Any]] = [{"map": "element", "window": None}]
+    kinds += [{"map": "window", "window": window} for window in (None, 0.5, 0.3)]
+    return st.builds(lambda kind, signed: {**kind, "signed": signed}, st.sampled_from(kinds), st.booleans())
 
 
 @st.composite

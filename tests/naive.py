@@ -37,49 +37,81 @@ def layer_seed(position, network_seed):
     return xxhash32(position, 0, network_seed)
 
 
-def slot(i, j, seed, size):
-    """The hash scaled to 0 … size − 1."""
-    return xxhash32(i, j, seed) * int(size) // 2**32
+# ------------------------------------------------------------------------------------ the maps
+#
+# A map is a function `lookup(i, j)` that returns the bucket h(i, j) and the sign ξ(i, j).
 
 
-def bucket_and_sign(i, j, seed, num_buckets, signed=True):
-    """h(i, j) and ξ(i, j)."""
+def signed_bucket(hashed, num_buckets, signed=True):
+    """Bucket and sign from one draw."""
     if not signed:
-        return slot(i, j, seed, num_buckets), 1
-    s = slot(i, j, seed, 2 * num_buckets)
+        return hashed * num_buckets // 2**32, 1
+    s = hashed * 2 * num_buckets // 2**32
     return (s, 1) if s < num_buckets else (s - num_buckets, -1)
+
+
+def element(seed, num_buckets, signed=True):
+    """The paper's map: every position is hashed by itself."""
+    return lambda i, j: signed_bucket(xxhash32(i, j, seed), num_buckets, signed)
+
+
+def window_rows(seed, num_buckets, signed=True):
+    """r(i) and ξ₁(i), as a function of i."""
+    return lambda i: signed_bucket(xxhash32(i, MASK, seed), num_buckets, signed)
+
+
+def window_columns(seed, columns, window, signed=True):
+    """t(j) and ξ₂(j), as a list over j."""
+    draws = [xxhash32(MASK, j, seed) for j in range(columns)]
+    places = list(range(columns))
+    if window < columns:
+        for rank, j in enumerate(sorted(range(columns), key=lambda j: (draws[j], j))):
+            places[j] = rank % window
+    return [(t, -1 if signed and d % 2 else 1) for t, d in zip(places, draws)]
+
+
+def window(seed, num_buckets, columns, window, signed=True):
+    """Ours: a row is a window of weights, the columns are signed and folded into it."""
+    of_row = window_rows(seed, num_buckets, signed)
+    of_column = window_columns(seed, columns, window, signed)
+
+    def lookup(i, j):
+        (start, row_sign), (place, column_sign) = of_row(i), of_column[j]
+        return (start + place) % num_buckets, row_sign * column_sign
+
+    return lookup
 
 
 # ---------------------------------------------------------------------------- the hashed layer
 
 
-def virtual_matrix(weight, seed, out_features, columns, signed=True):
+def virtual_matrix(weight, lookup, out_features, columns):
     """V[i, j] = ξ(i, j) · w[h(i, j)] (eq. 7)."""
     rows = []
     for i in range(out_features):
         row = []
         for j in range(columns):
-            bucket, sign = bucket_and_sign(i, j, seed, len(weight), signed)
+            bucket, sign = lookup(i, j)
             row.append(sign * float(weight[bucket]))
         rows.append(row)
     return np.array(rows)
 
 
-def occupancy(seed, num_buckets, out_features, columns, signed=True):
+def occupancy(lookup, num_buckets, out_features, columns):
     counts = [0] * num_buckets
     for i in range(out_features):
         for j in range(columns):
-            counts[bucket_and_sign(i, j, seed, num_buckets, signed)[0]] += 1
+            counts[lookup(i, j)[0]] += 1
     return counts
 
 
-def feature_hash(inputs, seed, num_buckets, i, signed=True):
+def feature_hash(inputs, lookup, num_buckets, i):
     """[φ_i(a)]_k = Σ_{h(i,j)=k} ξ(i, j) · a_j for each row a (eq. 5)."""
     hashed = []
     for row in inputs:
         phi = [0.0] * num_buckets
         for j, a in enumerate(row):
-            bucket, sign = bucket_and_sign(i, j, seed, num_buckets, signed)
+            bucket, sign = lookup(i, j)
             phi[bucket] += sign * float(a)
         hashed.append(phi)
     return np.array(hashed)
@@ -89,7 +121,7 @@ def with_bias_column(inputs, bias):
     return [[*map(float, row), 1.0] if bias == "hashed" else [*map(float, row)] for row in inputs]
 
 
-def hashed_forward(inputs, weight, seed, out_features, signed=True, bias="hashed", free=None):
+def hashed_forward(inputs, weight, lookup, out_features, bias="hashed", free=None):
     """z_i = Σ_j ξ(i, j) · w[h(i, j)] · a_j (eq. 8), and the free bias where there is one."""
     outputs = []
     for a in with_bias_column(inputs, bias):
@@ -97,14 +129,14 @@ def hashed_forward(inputs, weight, seed, out_features, signed=True, bias="hashed
         for i in range(out_features):
             total = float(free[i]) if bias == "free" else 0.0
             for j in range(len(a)):
-                bucket, sign = bucket_and_sign(i, j, seed, len(weight), signed)
+                bucket, sign = lookup(i, j)
                 total += sign * float(weight[bucket]) * a[j]
             z.append(total)
         outputs.append(z)
     return np.array(outputs)
 
 
-def hashed_backward(inputs, weight, seed, grad_outputs, signed=True, bias="hashed"):
+def hashed_backward(inputs, weight, lookup, grad_outputs, bias="hashed"):
     """Return grad_inputs, grad_weight (eq. 12: sums over buckets) and the free bias's gradient."""
     grad_inputs = [[0.0] * len(row) for row in inputs]
     grad_weight = [0.0] * len(weight)
@@ -113,7 +145,7 @@ def hashed_backward(inputs, weight, seed, grad_outputs, signed=True, bias="hashe
         for i, delta in enumerate(map(float, grad_outputs[n])):
             grad_bias[i] += delta
             for j in range(len(a)):
-                bucket, sign = bucket_and_sign(i, j, seed, len(weight), signed)
+                bucket, sign = lookup(i, j)
                 grad_weight[bucket] += sign * delta * a[j]
                 if j < len(inputs[n]):
                     grad_inputs[n][j] += sign * delta * float(weight[bucket])

@@ -7,36 +7,75 @@ import math
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import naive
 import numpy as np
 import pytest
 
 import minihash
-from minihash.hashing import ElementMap, xxhash32
+from minihash.hashing import xxhash32
+from minihash.maps import ElementMap, WindowMap
 
-PAGE = Path(__file__).parent.parent / "docs" / "format.md"
-EXAMPLE = r"^\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| ([+−]1) \| (\d+) \|$"
+PAGE = (Path(__file__).parent.parent / "docs" / "format.md").read_text("utf-8")
 NUM_BUCKETS = 12266
+WINDOW = {"num_buckets": 10, "columns": 8, "window": 3, "seed": 2015}
 
 
-def examples() -> list[tuple[int, ...]]:
-    rows = re.findall(EXAMPLE, PAGE.read_text(), re.M)
+def examples(header: str) -> list[tuple[int, ...]]:
+    """The rows of the table with this header."""
+    (body,) = re.findall(rf"^{re.escape(header)}\n[|-]+\n((?:\|.*\|\n)+)", PAGE, re.M)
+    rows = [line.strip("| ").split(" | ") for line in body.splitlines()]
     return [tuple(int(cell.replace("−", "-")) for cell in row) for row in rows]
 
 
+ELEMENTS = examples("| i | j | seed | xxhash32 | s | bucket | sign | unsigned bucket |")
+COLUMNS = examples("| j | d(j) | sign2(j) | rank(j) | t(j) |")
+ROWS = examples("| i | xxhash32(i, 2³² − 1, seed) | r(i) | sign1(i) | unsigned r(i) |")
+POSITIONS = examples("| i | j | bucket | sign | unsigned bucket |")
+
+
 def test_the_page_has_examples() -> None:
-    assert len(examples()) == 7 and f"K = {NUM_BUCKETS}" in PAGE.read_text()
+    assert len(ELEMENTS) == 7 and f"K = {NUM_BUCKETS}" in PAGE
+    assert [len(table) for table in (COLUMNS, ROWS, POSITIONS)] == [WINDOW["columns"], 5, 4]
+    assert "K = {num_buckets}, {columns} columns, S = {window} and seed {seed}:".format(**WINDOW) in PAGE
+    starts = {i: start for i, _, start, *_ in ROWS}
+    assert any(bucket < starts[i] for i, _, bucket, *_ in POSITIONS)  # a window that wraps around
 
 
-@pytest.mark.parametrize("i, j, seed, hashed, s, bucket, sign, unsigned", examples())
+@pytest.mark.parametrize("i, j, seed, hashed, s, bucket, sign, unsigned", ELEMENTS)
 def test_examples(
     i: int, j: int, seed: int, hashed: int, s: int, bucket: int, sign: int, unsigned: int
 ) -> None:
     assert naive.xxhash32(i, j, seed) == xxhash32(i, j, seed) == hashed
     assert hashed * 2 * NUM_BUCKETS >> 32 == s
-    assert [int(x[0]) for x in ElementMap(NUM_BUCKETS, seed)(i, j)] == [bucket, sign]
-    assert [int(x[0]) for x in ElementMap(NUM_BUCKETS, seed, signed=False)(i, j)] == [unsigned, 1]
+    assert (hashed << 1) % 2**32 * NUM_BUCKETS >> 32 == bucket and (hashed >> 31 == 1) == (sign < 0)
+    assert naive.element(seed, NUM_BUCKETS)(i, j) == (bucket, sign)
+    assert ElementMap(NUM_BUCKETS, seed)(i, j) == (bucket, sign)
+    assert ElementMap(NUM_BUCKETS, seed, signed=False)(i, j) == (unsigned, 1)
+
+
+def test_examples_of_the_columns_of_a_window() -> None:
+    bucket_map = WindowMap(**WINDOW)
+    columns = naive.window_columns(WINDOW["seed"], WINDOW["columns"], WINDOW["window"])
+    ranked = sorted(COLUMNS, key=lambda row: row[1])
+    for j, draw, sign, rank, place in COLUMNS:
+        assert naive.xxhash32(2**32 - 1, j, WINDOW["seed"]) == draw and (sign < 0) == draw % 2
+        assert ranked[rank][0] == j and rank % WINDOW["window"] == place
+        assert columns[j] == (bucket_map.places[j], bucket_map.signs[j]) == (place, sign)
+
+
+@pytest.mark.parametrize("i, hashed, start, sign, unsigned", ROWS)
+def test_examples_of_the_rows_of_a_window(i: int, hashed: int, start: int, sign: int, unsigned: int) -> None:
+    assert naive.xxhash32(i, 2**32 - 1, WINDOW["seed"]) == hashed
+    assert naive.window_rows(WINDOW["seed"], WINDOW["num_buckets"])(i) == (start, sign)
+    assert naive.window_rows(WINDOW["seed"], WINDOW["num_buckets"], signed=False)(i) == (unsigned, 1)
+
+
+@pytest.mark.parametrize("i, j, bucket, sign, unsigned", POSITIONS)
+def test_examples_of_a_window(i: int, j: int, bucket: int, sign: int, unsigned: int) -> None:
+    for signed, ref in ((True, (bucket, sign)), (False, (unsigned, 1))):
+        assert naive.window(**WINDOW, signed=signed)(i, j) == WindowMap(**WINDOW, signed=signed)(i, j) == ref
 
 
 class Reader:
@@ -65,22 +104,38 @@ class Reader:
         return row
 
     def HashedLinear(self, name: str, layer: dict, row: list[float]) -> list[float]:
-        weight = self.tensor(f"{name}.weight")
-        outputs = []
-        for i in range(layer["out_features"]):
-            virtual = []
-            for j in range(layer["in_features"] + 1):
-                hashed, k = naive.xxhash32(i, j, layer["seed"]), layer["num_buckets"]
-                if layer["signed"]:
-                    s = hashed * 2 * k >> 32
-                    virtual.append(weight[s] if s < k else -weight[s - k])
-                else:
-                    virtual.append(weight[hashed * k >> 32])
-            bias = {"hashed": lambda: virtual[-1], "none": lambda: 0.0}.get(
-                layer["bias"], lambda: self.tensor(f"{name}.bias")[i]
-            )
-            outputs.append(sum(v * x for v, x in zip(virtual, row)) + bias())
-        return outputs
+        weight, count = self.tensor(f"{name}.weight"), layer["out_features"]
+        row = row + [1.0] if layer["bias"] == "hashed" else row
+        bias = self.tensor(f"{name}.bias") if layer["bias"] == "free" else [0.0] * count
+        product = {"element": self.element, "window": self.window}[layer["map"]]
+        return [product(layer, weight, i, row) + bias[i] for i in range(count)]
+
+    def signed_bucket(self, layer: dict, hashed: int) -> tuple[int, int]:
+        k = layer["num_buckets"]
+        if not layer["signed"]:
+            return hashed * k >> 32, 1
+        s = hashed * 2 * k >> 32
+        return (s, 1) if s < k else (s - k, -1)
+
+    def element(self, layer: dict, weight: list[float], i: int, row: list[float]) -> float:
+        assert layer["window"] is None
+        total = 0.0
+        for j, x in enumerate(row):
+            bucket, sign = self.signed_bucket(layer, naive.xxhash32(i, j, layer["seed"]))
+            total += sign * weight[bucket] * x
+        return total
+
+    def window(self, layer: dict, weight: list[float], i: int, row: list[float]) -> float:
+        every, seed, length = 2**32 - 1, layer["seed"], layer["window"]
+        draws = [naive.xxhash32(every, j, seed) for j in range(len(row))]
+        places = list(range(length))
+        if length < len(row):
+            places = [sorted(draws).index(draw) % length for draw in draws]
+        folded = [0.0] * length
+        for draw, place, x in zip(draws, places, row):
+            folded[place] += -x if layer["signed"] and draw & 1 else x
+        start, sign = self.signed_bucket(layer, naive.xxhash32(i, every, seed))
+        return sign * sum(weight[(start + t) % layer["num_buckets"]] * x for t, x in enumerate(folded))
 
     def Linear(self, name: str, layer: dict, row: list[float]) -> list[float]:
         weight, width = self.tensor(f"{name}.weight"), layer["in_features"]
@@ -104,19 +159,28 @@ class Reader:
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
 @pytest.mark.parametrize("bias", ["hashed", "free", "none"])
 @pytest.mark.parametrize("signed", [True, False])
-@pytest.mark.parametrize("compression", [0.3, None])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"compression": None},
+        {"compression": 0.3},
+        {"compression": 0.3, "map": "window"},
+        {"compression": 0.3, "map": "window", "window": 0.5},
+    ],
+    ids=["dense", "element", "window", "folded window"],
+)
 def test_a_reader_from_the_page_alone(
-    tmp_path: Path, activation: str, bias: str, signed: bool, compression: float | None
+    tmp_path: Path, activation: str, bias: str, signed: bool, kind: dict[str, Any]
 ) -> None:
     arguments = {"dropout": (0.1, 0.2), "seed": 5, "input_scale": 1 / 255, "input_shift": 7.0}
     network = minihash.mlp(
         [6, 5, 3],
-        compression=compression,
         activation=activation,
         bias=bias,
         signed=signed,
         dtype=np.float64,
         **arguments,
+        **kind,
     )
     for name, array in network.params.items():
         if name.endswith("bias"):

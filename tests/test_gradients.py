@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minihash import Dropout, HashedLinear, Linear, Network, Sigmoid, Tanh, hashing, losses, mlp
+from minihash import Dropout, HashedLinear, Linear, Network, Sigmoid, Tanh, losses, mlp
 from minihash.gradient_check import check_gradients
 from minihash.kernels import panels
+from minihash.layers import hashed_linear
 from minihash.testing import randomize
 
 BATCH, FEATURES, OUTPUTS = 5, 4, 3
@@ -48,6 +49,14 @@ def test_gradients_of_hashed_networks(activation, bias, signed, dtype):
     assert_right(small(activation, bias=bias, signed=signed, dtype=dtype))
 
 
+@pytest.mark.parametrize("window", [None, 0.5])
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("bias", ["hashed", "free", "none"])
+@both_dtypes
+def test_gradients_of_networks_with_windows(window, bias, signed, dtype):
+    assert_right(small(map="window", window=window, bias=bias, signed=signed, dtype=dtype))
+
+
 @pytest.mark.parametrize("bias", ["free", "none"])
 @both_dtypes
 def test_gradients_of_dense_networks(bias, dtype):
@@ -73,10 +82,12 @@ def test_gradients_of_raw_inputs(dtype):
     assert_right(small(input_scale=[0.5, 2, -1, 1], input_shift=[0, 1, 0.1, -1], dtype=dtype))
 
 
-def test_gradients_of_many_small_panels(monkeypatch):
-    monkeypatch.setattr(panels, "PANEL_BYTES", 6 * 8)
-    monkeypatch.setattr(panels, "SUMMED_LENGTH", 2)
-    assert_right(small())
+@pytest.mark.parametrize("map", ["element", "window"])
+@both_dtypes
+def test_gradients_of_many_small_panels(monkeypatch, map, dtype):
+    for name, value in (("PANEL_SIZE", 6), ("PANEL_SUMMED", 2), ("SMALL_BATCH", 0), ("SMALL_WORK", 0)):
+        monkeypatch.setattr(panels, name, value)
+    assert_right(small(map=map, dtype=dtype))
 
 
 def all_kinds(dtype=np.float64):
@@ -86,6 +97,7 @@ def all_kinds(dtype=np.float64):
         Dropout(0.3, dtype=dtype),
         Linear(6, 5, dtype=dtype),
         Tanh(dtype),
+        HashedLinear(5, 5, num_buckets=8, seed=3, map="window", window=0.5, dtype=dtype),
         HashedLinear(5, OUTPUTS, num_buckets=4, seed=2, bias="free", dtype=dtype),
     ]
     return randomize(Network(layers), 1)
@@ -115,13 +127,21 @@ def test_gradients_of_softmax_with_probabilities():
         (Dropout, "_backward"),
         (HashedLinear, "_backward"),
         (Linear, "_backward"),
-        (hashing.ElementMap, "fold"),
+        (hashed_linear, "fold"),
+        (hashed_linear, "unfold"),
         (panels, "gradients"),
         (Network, "backward"),
     ],
 )
 def test_a_thousandth_anywhere_in_the_package_is_caught(monkeypatch, owner, name):
     right = getattr(owner, name)
-    monkeypatch.setattr(owner, name, lambda *arguments: 1.001 * right(*arguments))
+
+    def wrong(*arguments):
+        result = right(*arguments)
+        if result is not None:
+            return 1.001 * result
+        arguments[-1][...] *= 1.001  # it fills its last argument
+
+    monkeypatch.setattr(owner, name, wrong)
     with pytest.raises(AssertionError, match="gradient check: [0-9]+ wrong"):
         assert_right(all_kinds())

@@ -1,4 +1,4 @@
-"""The hash: golden vectors, the reference XXH32, and the laws of buckets and signs."""
+"""The hash: golden vectors, the reference XXH32, and buckets and signs from one draw."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minihash import hashing
-from minihash.hashing import ElementMap
 
 MAX = 2**32 - 1
 uint32s = st.one_of(st.integers(0, MAX), st.sampled_from([0, 1, MAX - 1, MAX]))
-both_signs = pytest.mark.parametrize("signed", [True, False])
 
 # (i, j, seed), XXH32, and for K = 1, 10, 12250: (signed bucket, sign), unsigned bucket. Part of the
 # file format: these numbers may never change.
@@ -44,10 +42,9 @@ def test_golden_vectors(position, ref, signed_buckets, buckets):
     assert type(comp) is int
     assert comp == ref == naive.xxhash32(i, j, seed)
     for num_buckets, signed_bucket, bucket in zip((1, 10, 12250), signed_buckets, buckets):
-        assert naive.bucket_and_sign(i, j, seed, num_buckets) == signed_bucket
-        assert naive.bucket_and_sign(i, j, seed, num_buckets, signed=False) == (bucket, 1)
-        assert ElementMap(num_buckets, seed)(i, j) == signed_bucket
-        assert ElementMap(num_buckets, seed, signed=False)(i, j) == (bucket, 1)
+        for signed, bucket_and_sign in ((True, signed_bucket), (False, (bucket, 1))):
+            assert naive.signed_bucket(ref, num_buckets, signed) == bucket_and_sign
+            assert hashing.signed_bucket(np.uint32(ref), num_buckets, signed) == bucket_and_sign
 
 
 def test_equals_the_reference_library_a_million_times():
@@ -98,6 +95,15 @@ def test_shortcut_in_32_bits_gives_the_same_signed_bucket():
     np.testing.assert_array_equal(shortcut, hashing.scale_to_range(hashed, sizes))
 
 
+@given(uint32s, st.integers(1, 2**30 - 1), st.booleans())
+def test_signed_bucket_equals_naive(hashed, num_buckets, signed):
+    ref = naive.signed_bucket(hashed, num_buckets, signed)
+    for value in (hashed, np.uint32(hashed), np.array([hashed], np.uint32)):
+        bucket, sign = hashing.signed_bucket(value, num_buckets, signed)
+        assert (bucket, sign) == ref
+        assert bucket.dtype == np.int64 and sign.dtype == np.int8
+
+
 @given(st.integers(0, 100), uint32s)
 def test_layer_seed_equals_naive(position, network_seed):
     assert hashing.layer_seed(position, network_seed) == naive.layer_seed(position, network_seed)
@@ -107,148 +113,3 @@ def test_layer_seed_equals_naive(position, network_seed):
 def test_layer_seed_refuses(seed):
     with pytest.raises(ValueError, match="seed is"):
         hashing.layer_seed(0, seed)
-
-
-# ---------------------------------------------------------------------------------- ElementMap
-
-maps = st.builds(ElementMap, st.integers(1, 40), uint32s, st.booleans())
-any_maps = st.builds(ElementMap, st.integers(1, 2**30 - 1), uint32s, st.booleans())
-lengths = st.integers(1, 8)
-
-
-def parts(bucket_map):
-    return bucket_map.seed, bucket_map.num_buckets
-
-
-@given(any_maps, uint32s, uint32s)
-def test_bucket_and_sign_equal_naive(bucket_map, i, j):
-    ref = naive.bucket_and_sign(i, j, *parts(bucket_map), bucket_map.signed)
-    bucket, sign = bucket_map(i, j)
-    assert (bucket, sign) == ref
-    assert sign.dtype == np.int8
-
-
-@given(maps, lengths, lengths)
-def test_buckets_and_signs_broadcast(bucket_map, rows, columns):
-    buckets, signs = bucket_map(np.arange(rows)[:, None], np.arange(columns))
-    assert buckets.shape == signs.shape == (rows, columns)
-    for i, j in np.ndindex(rows, columns):
-        ref = naive.bucket_and_sign(i, j, *parts(bucket_map), bucket_map.signed)
-        assert (buckets[i, j], signs[i, j]) == ref
-
-
-@given(maps, lengths, lengths)
-def test_virtual_weight_matrix_equals_naive(bucket_map, out_features, columns):
-    weight = np.random.default_rng(0).normal(size=bucket_map.num_buckets)
-    ref = naive.virtual_matrix(weight, bucket_map.seed, out_features, columns, bucket_map.signed)
-    comp = hashing.virtual_weight_matrix(weight, bucket_map, out_features, columns)
-    np.testing.assert_array_equal(comp, ref)
-    assert not np.shares_memory(comp, weight)
-
-
-@given(maps)
-def test_fold_is_the_transpose_of_table(bucket_map):
-    rng = np.random.default_rng(0)
-    weight = rng.integers(-9, 10, bucket_map.num_buckets)
-    table = bucket_map.table(weight)
-    grad_table = rng.integers(-9, 10, table.shape)
-    assert table @ grad_table == weight @ bucket_map.fold(grad_table)
-
-
-@given(maps, lengths, lengths)
-def test_slots_index_the_table(bucket_map, rows, columns):
-    weight = np.arange(1, bucket_map.num_buckets + 1)
-    i, j = np.arange(rows)[:, None], np.arange(columns)
-    buckets, signs = bucket_map(i, j)
-    comp = bucket_map.table(weight)[bucket_map.slots(i, j)]
-    np.testing.assert_array_equal(comp, signs * weight[buckets])
-
-
-@given(maps, lengths, lengths)
-def test_occupancy_counts_every_virtual_weight_once(bucket_map, out_features, columns):
-    ref = naive.occupancy(*parts(bucket_map), out_features, columns, bucket_map.signed)
-    comp = hashing.occupancy(bucket_map, out_features, columns)
-    np.testing.assert_array_equal(comp, ref)
-    assert comp.shape == (bucket_map.num_buckets,)
-    assert comp.sum() == out_features * columns
-
-
-@given(maps, st.integers(1, 4), lengths)
-def test_an_output_is_the_weight_times_the_feature_hash(bucket_map, batch, columns):
-    rng = np.random.default_rng(0)
-    inputs = rng.integers(-9, 10, (batch, columns)).astype(np.float64)
-    weight = rng.integers(-9, 10, bucket_map.num_buckets).astype(np.float64)
-    matrix = hashing.virtual_weight_matrix(weight, bucket_map, 3, columns)
-    for i in range(3):
-        ref = naive.feature_hash(inputs, *parts(bucket_map), i, bucket_map.signed)
-        comp = hashing.feature_hash(inputs, bucket_map, i)
-        np.testing.assert_array_equal(comp, ref)
-        np.testing.assert_array_equal(comp @ weight, inputs @ matrix[i])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        *({"num_buckets": value} for value in (0, -1, 2**30, 1.5, None, "8")),
-        *({"seed": value} for value in (-1, 2**32, 0.0, None)),
-    ],
-)
-def test_element_map_refuses(change):
-    (name,) = change
-    with pytest.raises(ValueError, match=f"^{name} is .*, wanted"):
-        ElementMap(**({"num_buckets": 8, "seed": 0} | change))
-
-
-@pytest.mark.parametrize("shape, name", [((0, 3), "out_features"), ((3, 0), "columns")])
-def test_virtual_weight_matrix_refuses(shape, name):
-    with pytest.raises(ValueError, match=f"^{name} is 0"):
-        hashing.virtual_weight_matrix(np.ones(2), ElementMap(2, 0), *shape)
-
-
-# ---------------------------------------------------------------------------------- randomness
-
-
-def assert_uniform(values, size):
-    """χ² of the counts of 0 … size − 1 is within five standard deviations of its mean."""
-    counts = np.bincount(np.ravel(values), minlength=size)
-    assert counts.size == size
-    expected = np.size(values) / size
-    assert expected > 20
-    excess = ((counts - expected) ** 2).sum() / expected - (size - 1)
-    assert abs(excess) < 5 * np.sqrt(2 * (size - 1))
-
-
-def all_positions(bucket_map):
-    return bucket_map(np.arange(200)[:, None], np.arange(300))
-
-
-@both_signs
-@pytest.mark.parametrize("num_buckets", [2, 64, 1000])
-def test_buckets_and_signs_are_uniform(num_buckets, signed):
-    buckets, signs = all_positions(ElementMap(num_buckets, 2015, signed))
-    assert_uniform(buckets, num_buckets)
-    if signed:
-        assert_uniform(buckets + num_buckets * (signs < 0), 2 * num_buckets)
-    else:
-        assert (signs == 1).all()
-
-
-def test_maps_of_two_seeds_are_independent():
-    slots = [ElementMap(8, seed).slots(np.arange(200)[:, None], np.arange(300)) for seed in (0, 1)]
-    assert_uniform(slots[0].astype(int) * 16 + slots[1], 256)
-
-
-def test_neighbours_and_transposed_positions_are_independent():
-    slots = ElementMap(8, 5).slots(np.arange(300)[:, None], np.arange(300)).astype(int)
-    assert_uniform(slots[1:] * 16 + slots[:-1], 256)
-    assert_uniform(slots[:, 1:] * 16 + slots[:, :-1], 256)
-    upper = np.triu_indices(300, 1)
-    assert_uniform(slots[upper] * 16 + slots.T[upper], 256)
-
-
-def test_feature_hash_of_pixels_does_not_wrap():
-    inputs = np.full((2, 5), 200, np.uint8)
-    ref = hashing.feature_hash(inputs.astype(np.float32), hashing.ElementMap(4, 1), 0)
-    comp = hashing.feature_hash(inputs, hashing.ElementMap(4, 1), 0)
-    np.testing.assert_array_equal(comp, ref)
-    assert comp.min() < 0  # a minus sign among them

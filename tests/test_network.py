@@ -81,7 +81,7 @@ def test_mlp_gains_suit_the_activation_that_follows():
 
 
 def test_mlp_passes_its_arguments_on():
-    arguments = {"bias": "free", "signed": False, "initializer": "normal", "map": "element"}
+    arguments = {"bias": "free", "signed": False, "initializer": "normal", "map": "window", "window": 2}
     network = mlp(
         [4, 5, 2],
         num_buckets=3,
@@ -97,14 +97,22 @@ def test_mlp_passes_its_arguments_on():
     assert network.input_scale == 2 and network.input_shift.tolist() == [1, 2, 3, 4]
 
 
-def test_layers_of_equal_shape_have_different_maps_and_weights():
-    layers = mlp([20, 20, 20, 20], compression=0.5, activation="tanh").layers[::2]
+@pytest.mark.parametrize("arguments", [{}, {"map": "window"}, {"map": "window", "window": 0.5}])
+def test_layers_of_equal_shape_have_different_maps_and_weights(arguments):
+    layers = mlp([20, 20, 20, 20], compression=0.5, activation="tanh", **arguments).layers[::2]
     positions = np.arange(20)[:, None], np.arange(20)
     for n, layer in enumerate(layers):
         for other in layers[:n]:
-            same = layer.bucket_map.slots(*positions) == other.bucket_map.slots(*positions)
-            assert same.mean() < 0.05
+            pairs = zip(layer.bucket_map(*positions), other.bucket_map(*positions))
+            assert np.logical_and(*(mine == others for mine, others in pairs)).mean() < 0.05
             assert (layer.weight != other.weight).any()
+
+
+def test_a_window_is_a_share_of_the_columns_of_each_layer():
+    layers = mlp([20, 9, 7], compression=0.5, map="window", window=0.5).layers[::2]
+    assert [layer.window for layer in layers] == [10, 5]
+    layers = mlp([20, 9, 7], num_buckets=[30, 6], map="window").layers[::2]
+    assert [layer.window for layer in layers] == [21, 6]
 
 
 def test_num_buckets_for_each_layer():
@@ -134,6 +142,8 @@ def test_num_buckets_for_each_layer():
         ({"seed": 2**32}, "seed is"),
         ({"seed": 0.5}, "seed is 0.5"),
         ({"map": "rows"}, "map is 'rows'"),
+        ({"window": 0.5}, "window is 0.5"),
+        ({"map": "window", "window": 1.5}, "window is 1.5"),
         ({"bias": "dense"}, "bias is 'dense'"),
         ({"compression": None, "bias": "dense"}, "bias is 'dense'"),
         ({"signed": 1}, "signed is 1"),
@@ -350,12 +360,26 @@ def test_summary_of_a_dense_network_and_of_one_without_parameters():
 # -------------------------------------------------------------------------------- the whole
 
 
-def test_a_network_equals_its_plain_loops():
-    network = mlp([5, 6, 3], compression=0.5, dtype=np.float64, seed=9, input_scale=0.5)
+@pytest.mark.parametrize(
+    "arguments, lookups",
+    [
+        ({}, [naive.element(naive.layer_seed(position, 9), k) for position, k in enumerate((18, 10))]),
+        (
+            {"map": "window", "window": 0.5},
+            [
+                naive.window(naive.layer_seed(0, 9), 18, columns=6, window=3),
+                naive.window(naive.layer_seed(1, 9), 10, columns=7, window=4),
+            ],
+        ),
+    ],
+    ids=["element", "window"],
+)
+def test_a_network_equals_its_plain_loops(arguments, lookups):
+    network = mlp([5, 6, 3], compression=0.5, dtype=np.float64, seed=9, input_scale=0.5, **arguments)
     inputs = normal(4, 5)
     first, _, second = network.layers
-    hidden = naive.hashed_forward(0.5 * inputs, first.weight, naive.layer_seed(0, 9), 6)
+    hidden = naive.hashed_forward(0.5 * inputs, first.weight, lookups[0], 6)
     hidden = [[naive.relu(z) for z in row] for row in hidden]
-    ref = naive.hashed_forward(hidden, second.weight, naive.layer_seed(1, 9), 3)
+    ref = naive.hashed_forward(hidden, second.weight, lookups[1], 3)
     np.testing.assert_allclose(network.predict(inputs), ref, rtol=1e-12)
     assert hashing.layer_seed(1, 9) == second.seed

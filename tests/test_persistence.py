@@ -52,9 +52,10 @@ def assert_equal_networks(actual: Network, expected: Network) -> None:
     np.testing.assert_array_equal(actual.predict(inputs), expected.predict(inputs), strict=True)
 
 
-def make_network() -> Network:
+def make_network(**arguments: Any) -> Network:
     """Hashed layer, ReLU, dropout, hashed layer."""
-    return mlp([6, 4, 3], compression=0.5, dropout=0.2, input_scale=1 / 255, class_names="abc")
+    arguments = {"compression": 0.5, "dropout": 0.2, "input_scale": 1 / 255, "class_names": "abc"} | arguments
+    return mlp([6, 4, 3], **arguments)
 
 
 @pytest.fixture
@@ -62,6 +63,13 @@ def path(tmp_path: Path) -> Path:
     """A file with that network; a test may spoil it."""
     save(make_network(), tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
+def window_path(tmp_path: Path) -> Path:
+    """A file with that network and the window map: K = 14 and 8, 7 and 5 columns, S = 3 and 2."""
+    save(make_network(map="window", window=0.4), tmp_path / "window.safetensors")
+    return tmp_path / "window.safetensors"
 
 
 # Round trips
@@ -89,6 +97,9 @@ def networks(draw: st.DrawFn) -> Network:
             arguments["signed"] = draw(st.booleans())
             arguments["map"] = draw(st.sampled_from(layers.hashed_linear.MAPS))
             buckets = draw(st.integers(1, fan_in * fan_out))
+            if arguments["map"] == "window":
+                lengths = st.integers(1, min(fan_in, buckets))
+                arguments["window"] = draw(st.none() | st.floats(0.1, 1) | lengths)
             made.append(HashedLinear(fan_in, fan_out, num_buckets=buckets, **arguments))
         made.append(draw(st.sampled_from([ReLU, Tanh, Sigmoid]))(dtype))
     numbers = st.floats(-1e6, 1e6)
@@ -353,17 +364,34 @@ CHANGES: list[tuple[tuple[Any, ...], Any, str]] = [
     (("class_names",), 3, ""),
     *(((name,), DROP, "") for name in ("input_scale", "input_shift", "class_names")),
 ]
-REQUIRED = ("type", "dtype", "in_features", "out_features", "num_buckets", "seed", "map", "signed", "bias")
+REQUIRED = "type dtype in_features out_features num_buckets seed map window signed bias".split()
 CHANGES += [((*HASHED, name), DROP, "") for name in REQUIRED]
 
-IDS = [
-    f"{'.'.join(map(str, where))} {'missing' if value is DROP else repr(value)[:20]}"
-    for where, value, _ in CHANGES
+CHANGES_OF_WINDOWS: list[tuple[tuple[Any, ...], Any, str]] = [
+    *(((*HASHED, "window"), value, f"window is {value}, wanted") for value in (0, -1, 8, 10**30)),
+    ((*HASHED, "window"), "full", "layer 0 has window 'full', wanted 7"),
+    ((*HASHED, "window"), "3", "window is '3'"),
+    ((*HASHED, "window"), [3], r"window is \[3\]"),
+    ((*HASHED, "window"), True, "window is True"),
+    ((*HASHED, "window"), None, "layer 0 has window None, wanted 7"),  # the default is not in the file
+    ((*HASHED, "window"), 0.4, "layer 0 has window 0.4, wanted 3"),  # nor are fractions
+    ((*HASHED, "window"), 3.0, "window is 3"),
+    ((*HASHED, "window"), float("nan"), "window is nan"),
+    ((*HASHED, "window"), DROP, "layer 0 has no window"),
+    ((*HASHED, "map"), "element", "window is 3, wanted None"),
+    (("layers", 3, "window"), 6, "window is 6, wanted 1 <= window < 6"),
 ]
 
 
-@pytest.mark.parametrize("where, value, message", CHANGES, ids=IDS)
-def test_wrong_architecture(path: Path, where: tuple[Any, ...], value: Any, message: str) -> None:
+def names_of(changes: list[tuple[tuple[Any, ...], Any, str]]) -> list[str]:
+    return [
+        f"{'.'.join(map(str, where))} {'missing' if value is DROP else repr(value)[:20]}"
+        for where, value, _ in changes
+    ]
+
+
+def change(path: Path, where: tuple[Any, ...], value: Any) -> None:
+    """Change one entry of a file's description."""
     description, tensors = read(path)
     place: Any = description
     for key in where[:-1]:
@@ -373,7 +401,25 @@ def test_wrong_architecture(path: Path, where: tuple[Any, ...], value: Any, mess
     else:
         place[where[-1]] = value
     write(path, description, tensors)
+
+
+@pytest.mark.parametrize("where, value, message", CHANGES, ids=names_of(CHANGES))
+def test_wrong_architecture(path: Path, where: tuple[Any, ...], value: Any, message: str) -> None:
+    change(path, where, value)
     assert_refused(path, message)
+
+
+@pytest.mark.parametrize("where, value, message", CHANGES_OF_WINDOWS, ids=names_of(CHANGES_OF_WINDOWS))
+def test_wrong_windows(window_path: Path, where: tuple[Any, ...], value: Any, message: str) -> None:
+    change(window_path, where, value)
+    assert_refused(window_path, message)
+
+
+def test_a_file_holds_the_length_of_the_window(window_path: Path) -> None:
+    description, _ = read(window_path)
+    windows = [(layer["map"], layer["window"]) for layer in description["layers"][::3]]
+    assert windows == [("window", 3), ("window", 2)]
+    assert_equal_networks(load(window_path), make_network(map="window", window=0.4))
 
 
 @pytest.mark.parametrize("depth", [100, 950, 990, 100_000])
@@ -449,6 +495,17 @@ def test_what_a_file_claims_is_not_allocated(path: Path, kind: str, size: int, h
     assert peak < 1_000_000, f"{peak} bytes for a file of {os.path.getsize(path)}"
 
 
+def test_loading_allocates_nothing_for_the_columns_of_a_window(window_path: Path) -> None:
+    change(window_path, (*HASHED, "in_features"), 2**31)
+    tracemalloc.start()
+    try:
+        assert load(window_path).in_features == 2**31
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000, f"{peak} bytes for a file of {os.path.getsize(window_path)}"
+
+
 @pytest.mark.parametrize("length", [0, 1, 2**20, 2**31, 2**40, 2**63, 2**64 - 1])
 def test_wrong_length_of_the_header(path: Path, length: int) -> None:
     path.write_bytes(struct.pack("<Q", length) + path.read_bytes()[8:])
@@ -492,7 +549,10 @@ def test_mutated_bytes_load_or_are_a_value_error(
 
 def _model() -> bytes:
     network = Network(
-        [Dropout(0.1), Linear(3, 4), Tanh(), HashedLinear(4, 3, num_buckets=5, bias="free")],
+        [
+            *(Dropout(0.1), Linear(3, 4), Tanh(), HashedLinear(4, 3, num_buckets=5, bias="free")),
+            HashedLinear(3, 3, num_buckets=6, seed=1, map="window", window=2),
+        ],
         input_scale=[1, 2, 3],
         class_names=["a", "b", "c"],
     )

@@ -6,6 +6,7 @@ import copy
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from minihash import Dropout, HashedLinear, Linear, Network, ReLU, Sigmoid, Tanh, persistence, testing
-from minihash.hashing import LIMIT_SEED, ElementMap
+from minihash.hashing import LIMIT_SEED
+from minihash.maps import ElementMap
 from minihash.network import ACTIVATIONS
 
 KINDS = (HashedLinear, Linear, ReLU, Tanh, Sigmoid, Dropout)
@@ -90,6 +92,9 @@ def test_hashed_layers_vary():
         "one output": lambda layer: layer.out_features == 1 and layer.in_features > 2,
         "signed": lambda layer: layer.signed,
         "unsigned": lambda layer: not layer.signed,
+        "element": lambda layer: layer.map == "element",
+        "window": lambda layer: layer.map == "window" and layer.window == layer.columns > 2,
+        "folded window": lambda layer: layer.map == "window" and 1 < layer.window < layer.columns,
         "weights of both signs": lambda layer: (layer.weight < 0).any() and (layer.weight > 0).any(),
         "a bias that is not 0": lambda layer: layer.bias == "free" and layer.params["bias"].all(),
     }
@@ -116,6 +121,7 @@ def test_networks_vary():
         "one layer": lambda network: len(network.layers) == 1,
         "scaled inputs": lambda network: network.input_scale != 1,
         "unsigned": lambda network: any(not layer.signed for layer in hashed(network)),
+        "window": lambda network: any(layer.map == "window" for layer in hashed(network)),
         "one bucket": lambda network: any(layer.num_buckets == 1 for layer in hashed(network)),
     }
     assert_all_are_met(testing.networks(), conditions)
@@ -157,8 +163,10 @@ def test_batches_have_one_row_and_several_and_both_signs():
 @given(testing.seeds(), testing.maps())
 def test_seeds_and_maps_are_arguments_of_layers(seed, arguments):
     assert 0 <= seed < LIMIT_SEED
-    layer = HashedLinear(3, 2, num_buckets=2, seed=seed, **arguments)
+    layer = HashedLinear(3, 2, num_buckets=4, seed=seed, **arguments)
     assert layer.seed == seed and layer.signed == arguments["signed"] and layer.map == arguments["map"]
+    lengths = {"element": {None: None}, "window": {None: 4, 0.5: 2, 0.3: 1}}[layer.map]
+    assert layer.window == lengths[arguments["window"]]
 
 
 def test_seeds_are_small_and_large():
@@ -361,9 +369,10 @@ def test_an_unsigned_map_has_no_signs():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("bias", BIASES)
 @pytest.mark.parametrize("integers", [False, True])
-def test_laws_hold_for_a_right_layer_and_leave_it_as_it_was(dtype, bias, integers):
+@pytest.mark.parametrize("arguments", [{}, {"map": "window"}, {"map": "window", "window": 2}])
+def test_laws_hold_for_a_right_layer_and_leave_it_as_it_was(dtype, bias, integers, arguments):
     for assert_law in LAWS.values():
-        layer, inputs, grad_outputs = make(dtype=dtype, bias=bias, integers=integers)
+        layer, inputs, grad_outputs = make(dtype=dtype, bias=bias, integers=integers, **arguments)
         kept = {name: array.tobytes() for name, array in layer.params.items()}
         assert_law(layer, inputs, grad_outputs)
         assert {name: array.tobytes() for name, array in layer.params.items()} == kept
@@ -459,7 +468,7 @@ def drop_scale(network):
 def other_seeds(network):
     for layer in hashed(network):
         layer.seed ^= 1
-        layer.bucket_map = ElementMap(layer.num_buckets, layer.seed, layer.signed)
+        layer.bucket_map = replace(layer.bucket_map, seed=layer.seed)
 
 
 @pytest.mark.parametrize("name", ["save", "load"])

@@ -34,6 +34,14 @@ def add_parser(subparsers: Any) -> None:
     about = "units of each hidden layer (default: 1000)"
     network.add_argument("--hidden", default=[1000], help=about, **units)
     add(network, "--compression", "1/64", "stored / virtual weights; 0: dense layers", type=number(0, 1))
+    maps = ("element", "window")
+    add(network, "--map", "element", "how positions become buckets; window: a row is a window", choices=maps)
+    network.add_argument(
+        "--window",
+        type=number(0, 1),
+        metavar="FRACTION",
+        help="length of the windows / columns; the cost goes with it (default: as long as possible)",
+    )
     add(network, "--activation", "relu", "of hidden units", choices=("relu", "tanh", "sigmoid"))
     biases = ("hashed", "free", "none")
     add(network, "--bias", "hashed", "in the buckets, stored by itself, or none", choices=biases)
@@ -86,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
     if args.threads is not None:
         threads.set_num_threads(args.threads)
     threads.num_threads()  # refuses a wrong MINIHASH_NUM_THREADS
+    if args.window is not None and args.map != "window":
+        raise ValueError(f"--window is {args.window:g} and --map is {args.map}, wanted --map window")
     if args.compare and not (args.compression and args.hidden):
         raise ValueError("--compare is for hashed networks with hidden layers, wanted both")
     if args.final and args.patience is not None:
@@ -126,6 +136,8 @@ def _build(args: argparse.Namespace, dataset: Dataset) -> Network:
         activation=args.activation,
         dropout=(args.input_dropout, args.dropout),
         seed=args.seed,
+        map=args.map,
+        window=args.window,
         bias=args.bias,
         input_scale=dataset.input_scale,
         class_names=dataset.class_names,

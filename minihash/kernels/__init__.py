@@ -1,4 +1,4 @@
-"""The two kernels that hold all the hashing maths, `expand` and `aggregate`, and the choice of a twin.
+"""The kernels that hold all the hashing maths, and the choice of a twin.
 
 `numba_cpu` is used wherever Numba can be imported, else `numpy_cpu`; the environment variable
 MINIHASH_KERNELS (numba or numpy) forces one. Numba is imported at the first use, not before.
@@ -9,25 +9,50 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from types import ModuleType
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from minihash import checks
 
 NAMES = ("numba", "numpy")
 
+Key = tuple[int, int, bool]  # what a map's hash needs: seed, num_buckets, signed
+Origin = tuple[int, int]  # row and column of V where a block starts
 
-def get() -> ModuleType:
-    """Return the kernel module in use.
+
+class Kernels(NamedTuple):
+    """The kernels of one map, each for one block of V.
+
+    `slots` say where the block's weights are, a bucket and in the highest bit a sign: one a weight for
+    the element map, (rows, columns), one a row for the window map, (rows, 1). `multiply` and
+    `gradients` make no panel: they are for batches so small that a panel is not worth its while.
+    """
+
+    locate: Callable[..., None]  # (key, origin, slots): fill slots
+    expand: Callable[..., None]  # (weight, slots, panel): fill panel, eq. 7
+    aggregate: Callable[..., None]  # (grad_panel, slots, grad_weight): add to grad_weight, eq. 12
+    multiply: Callable[..., None]  # (weight, key, origin, inputs, outputs): add to outputs, eq. 8
+    gradients: Callable[..., None]
+    # (weight, key, origin, inputs, grad_outputs, grad_inputs, grad_weight): add to the last two; no
+    # grad_inputs if it has no rows
+    one_slot_a_row: bool
+
+
+def get(map: str) -> Kernels:
+    """Return the kernels of a map, "element" or "window"; raises as `module`."""
+    return module().KERNELS[map]
+
+
+@functools.cache
+def module() -> Any:
+    """Return the module of kernels in use.
 
     Raises
     ------
     ValueError if MINIHASH_KERNELS names no kernels, ImportError if it asks for Numba and there is none.
     """
-    return _load(os.environ.get("MINIHASH_KERNELS", ""))
-
-
-@functools.cache
-def _load(name: str) -> ModuleType:
+    name = os.environ.get("MINIHASH_KERNELS", "")
     if name:
         checks.choice("MINIHASH_KERNELS", name, NAMES)
         return importlib.import_module(f"minihash.kernels.{name}_cpu")
@@ -35,3 +60,10 @@ def _load(name: str) -> ModuleType:
         return importlib.import_module("minihash.kernels.numba_cpu")
     except ImportError:
         return importlib.import_module("minihash.kernels.numpy_cpu")
+
+
+def cache_directory() -> Path | None:
+    """Return where the machine code of the kernels is kept, or None if it is not (or there is none)."""
+    if module().__name__ == "minihash.kernels.numpy_cpu":
+        return None
+    return importlib.import_module("minihash.kernels.compiling").cache_directory()

@@ -3,12 +3,15 @@
 V is made a *panel* (a block that fits the cache) at a time by `expand`, multiplied by BLAS, and
 forgotten; the gradient of a panel is made by BLAS and summed into its buckets by `aggregate`.
 
-    multiply:   for each panel:   expand -> V_panel;   z[:, rows]    += a[:, columns] @ V_panelᵀ
-    gradients:  for each panel:   expand -> V_panel;   grad_a[:, columns] += δ[:, rows] @ V_panel
-                                  grad_V = δ[:, rows]ᵀ @ a[:, columns];  aggregate -> grad_table
+    multiply:   for each panel:   locate, expand -> V_panel;   z[:, rows] += a[:, columns] @ V_panelᵀ
+    gradients:  for each panel:   locate, expand -> V_panel;   grad_a[:, columns] += δ[:, rows] @ V_panel
+                                  grad_V = δ[:, rows]ᵀ @ a[:, columns];   aggregate -> grad_weight
 
-Panels are grouped into tasks so that each task owns its part of the result: rows of V going forward,
-columns of V going backward. Only the gradient of the table is shared, and every *shard* of tasks
+Where the batch, or the whole product, is small, a panel is not worth its while: the kernels `multiply`
+and `gradients` do a block in one call, without BLAS.
+
+Blocks are grouped into tasks so that each task owns its part of the result: rows of V going forward,
+columns of V going backward. Only the gradient of the weights is shared, and every *shard* of tasks
 sums into its own copy; the number of shards depends on the layer alone. So neither the number of
 threads nor their timing changes a bit of any result.
 """
@@ -16,140 +19,219 @@ threads nor their timing changes a bit of any result.
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from minihash import kernels
 from minihash.kernels import threads
 
-PANEL_BYTES = 256 * 1024  # V's panel and its gradient's fit a 512 KiB L2 cache together
-SUMMED_LENGTH = 1024  # of a panel, along the dimension summed over by the product
-SHARDS = 4  # copies of the table's gradient, at most: enough for four threads, few enough to stay small
+PANEL_SIZE = 2**18  # numbers in V's panel: 1 MiB, as its gradient's and its slots, for the L2 cache
+PANEL_SUMMED = 1024  # of a panel, along the dimension summed over by the product
+LINE, ALIGNED = 16, 64  # numbers in a cache line; blocks longer than ALIGNED are whole lines
+SHARDS = 4  # copies of the weights' gradient, at most: enough for four threads, few enough to stay small
+SMALL_BATCH = 4  # rows of a batch up to which panels are not worth their while,
+SMALL_WORK = 2**18  # and multiplications of a product,
+SMALL_BLOCK = 2**18  # which then is done in blocks of so many weights,
+SMALL_BLOCKS = 16  # and so many blocks
 
 Block = tuple[int, int]
 
 
-def multiply(inputs: np.ndarray, table: np.ndarray, seed: int, outputs: np.ndarray) -> None:
-    """Fill `outputs` (batch, rows) with `inputs @ Vᵀ` (eq. 8), `inputs` (batch, columns), in panels."""
-    rows, columns = outputs.shape[1], inputs.shape[1]
-    height, width = _panel_shape(rows, columns, table.itemsize)
+class Map(Protocol):
+    """What is needed to know of a map."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def num_buckets(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def signed(self) -> bool: ...
+
+
+class Part(NamedTuple):
+    """Some columns of V, from `column` on, with what they are multiplied by."""
+
+    column: int
+    inputs: np.ndarray  # (batch, width)
+    grad_inputs: np.ndarray | None = None  # to be filled going backward, unless None
+
+    def cut(self, start: int, stop: int) -> Part:
+        """Return columns start … stop − 1 of the part."""
+        grad_inputs = None if self.grad_inputs is None else self.grad_inputs[:, start:stop]
+        return Part(self.column + start, self.inputs[:, start:stop], grad_inputs)
+
+
+class _Matrix:
+    """V as the kernels see it: the weights, and what says where in them to look."""
+
+    def __init__(self, weight: np.ndarray, map: Map) -> None:
+        self.weight = weight
+        self.kernels = kernels.get(map.name)
+        self.key = (map.seed, map.num_buckets, map.signed)
+
+    def locate(self, rows: Block, part: Part) -> np.ndarray:
+        """Return this thread's slots of a block."""
+        width = 1 if self.kernels.one_slot_a_row else part.inputs.shape[1]
+        slots = _buffer("slots", (rows[1] - rows[0], width), np.dtype(np.uint32))
+        self.kernels.locate(self.key, (rows[0], part.column), slots)
+        return slots
+
+    def expand(self, slots: np.ndarray, width: int) -> np.ndarray:
+        """Return this thread's panel of V, (rows, width)."""
+        panel = _buffer("panel", (len(slots), width), self.weight.dtype)
+        self.kernels.expand(self.weight, slots, panel)
+        return panel
+
+
+def multiply(parts: Sequence[Part], weight: np.ndarray, map: Map, outputs: np.ndarray) -> None:
+    """Fill `outputs` (batch, rows) with `inputs @ Vᵀ` (eq. 8), the inputs given in parts."""
+    rows, columns = outputs.shape[1], _count_columns(parts)
+    matrix = _Matrix(weight, map)
+    if _is_small(len(outputs), rows, columns):
+        if rows * columns <= SMALL_BLOCK:
+            _multiply_small(matrix, parts, outputs, (0, rows))
+            return
+        blocks = _blocks(rows, max(SMALL_BLOCK // columns, rows // SMALL_BLOCKS, 1))
+        threads.run(functools.partial(_multiply_small, matrix, parts, outputs, block) for block in blocks)
+        return
+    height, width = _panel_shape(columns)
+    # BLAS is 1.3 times faster where neither of its matrices is transposed in memory: panel @ inputsᵀ.
+    panels = [Part(column, np.asfortranarray(inputs)) for column, inputs, _ in _cut(parts, width)]
     threads.run(
-        functools.partial(_multiply_rows, inputs, table, seed, outputs, block, width)
-        for block in _blocks(rows, height)
+        functools.partial(_multiply_rows, matrix, panels, outputs, block) for block in _blocks(rows, height)
     )
 
 
-def _multiply_rows(
-    inputs: np.ndarray, table: np.ndarray, seed: int, outputs: np.ndarray, rows: Block, width: int
-) -> None:
-    """Fill the outputs of one block of rows."""
-    expand = kernels.get().expand
+def _multiply_small(matrix: _Matrix, parts: Sequence[Part], outputs: np.ndarray, rows: Block) -> None:
     target = outputs[:, rows[0] : rows[1]]
-    for columns in _blocks(inputs.shape[1], width):
-        panel = _buffer("panel", (rows[1] - rows[0], columns[1] - columns[0]), table.dtype)
-        expand(table, np.uint32(seed), rows[0], columns[0], panel)
-        _accumulate(inputs[:, columns[0] : columns[1]], panel.T, target, first=columns[0] == 0)
+    target[...] = 0
+    for column, inputs, _ in parts:
+        matrix.kernels.multiply(matrix.weight, matrix.key, (rows[0], column), inputs, target)
+
+
+def _multiply_rows(matrix: _Matrix, parts: Sequence[Part], outputs: np.ndarray, rows: Block) -> None:
+    """Fill the outputs of one block of rows; every part is a panel."""
+    transposed = _buffer("outputs", (rows[1] - rows[0], len(outputs)), outputs.dtype)
+    for number, part in enumerate(parts):
+        panel = matrix.expand(matrix.locate(rows, part), part.inputs.shape[1])
+        _accumulate(panel, part.inputs.T, transposed, first=number == 0)
+    outputs[:, rows[0] : rows[1]] = transposed.T
 
 
 def gradients(
-    inputs: np.ndarray,
-    table: np.ndarray,
-    seed: int,
-    grad_outputs: np.ndarray,
-    grad_inputs: np.ndarray | None,
-) -> np.ndarray:
-    """Return the table's gradient (eq. 12) and fill `grad_inputs` with `grad_outputs @ V`, in panels.
+    parts: Sequence[Part], weight: np.ndarray, map: Map, grad_outputs: np.ndarray, grad_weight: np.ndarray
+) -> None:
+    """Fill `grad_weight` (eq. 12), and the parts' `grad_inputs` with `grad_outputs @ V`.
 
     Parameters
     ----------
-    inputs : (batch, columns), as they were in `multiply`.
-    table : the vector that the hash indexes.
-    seed : of the layer.
+    parts : the inputs as they were in `multiply`, and `grad_inputs` where somebody needs them.
+    weight : (num_buckets,).
+    map : of the layer.
     grad_outputs : (batch, rows).
-    grad_inputs : (batch, columns) to be filled, or None where nobody needs it.
-
-    Returns
-    -------
-    array like `table`.
+    grad_weight : (num_buckets,), to be filled.
     """
-    rows, columns = grad_outputs.shape[1], inputs.shape[1]
-    width, height = _panel_shape(columns, rows, table.itemsize)
-    blocks = list(_blocks(columns, width))
-    shards = _count_shards(rows * columns, table.size, len(blocks))
-    grad_tables = np.zeros((shards, table.size), table.dtype)
+    rows, columns = grad_outputs.shape[1], _count_columns(parts)
+    matrix = _Matrix(weight, map)
+    grad_weight.fill(0)
+    small = _is_small(len(grad_outputs), rows, columns)
+    if small and rows * columns <= SMALL_BLOCK:
+        _gradients_small(matrix, parts, grad_outputs, grad_weight)
+        return
+    width, height = _panel_shape(rows)
+    if small:
+        width, height = max(SMALL_BLOCK // rows, columns // SMALL_BLOCKS, 1), rows
+    blocks = list(_cut(parts, width, SHARDS))
+    shards = _count_shards(rows * columns, weight.size, len(blocks))
+    copies = [grad_weight, *(np.zeros_like(grad_weight) for _ in range(1, shards))]
+    task = _gradients_small if small else functools.partial(_gradients_of_columns, height=height)
+    cuts = itertools.pairwise(len(blocks) * n // shards for n in range(shards + 1))
     threads.run(
-        functools.partial(
-            _gradients_of_columns,
-            *(inputs, table, seed, grad_outputs, grad_inputs, grad_tables[shard]),
-            blocks[len(blocks) * shard // shards : len(blocks) * (shard + 1) // shards],
-            height,
-        )
-        for shard in range(shards)
+        functools.partial(task, matrix, blocks[start:stop], grad_outputs, copy)
+        for (start, stop), copy in zip(cuts, copies)
     )
-    for shard in range(1, shards):
-        grad_tables[0] += grad_tables[shard]
-    return grad_tables[0]
+    for copy in copies[1:]:
+        grad_weight += copy
+
+
+def _gradients_small(
+    matrix: _Matrix, parts: Sequence[Part], grad_outputs: np.ndarray, grad_weight: np.ndarray
+) -> None:
+    for column, inputs, grad_inputs in parts:
+        if grad_inputs is None:
+            grad_inputs = inputs[:0]
+        else:
+            grad_inputs[...] = 0
+        matrix.kernels.gradients(
+            matrix.weight, matrix.key, (0, column), inputs, grad_outputs, grad_inputs, grad_weight
+        )
 
 
 def _gradients_of_columns(
-    inputs: np.ndarray,
-    table: np.ndarray,
-    seed: int,
+    matrix: _Matrix,
+    parts: Sequence[Part],
     grad_outputs: np.ndarray,
-    grad_inputs: np.ndarray | None,
-    grad_table: np.ndarray,
-    blocks: list[Block],
+    grad_weight: np.ndarray,
     height: int,
 ) -> None:
-    """Do one shard: its blocks of columns, each over all rows."""
-    kernel = kernels.get()
-    for start, stop in blocks:
+    """Do one shard: its blocks of columns, each over all rows, a panel at a time."""
+    for part in parts:
+        width = part.inputs.shape[1]
         for rows in _blocks(grad_outputs.shape[1], height):
-            shape = (rows[1] - rows[0], stop - start)
             grad_rows = grad_outputs[:, rows[0] : rows[1]]
-            if grad_inputs is not None:
-                panel = _buffer("panel", shape, table.dtype)
-                kernel.expand(table, np.uint32(seed), rows[0], start, panel)
-                _accumulate(grad_rows, panel, grad_inputs[:, start:stop], first=rows[0] == 0)
-            grad_panel = _buffer("grad_panel", shape, table.dtype)
-            np.matmul(grad_rows.T, inputs[:, start:stop], out=grad_panel)
-            kernel.aggregate(grad_panel, np.uint32(seed), rows[0], start, grad_table)
+            slots = matrix.locate(rows, part)
+            if part.grad_inputs is not None:
+                panel = matrix.expand(slots, width)
+                _accumulate(grad_rows, panel, part.grad_inputs, first=rows[0] == 0)
+            grad_panel = _buffer("grad_panel", (len(slots), width), grad_weight.dtype)
+            np.matmul(grad_rows.T, part.inputs, out=grad_panel)
+            matrix.kernels.aggregate(grad_panel, slots, grad_weight)
 
 
-def expand_column(table: np.ndarray, seed: int, rows: int, column: int) -> np.ndarray:
-    """Return one column of V, (rows,): the hashed bias."""
-    panel = np.empty((rows, 1), table.dtype)
-    kernels.get().expand(table, np.uint32(seed), 0, column, panel)
-    return panel[:, 0]
+def _count_columns(parts: Sequence[Part]) -> int:
+    return sum(part.inputs.shape[1] for part in parts)
 
 
-def aggregate_column(
-    grad_column: np.ndarray, seed: int, column: int, grad_table: np.ndarray
-) -> None:
-    """Add the gradient (rows,) of one column of V to its buckets."""
-    panel = np.ascontiguousarray(grad_column)[:, None]
-    kernels.get().aggregate(panel, np.uint32(seed), 0, column, grad_table)
+def _cut(parts: Sequence[Part], width: int, multiple: int = 1) -> Iterator[Part]:
+    """Cut the parts into blocks of about `width` columns."""
+    for part in parts:
+        yield from (part.cut(*block) for block in _blocks(part.inputs.shape[1], width, multiple))
 
 
-def _count_shards(virtual: int, table_size: int, blocks: int) -> int:
-    """Return how many copies of the table's gradient to keep: together at most half the size of V."""
-    return min(SHARDS, blocks, max(1, virtual // (2 * table_size)))
+def _is_small(batch: int, rows: int, columns: int) -> bool:
+    return batch <= SMALL_BATCH or batch * rows * columns <= SMALL_WORK
 
 
-def _panel_shape(kept: int, summed: int, itemsize: int) -> tuple[int, int]:
-    """Return a panel's extent along the dimension that the product keeps and the one it sums over."""
-    size = PANEL_BYTES // itemsize
-    along_kept = min(kept, max(1, size // min(summed, SUMMED_LENGTH)))
-    return along_kept, min(summed, size // along_kept)
+def _count_shards(virtual: int, num_buckets: int, blocks: int) -> int:
+    """Return how many copies of the weights' gradient to keep: together at most half the size of V."""
+    return min(SHARDS, blocks, max(1, virtual // (2 * num_buckets)))
 
 
-def _blocks(length: int, longest: int) -> Iterator[Block]:
-    """Cut range(length) into the fewest blocks of at most `longest`, of nearly equal lengths."""
-    count = -(-length // longest)
-    for block in range(count):
-        yield length * block // count, length * (block + 1) // count
+def _panel_shape(summed: int) -> tuple[int, int]:
+    """Return a panel's extent, more or less, along the dimension the product keeps and that it sums over."""
+    return PANEL_SIZE // min(summed, PANEL_SUMMED), PANEL_SUMMED
+
+
+def _blocks(length: int, about: int, multiple: int = 1) -> list[Block]:
+    """Cut range(length) into blocks of nearly equal lengths, about so long, a multiple in number.
+
+    Long ones start at multiples of a cache line: BLAS takes longer for odd lengths.
+    """
+    count = max(1, round(length / about))
+    if length >= ALIGNED * multiple:
+        count = -(-count // multiple) * multiple
+    line = LINE if length >= ALIGNED * count else 1
+    ends = [round(length * block / count / line) * line for block in range(1, count)]
+    return list(itertools.pairwise(sorted({0, *ends, length})))
 
 
 def _accumulate(left: np.ndarray, right: np.ndarray, target: np.ndarray, first: bool) -> None:

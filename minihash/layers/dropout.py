@@ -10,6 +10,8 @@ from minihash import checks
 from minihash.hashing import LIMIT_SEED
 from minihash.layers.base import Layer
 
+LEVELS = 2**16
+
 
 class Dropout(Layer):
     """Set each input to zero with probability `rate` in training, and scale the others by 1 / (1 − rate).
@@ -18,7 +20,7 @@ class Dropout(Layer):
 
     Parameters
     ----------
-    rate : probability of dropping, 0 ≤ rate < 1.
+    rate : probability of dropping, 0 ≤ rate < 1; it is rounded to a multiple of 2⁻¹⁶.
     seed : of the layer's own random generator, `rng`.
 
     Source: Srivastava et al., Dropout, JMLR 2014 (in the inverted form).
@@ -35,8 +37,11 @@ class Dropout(Layer):
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
         if not training:
             return inputs.copy(), None  # not the caller's own array
-        kept = self.rng.random(inputs.shape, dtype=np.float32) >= self.rate
-        mask = kept * inputs.real.dtype.type(1 / (1 - self.rate))
+        # 16 random bits an input: random floats take six times as long.
+        raw = self.rng.bit_generator.random_raw(-(-inputs.size // 4))
+        draws = raw.astype("<u8", copy=False).view("<u2")[: inputs.size].reshape(inputs.shape)
+        dropped = min(round(self.rate * LEVELS), LEVELS - 1)  # of the levels
+        mask = (draws >= dropped) * inputs.real.dtype.type(LEVELS / (LEVELS - dropped))
         return inputs * mask, mask
 
     def _backward(self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool) -> np.ndarray:

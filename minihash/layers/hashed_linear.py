@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 
 from minihash import checks
-from minihash.hashing import LIMIT_BUCKETS, ElementMap, virtual_weight_matrix
+from minihash.hashing import LIMIT_BUCKETS, virtual_weight_matrix
 from minihash.kernels import panels
+from minihash.kernels.folds import fold, unfold
+from minihash.kernels.panels import Part
 from minihash.layers.base import WeightLayer
+from minihash.maps import ElementMap, WindowMap
 
-MAPS = ("element",)
+MAPS = ("element", "window")
 BIASES = ("hashed", "free", "none")
 
 
@@ -29,8 +32,11 @@ class HashedLinear(WeightLayer):
     compression : instead of num_buckets, stored / virtual in (0, 1], such as 1/64:
         `num_buckets = max(1, round(compression · out_features · columns))`.
     seed : of the hash and of the initial weights; layers of one network need different ones.
-    map : how positions become buckets: "element", the paper's.
-    window : parameter of the window map; None for "element".
+    map : how positions become buckets: "element", the paper's, or "window", ours: a row of V is a
+        window of consecutive weights (maps.py). It costs less: nothing is hashed for every weight.
+    window : S, the length of the window map's windows: a number of weights, or a fraction of the
+        columns (a float), or "full". A layer does out_features · S multiplications a row of inputs.
+        By default, and for fractions at most, min(columns, num_buckets). None for "element".
     signed : draw a sign ξ for every position (eq. 7); False is the paper's eq. 3.
     bias : "hashed": b is one more column of V, j = in_features, fed by the constant 1 (the paper's);
         "free": out_features floats of its own, 0 at the start; "none".
@@ -65,13 +71,12 @@ class HashedLinear(WeightLayer):
             in_features, out_features, initializer=initializer, gain=gain, seed=seed, dtype=dtype
         )
         self.map = checks.choice("map", map, MAPS)
-        if window is not None:
-            raise ValueError(f"window is {window!r}, wanted None: the element map has no window")
         self.signed = checks.boolean("signed", signed)
         self.bias = checks.choice("bias", bias, BIASES)
         self.columns = self.in_features + (self.bias == "hashed")
         self.num_buckets = self._count_buckets(num_buckets, compression)
-        self.bucket_map = ElementMap(self.num_buckets, self.seed, self.signed)
+        self.window = self._window_length(window)
+        self.bucket_map = self._make_map()
         self._make_params(fan_in=self.columns)  # the bias's 1 is one more input
 
     def _count_buckets(self, num_buckets: int | None, compression: float | None) -> int:
@@ -87,6 +92,24 @@ class HashedLinear(WeightLayer):
         limit = min(virtual + 1, LIMIT_BUCKETS)  # more buckets than virtual weights: some stay empty
         return checks.integer("num_buckets", num_buckets, 1, limit)
 
+    def _window_length(self, window: Any) -> int | None:
+        if self.map == "element":
+            if window is not None:
+                raise ValueError(f"window is {window!r}, wanted None: the element map has no window")
+            return None
+        longest = min(self.columns, self.num_buckets)
+        if window is None or isinstance(window, str) and window == "full":
+            return longest
+        if isinstance(window, (float, np.floating)):
+            fraction = checks.number("window", window, 0, 1, open_low=True)
+            return min(longest, max(1, round(fraction * self.columns)))
+        return checks.integer("window", window, 1, longest + 1)
+
+    def _make_map(self) -> ElementMap | WindowMap:
+        if self.window is None:
+            return ElementMap(self.num_buckets, self.seed, self.signed)
+        return WindowMap(self.num_buckets, self.seed, self.columns, self.window, self.signed)
+
     @classmethod
     def param_shapes(cls, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {"weight": (config["num_buckets"],)}
@@ -95,32 +118,29 @@ class HashedLinear(WeightLayer):
         return shapes
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
-        table = self.bucket_map.table(self.weight)
+        folded = fold(inputs, self.bucket_map)
         outputs = np.empty((inputs.shape[0], self.out_features), self.dtype)
-        panels.multiply(inputs, table, self.seed, outputs)
-        if self.bias == "hashed":
-            outputs += panels.expand_column(
-                table, self.seed, self.out_features, self.in_features
-            )
-        elif self.bias == "free":
+        panels.multiply(self._parts(folded), self.weight, self.bucket_map, outputs)
+        if self.bias == "free":
             outputs += self.params["bias"]
-        return outputs, inputs
+        return outputs, folded
 
     def _backward(
         self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool
     ) -> np.ndarray | None:
-        inputs = saved
-        table = self.bucket_map.table(self.weight)
-        grad_inputs = np.empty(inputs.shape, self.dtype) if need_grad_inputs else None
-        grad_table = panels.gradients(inputs, table, self.seed, grad_outputs, grad_inputs)
-        if self.bias == "hashed":
-            panels.aggregate_column(
-                grad_outputs.sum(axis=0), self.seed, self.in_features, grad_table
-            )
-        elif self.bias == "free":
+        grad_folded = np.empty(saved.shape, self.dtype) if need_grad_inputs else None
+        parts = self._parts(saved, grad_folded)
+        panels.gradients(parts, self.weight, self.bucket_map, grad_outputs, self.grads["weight"])
+        if self.bias == "free":
             np.sum(grad_outputs, axis=0, out=self.grads["bias"])
-        self.grads["weight"][...] = self.bucket_map.fold(grad_table)
-        return grad_inputs
+        return None if grad_folded is None else unfold(grad_folded, self.bucket_map, self.in_features)
+
+    def _parts(self, folded: np.ndarray, grad_folded: np.ndarray | None = None) -> list[Part]:
+        """Return what V's columns are multiplied by; the element map's bias column by 1."""
+        parts = [Part(0, folded, grad_folded)]
+        if self.bias == "hashed" and self.map == "element":
+            parts.append(Part(self.in_features, np.ones((len(folded), 1), self.dtype)))
+        return parts
 
     def virtual_weight_matrix(self) -> np.ndarray:
         """Return V without its bias column, (out_features, in_features): as large as a dense layer's."""
@@ -131,8 +151,8 @@ class HashedLinear(WeightLayer):
     def virtual_bias(self) -> np.ndarray:
         """Return b (out_features,), zeros for bias="none"."""
         if self.bias == "hashed":
-            table = self.bucket_map.table(self.weight)
-            return table[self.bucket_map.slots(np.arange(self.out_features), self.in_features)]
+            buckets, signs = self.bucket_map(np.arange(self.out_features), self.in_features)
+            return self.weight[buckets] * signs.astype(self.dtype)
         if self.bias == "free":
             return self.params["bias"].copy()
         return np.zeros(self.out_features, self.dtype)
@@ -147,7 +167,7 @@ class HashedLinear(WeightLayer):
             **super().config(),
             "num_buckets": self.num_buckets,
             "map": self.map,
-            "window": None,
+            "window": self.window,
             "signed": self.signed,
             "bias": self.bias,
         }

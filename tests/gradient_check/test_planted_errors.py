@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from minihash import HashedLinear, Linear, Network, ReLU, Tanh, hashing, kernels
+from minihash import HashedLinear, Linear, Network, ReLU, Tanh, kernels
 from minihash.gradient_check import GradientError, check, check_gradients
 from minihash.kernels import numpy_cpu, panels
 from minihash.testing import randomize
@@ -16,6 +15,7 @@ from minihash.testing import randomize
 BATCH, IN, OUT, BUCKETS, SEED = 3, 5, 6, 8, 3
 INPUTS = np.random.default_rng(0).uniform(0.2, 1.5, (BATCH, IN)) * [1, -1, 1, 1, -1]
 I, J = 2, 3  # the virtual weight that errors are planted in
+MAPS = {"element": {}, "window": {"map": "window"}, "folded window": {"map": "window", "window": 0.5}}
 every_size = pytest.mark.parametrize("max_coordinates", [1000, 0], ids=["every place", "bisected"])
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -361,11 +361,16 @@ def test_a_factor_on_the_way_down_is_wrong_in_all_that_lies_below():
     assert re.search(r"0.weight: all \d wrong buckets are 1.001 times", report.diagnosis[0])
 
 
-@pytest.mark.parametrize("owner, name", [(hashing.ElementMap, "fold"), (panels, "gradients")])
-def test_a_factor_in_the_package_itself(owner, name, monkeypatch):
-    right = getattr(owner, name)
-    monkeypatch.setattr(owner, name, lambda *arguments: 1.001 * right(*arguments))
-    report = check_gradients(hashed(bias="none"), INPUTS)
+@pytest.mark.parametrize("arguments", MAPS.values(), ids=MAPS)
+def test_a_factor_in_the_package_itself(arguments, monkeypatch):
+    right = panels.gradients
+
+    def wrong(parts, weight, map, grad_outputs, grad_weight):
+        right(parts, weight, map, grad_outputs, grad_weight)
+        grad_weight *= 1.001
+
+    monkeypatch.setattr(panels, "gradients", wrong)
+    report = check_gradients(hashed(bias="none", **arguments), INPUTS)
     assert_caught(report, {"weight": range(BUCKETS)}, f"all {BUCKETS} wrong buckets are 1.001 times")
 
 
@@ -383,9 +388,16 @@ def test_a_loss_whose_gradient_is_not_its_own():
 
 
 @pytest.fixture
-def small_panels(monkeypatch):
-    monkeypatch.setattr(panels, "PANEL_BYTES", 6 * 8)
-    monkeypatch.setattr(panels, "SUMMED_LENGTH", 2)
+def panels_only(monkeypatch):
+    """No product is too small for panels."""
+    monkeypatch.setattr(panels, "SMALL_BATCH", 0)
+    monkeypatch.setattr(panels, "SMALL_WORK", 0)
+
+
+@pytest.fixture
+def small_panels(monkeypatch, panels_only):
+    monkeypatch.setattr(panels, "PANEL_SIZE", 6)
+    monkeypatch.setattr(panels, "PANEL_SUMMED", 2)
 
 
 def drop_last_block(monkeypatch, length):
@@ -393,59 +405,62 @@ def drop_last_block(monkeypatch, length):
     blocks, gradients = panels._blocks, panels.gradients
     dropped = []
 
-    def shorter(found, longest):
-        every = list(blocks(found, longest))
+    def shorter(found, *arguments):
+        every = blocks(found, *arguments)
         assert len(every) > 1 or found != length
         if found != length:
             return every
         dropped.append(every[-1])
         return every[:-1]
 
-    def without_last(inputs, table, seed, grad_outputs, grad_inputs):
-        if grad_inputs is not None:
-            grad_inputs[...] = 0  # what no panel fills has any contents
+    def without_last(parts, *arguments):
+        for part in parts:
+            if part.grad_inputs is not None:
+                part.grad_inputs[...] = 0  # what no panel fills has any contents
         with monkeypatch.context() as patch:
             patch.setattr(panels, "_blocks", shorter)
-            return gradients(inputs, table, seed, grad_outputs, grad_inputs)
+            gradients(parts, *arguments)
 
     monkeypatch.setattr(panels, "gradients", without_last)
     return dropped
 
 
+@pytest.mark.parametrize("map", ["element", "window"])
 @pytest.mark.parametrize(
     "bias, max_coordinates",
     [("none", 1000), ("free", 1000), ("hashed", 1000), ("none", 10)],
 )
-def test_dropped_last_panel_of_rows(bias, max_coordinates, small_panels, monkeypatch):
-    layer = hashed(num_buckets=12, bias=bias)
+def test_dropped_last_panel_of_rows(bias, max_coordinates, map, small_panels, monkeypatch):
+    layer = hashed(num_buckets=12, bias=bias, map=map, window=None if map == "element" else 5)
     dropped = drop_last_block(monkeypatch, OUT)
     report = check_gradients(layer, INPUTS, max_coordinates=max_coordinates)
     rows = range(*dropped[0])
     assert 0 < len(rows) < OUT
-    buckets = layer.bucket_map(np.array(rows)[:, None], np.arange(IN))[0]
+    buckets = layer.bucket_map(np.array(rows)[:, None], np.arange(layer.columns))[0]
     places = {"weight": np.unique(buckets), "inputs": np.ndindex(BATCH, IN)}
-    aside = ", but for the bias," if bias == "hashed" else ""  # it is no column of any panel
-    lines = f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows))} of V{aside} left out"
+    lines = f"row{'s' * (len(rows) > 1)} {', '.join(str(row) for row in rows)} of V left out"
     assert_caught(report, places, f"^weight: {lines}$")
 
 
-@pytest.mark.parametrize("bias", ["none", "free", "hashed"])
-def test_dropped_last_panel_of_columns(bias, small_panels, monkeypatch):
-    layer = hashed(num_buckets=12, bias=bias)
+@pytest.mark.parametrize(
+    "bias, map", [("none", "element"), ("free", "element"), ("hashed", "element"), ("free", "window")]
+)
+def test_dropped_last_panel_of_columns(bias, map, small_panels, monkeypatch):
+    layer = hashed(num_buckets=12, bias=bias, map=map)
     dropped = drop_last_block(monkeypatch, IN)
     report = check_gradients(layer, INPUTS)
     columns = range(*dropped[0])
     assert 0 < len(columns) < IN
     buckets = layer.bucket_map(np.arange(OUT)[:, None], np.array(columns))[0]
     places = {"weight": np.unique(buckets), "inputs": {(n, j) for n in range(BATCH) for j in columns}}
-    lines = f"column{'s' * (len(columns) > 1)} {', '.join(map(str, columns))} of V left out$"
+    lines = f"column{'s' * (len(columns) > 1)} {', '.join(str(column) for column in columns)} of V left out$"
     assert_caught(report, places, f"^weight: {lines}")
 
 
-def test_dropped_last_panel_among_many_buckets(monkeypatch):
+def test_dropped_last_panel_among_many_buckets(panels_only, monkeypatch):
     layer = randomize(HashedLinear(120, 100, compression=1 / 10, bias="none", dtype=np.float64), 1)
-    monkeypatch.setattr(panels, "SUMMED_LENGTH", 4)
-    monkeypatch.setattr(panels, "PANEL_BYTES", 8 * 480)
+    monkeypatch.setattr(panels, "PANEL_SUMMED", 4)
+    monkeypatch.setattr(panels, "PANEL_SIZE", 480)
     dropped = drop_last_block(monkeypatch, 100)
     inputs = np.random.default_rng(0).normal(size=(2, 120))
     report = check_gradients(layer, inputs, max_coordinates=100)
@@ -618,13 +633,16 @@ def test_a_right_layer_has_none_of_these_problems():
 # --------------------------------------------------------------------- wrong in float32 only
 
 
-def kernels_wrong_in_float32(damage):
-    def aggregate(grad_panel, seed, row, column, grad_table):
-        if grad_panel.dtype == np.float32:
-            grad_panel = damage(grad_panel.copy(), row)
-        numpy_cpu.aggregate(grad_panel, seed, row, column, grad_table)
+def damage_in_float32(monkeypatch, damage):
+    """Let the kernel `aggregate` see a damaged panel."""
+    right = numpy_cpu.KERNELS["element"]
 
-    return SimpleNamespace(expand=numpy_cpu.expand, aggregate=aggregate)
+    def aggregate(grad_panel, slots, grad_weight):
+        if grad_panel.dtype == np.float32:
+            grad_panel = damage(grad_panel.copy())
+        right.aggregate(grad_panel, slots, grad_weight)
+
+    monkeypatch.setattr(kernels, "get", lambda map: right._replace(aggregate=aggregate))
 
 
 def assert_only_float32(report, name):
@@ -633,22 +651,20 @@ def assert_only_float32(report, name):
     assert all(offender.precision.startswith("float32") for offender in report.offenders)
 
 
-def test_a_factor_in_the_float32_kernel(monkeypatch):
-    twin = kernels_wrong_in_float32(lambda panel, row: 1.001 * panel)
-    monkeypatch.setattr(kernels, "get", lambda: twin)
+def test_a_factor_in_the_float32_kernel(panels_only, monkeypatch):
+    damage_in_float32(monkeypatch, lambda panel: 1.001 * panel)
     report = check_gradients(hashed(dtype=np.float32, bias="none"), INPUTS)
     assert_only_float32(report, "weight")
     assert_caught_in_float32(report, range(BUCKETS), f"all {BUCKETS} wrong buckets are 1.001 times")
     assert check_gradients(hashed(bias="none"), INPUTS).ok
 
 
-def test_a_row_dropped_by_the_float32_kernel(monkeypatch):
-    def damage(panel, row):
+def test_a_row_dropped_by_the_float32_kernel(panels_only, monkeypatch):
+    def damage(panel):
         panel[-1] = 0
         return panel
 
-    twin = kernels_wrong_in_float32(damage)
-    monkeypatch.setattr(kernels, "get", lambda: twin)
+    damage_in_float32(monkeypatch, damage)
     layer = hashed(dtype=np.float32, bias="none", num_buckets=12)
     report = check_gradients(layer, INPUTS)
     assert_only_float32(report, "weight")

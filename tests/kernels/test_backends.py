@@ -13,7 +13,11 @@ TINY_STEP = """
 import numpy as np
 import minihash
 
-network = minihash.mlp([5, 7, 3], compression=0.25, seed=1)
+network = minihash.Network([
+    minihash.HashedLinear(5, 7, compression=0.25, seed=1),
+    minihash.Tanh(),
+    minihash.HashedLinear(7, 3, compression=0.5, seed=2, map="window", window=0.5),
+])
 rng = np.random.default_rng(0)
 inputs, targets = rng.normal(size=(4, 5)), np.array([0, 2, 1, 0])
 losses = []
@@ -25,7 +29,8 @@ for _ in range(5):
     losses.append(loss)
 assert losses[-1] < losses[0]
 from minihash import kernels
-print(kernels.get().__name__)
+print(kernels.module().__name__)
+assert all(kernels.get(name) is kernels.module().KERNELS[name] for name in ("element", "window"))
 print([f"{loss:.5f}" for loss in losses])
 """
 
@@ -88,7 +93,7 @@ def test_numba_asked_for_and_missing_is_an_import_error():
         + textwrap.dedent("""
             from minihash import kernels
             try:
-                kernels.get()
+                kernels.get("element")
             except ImportError as error:
                 assert "blocked" in str(error)
             else:
@@ -103,7 +108,7 @@ def test_unknown_kernels_are_refused():
         """
         from minihash import kernels
         try:
-            kernels.get()
+            kernels.get("element")
         except ValueError as error:
             assert "MINIHASH_KERNELS is 'cupy'" in str(error) and "'numba', 'numpy'" in str(error)
         else:
@@ -129,23 +134,37 @@ def test_kernels_are_right_without_jit():
         """
         import warnings
         import numpy as np
-        from minihash import hashing
-        from minihash.kernels import numba_cpu
+        from minihash.kernels import numba_cpu, numpy_cpu
 
         warnings.filterwarnings("ignore", "overflow encountered")  # of NumPy's scalars, wanted here
         warnings.filterwarnings("error", category=DeprecationWarning)
-        assert not hasattr(numba_cpu.expand, "py_func")  # not compiled
-        seed, table = 4294967295, np.arange(1, 38, dtype=np.float32)
-        bucket_map = hashing.ElementMap(37, seed, signed=False)
-        ref = hashing.virtual_weight_matrix(table, bucket_map, 12, 9)[4:, 2:]
-        comp = np.empty_like(ref)
-        numba_cpu.expand(table, np.uint32(seed), 4, 2, comp)
-        np.testing.assert_array_equal(comp, ref)
+        assert not hasattr(numba_cpu.locate_element, "py_func")  # not compiled
+        rng = np.random.default_rng(0)
+        inputs, weight, grad_outputs, grad_panel = (
+            rng.integers(-9, 10, shape).astype(np.float32) for shape in [(3, 9), 37, (3, 12), (12, 9)]
+        )
+        signs, places = rng.choice(np.array([-1, 1], np.int8), 10), rng.integers(0, 4, 10).astype(np.uint32)
 
-        ref_grad, comp_grad = np.zeros((2, 37), np.float32)
-        np.add.at(ref_grad, ref.astype(int) - 1, ref)
-        numba_cpu.aggregate(ref, np.uint32(seed), 4, 2, comp_grad)
-        np.testing.assert_array_equal(comp_grad, ref_grad)
+        def results(twin):
+            for name, kernels in twin.KERNELS.items():
+                for signed in (True, False):
+                    where = (4294967295, 37, signed), (4, 2)
+                    slots = np.zeros((12, 1 if kernels.one_slot_a_row else 9), np.uint32)
+                    kernels.locate(*where, slots)
+                    panel, grad_weight, outputs = map(np.zeros_like, (grad_panel, weight, grad_outputs))
+                    kernels.expand(weight, slots, panel)
+                    kernels.aggregate(grad_panel.copy(), slots, grad_weight)
+                    kernels.multiply(weight, *where, inputs, outputs)
+                    grads = np.zeros_like(inputs), np.zeros_like(weight)
+                    kernels.gradients(weight, *where, inputs, grad_outputs, *grads)
+                    yield from (slots, panel, grad_weight, outputs, *grads)
+            folded, grad_inputs = np.zeros((3, 4), "f4"), np.zeros((3, 9), "f4")
+            twin.fold(inputs, signs, places, folded)
+            twin.unfold(folded, signs, places, grad_inputs)
+            yield from (folded, grad_inputs)
+
+        for comp, ref in zip(results(numba_cpu), results(numpy_cpu), strict=True):
+            np.testing.assert_array_equal(comp, ref)
         """,
         NUMBA_DISABLE_JIT="1",
     )
@@ -158,15 +177,18 @@ def test_hash_is_right_in_a_cuda_kernel_under_the_simulator():
         from numba import cuda
         from minihash import hashing
 
-        hash_position = cuda.jit(device=True)(hashing.hash_position)
-        scale_to_range = cuda.jit(device=True)(hashing.scale_to_range)
+        absorb, avalanche, scale_to_range = (
+            cuda.jit(device=True)(function)
+            for function in (hashing.absorb, hashing.avalanche, hashing.scale_to_range)
+        )
 
         @cuda.jit
         def hash_all(positions, hashes, slots):
             n = cuda.grid(1)
             if n < hashes.size:
                 i, j, seed = positions[n]
-                hashes[n] = hash_position(i, j, seed)
+                h = absorb(np.uint32(seed + hashing.START), np.uint32(i * hashing.PRIME3))
+                hashes[n] = avalanche(absorb(h, np.uint32(j * hashing.PRIME3)))
                 slots[n] = scale_to_range(hashes[n], 24500)
 
         golden = np.array(  # i, j, seed, XXH32, (XXH32 · 24500) >> 32

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minihash import hashing, kernels
-from minihash.kernels import numpy_cpu, panels
+from minihash import kernels
+from minihash.kernels import numpy_cpu, panels, threads
+from minihash.kernels.panels import Part
+from minihash.maps import ElementMap, WindowMap
 
 SEED = 2015
+both_maps = pytest.mark.parametrize("name", ["element", "window"])
+both_paths = pytest.mark.parametrize("small", [True, False], ids=["small", "panels"])
 
 
 def integers(shape, dtype=np.float32, seed=0):
@@ -20,168 +22,236 @@ def integers(shape, dtype=np.float32, seed=0):
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
 
 
-def virtual(table, rows, columns):
-    bucket_map = hashing.ElementMap(table.size, SEED, signed=False)
-    return hashing.virtual_weight_matrix(table, bucket_map, rows, columns)
+def random(shape, dtype=np.float32, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
-def case(batch, rows, columns, size=37, make=integers, dtype=np.float32):
-    """inputs, table, grad_outputs"""
-    return (
-        make((batch, columns), dtype=dtype, seed=0),
-        make(size, dtype=dtype, seed=1),
-        make((batch, rows), dtype=dtype, seed=2),
-    )
+def make_map(name, columns):
+    return ElementMap(37, SEED) if name == "element" else WindowMap(columns + 5, SEED, columns, columns)
 
 
-def multiply(inputs, table, rows):
-    outputs = np.full((len(inputs), rows), np.nan, table.dtype)
-    panels.multiply(inputs, table, SEED, outputs)
+def positions(map, rows, columns):
+    """Buckets and signs of V; of the window map's before its columns are signed."""
+    buckets, signs = map(np.arange(rows)[:, None], np.arange(columns))
+    return buckets, signs * map.signs if isinstance(map, WindowMap) else signs
+
+
+def case(map, batch, rows, columns, make=integers, dtype=np.float32):
+    """inputs, weight, grad_outputs"""
+    shapes = (batch, columns), map.num_buckets, (batch, rows)
+    return [make(shape, dtype, seed) for seed, shape in enumerate(shapes)]
+
+
+def in_parts(cut, inputs, grad_inputs=None):
+    """The columns before `cut` and from it on, if there are any."""
+    whole = Part(0, inputs, grad_inputs)
+    return [whole.cut(*block) for block in ((0, cut), (cut, inputs.shape[1])) if block[0] < block[1]]
+
+
+def multiply(map, inputs, weight, rows, cut=0):
+    outputs = np.full((len(inputs), rows), np.nan, weight.dtype)
+    panels.multiply(in_parts(cut, inputs), weight, map, outputs)
     return outputs
 
 
-def gradients(inputs, table, grad_outputs, need_grad_inputs=True):
-    grad_inputs = np.full(inputs.shape, np.nan, table.dtype) if need_grad_inputs else None
-    return panels.gradients(inputs, table, SEED, grad_outputs, grad_inputs), grad_inputs
+def gradients(map, inputs, weight, grad_outputs, need_grad_inputs=True, cut=0):
+    grad_inputs = np.full_like(inputs, np.nan) if need_grad_inputs else None
+    grad_weight = np.full_like(weight, np.nan)
+    panels.gradients(in_parts(cut, inputs, grad_inputs), weight, map, grad_outputs, grad_weight)
+    return grad_weight, grad_inputs
 
 
-def assert_equals_dense(inputs, table, grad_outputs):
+def assert_equals_dense(map, inputs, weight, grad_outputs, cut=0):
     rows, columns = grad_outputs.shape[1], inputs.shape[1]
-    matrix = virtual(table, rows, columns)
-    slots = virtual(np.arange(table.size), rows, columns)
-    ref_grad_table = np.zeros_like(table)
-    np.add.at(ref_grad_table, slots, grad_outputs.T @ inputs)
+    buckets, signs = positions(map, rows, columns)
+    matrix = signs * weight[buckets]
+    ref_grad_weight = np.zeros_like(weight)
+    np.add.at(ref_grad_weight, buckets, signs * (grad_outputs.T @ inputs))
 
-    np.testing.assert_array_equal(multiply(inputs, table, rows), inputs @ matrix.T)
-    grad_table, grad_inputs = gradients(inputs, table, grad_outputs)
-    np.testing.assert_array_equal(grad_inputs, grad_outputs @ matrix)
-    np.testing.assert_array_equal(grad_table, ref_grad_table)
-    grad_table, _ = gradients(inputs, table, grad_outputs, need_grad_inputs=False)
-    np.testing.assert_array_equal(grad_table, ref_grad_table)
-
-
-def shrink(monkeypatch, numbers, summed, dtype=np.float32):
-    """Let a panel hold so many numbers, and so many along the summed dimension."""
-    monkeypatch.setattr(panels, "PANEL_BYTES", numbers * np.dtype(dtype).itemsize)
-    monkeypatch.setattr(panels, "SUMMED_LENGTH", summed)
+    np.testing.assert_array_equal(multiply(map, inputs, weight, rows, cut), inputs @ matrix.T)
+    for need_grad_inputs in (True, False):
+        grad_weight, grad_inputs = gradients(map, inputs, weight, grad_outputs, need_grad_inputs, cut)
+        np.testing.assert_array_equal(grad_weight, ref_grad_weight)
+        if need_grad_inputs:
+            np.testing.assert_array_equal(grad_inputs, grad_outputs @ matrix)
 
 
+def shrink(monkeypatch, small, numbers, summed):
+    """Call all products small or none; let a panel, or a block of a small one, hold about so many numbers."""
+    monkeypatch.setattr(panels, "PANEL_SIZE", numbers)
+    monkeypatch.setattr(panels, "PANEL_SUMMED", summed)
+    monkeypatch.setattr(panels, "SMALL_BLOCK", numbers)
+    monkeypatch.setattr(panels, "SMALL_BATCH", 10**9 if small else -1)
+    monkeypatch.setattr(panels, "SMALL_WORK", -1)
+
+
+@both_maps
+@both_paths
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @given(
     batch=st.integers(0, 4),
     rows=st.integers(1, 40),
     columns=st.integers(1, 40),
+    cut=st.integers(0, 40),
     numbers=st.integers(1, 200),
     summed=st.integers(1, 50),
     threads=st.integers(1, 3),
 )
-def test_any_panels_equal_the_dense_products(dtype, batch, rows, columns, numbers, summed, threads):
+def test_any_panels_equal_the_dense_products(
+    name, small, dtype, batch, rows, columns, cut, numbers, summed, threads
+):
     with pytest.MonkeyPatch.context() as monkeypatch:
-        shrink(monkeypatch, numbers, summed, dtype)
+        shrink(monkeypatch, small, max(numbers, summed), summed)
         monkeypatch.setenv("MINIHASH_NUM_THREADS", str(threads))
-        assert_equals_dense(*case(batch, rows, columns, dtype=dtype))
+        map = make_map(name, columns)
+        assert_equals_dense(map, *case(map, batch, rows, columns, dtype=dtype), min(cut, columns))
 
 
-@pytest.mark.parametrize("rows, columns", [(1, 3000), (3000, 1), (700, 900), (1100, 2300)])
-def test_panels_of_the_real_size_equal_the_dense_products(rows, columns):
-    assert_equals_dense(*case(3, rows, columns))
+@both_maps
+@pytest.mark.parametrize("batch", [1, panels.SMALL_BATCH, panels.SMALL_BATCH + 1])
+@pytest.mark.parametrize("rows, columns", [(1, 3000), (3000, 1), (2, 9000), (700, 900), (1100, 2300)])
+def test_panels_of_the_real_size_equal_the_dense_products(name, batch, rows, columns):
+    map = make_map(name, columns)
+    assert_equals_dense(map, *case(map, batch, rows, columns))
 
 
+class Spies:
+    """The kernels of a map, and how often each did each position; they need a single thread."""
+
+    def __init__(self, name, shape):
+        self.counts = {kernel: np.zeros(shape, int) for kernel in kernels.Kernels._fields[:-1]}
+        self.blocks, self.twin = [], numpy_cpu.KERNELS[name]
+        self.located = None
+        wrapped = {kernel: getattr(self, kernel) for kernel in self.counts}
+        self.kernels = self.twin._replace(**wrapped)
+
+    def count(self, kernel, origin, rows, columns):
+        self.counts[kernel][origin[0] : origin[0] + rows, origin[1] : origin[1] + columns] += 1
+        self.blocks.append((*origin, rows * columns))
+
+    def locate(self, key, origin, slots):
+        self.located = origin
+        self.count("locate", origin, *slots.shape)
+        self.twin.locate(key, origin, slots)
+
+    def expand(self, weight, slots, panel):
+        self.count("expand", self.located, *panel.shape)
+        self.twin.expand(weight, slots, panel)
+
+    def aggregate(self, grad_panel, slots, grad_weight):
+        self.count("aggregate", self.located, *grad_panel.shape)
+        self.twin.aggregate(grad_panel, slots, grad_weight)
+
+    def multiply(self, weight, key, origin, inputs, outputs):
+        self.count("multiply", origin, outputs.shape[1], inputs.shape[1])
+        self.twin.multiply(weight, key, origin, inputs, outputs)
+
+    def gradients(self, weight, key, origin, inputs, grad_outputs, grad_inputs, grad_weight):
+        self.count("gradients", origin, grad_outputs.shape[1], inputs.shape[1])
+        assert grad_inputs.shape[1] == inputs.shape[1] and len(grad_inputs) in (0, len(inputs))
+        arguments = inputs, grad_outputs, grad_inputs, grad_weight
+        self.twin.gradients(weight, key, origin, *arguments)
+
+
+@both_maps
+@both_paths
 @pytest.mark.parametrize("need_grad_inputs", [True, False])
-def test_every_position_is_hashed_once(monkeypatch, need_grad_inputs):
+def test_every_position_is_done_once(monkeypatch, set_num_threads, name, small, need_grad_inputs):
     rows, columns = 23, 31
-    expanded, aggregated = np.zeros((2, rows, columns), int)
-    blocks = []
+    map = make_map(name, columns)
+    inputs, weight, grad_outputs = case(map, 2, rows, columns)
+    shrink(monkeypatch, small, numbers=40, summed=8)
+    set_num_threads(1)
 
-    def expand(table, seed, row, column, panel):
-        expanded[row : row + panel.shape[0], column : column + panel.shape[1]] += 1
-        blocks.append((row, column, panel.size))
-        numpy_cpu.expand(table, seed, row, column, panel)
+    def assert_done_once(product, *done):
+        spies = Spies(name, (rows, columns))
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels, "get", {name: spies.kernels}.get)
+            product()
+        for kernel, counts in spies.counts.items():
+            if kernel == "locate" and name == "window":  # the first column stands for the others
+                assert counts.any() == ("locate" in done) and counts.max() <= 1
+            else:
+                assert (counts == (kernel in done)).all(), kernel
+        of_rows, of_columns, sizes = [set(values) for values in zip(*spies.blocks)]
+        assert max(sizes) <= 1.5**2 * 40
+        # Panels are cut in both directions, small products in the one that tasks own.
+        assert sorted([len(of_rows) > 2, len(of_columns) > 2]) == [not small, True]
 
-    def aggregate(grad_panel, seed, row, column, grad_table):
-        rows, columns = grad_panel.shape
-        aggregated[row : row + rows, column : column + columns] += 1
-        numpy_cpu.aggregate(grad_panel, seed, row, column, grad_table)
-
-    shrink(monkeypatch, numbers=40, summed=8)
-    monkeypatch.setattr(kernels, "get", lambda: SimpleNamespace(expand=expand, aggregate=aggregate))
-    inputs, table, grad_outputs = case(2, rows, columns)
-
-    multiply(inputs, table, rows)
-    assert (expanded == 1).all() and not aggregated.any()
-    starts, stops, sizes = map(set, zip(*blocks))
-    assert len(starts) > 3 and len(stops) > 3 and max(sizes) <= 40  # cut in both directions
-
-    expanded[...] = 0
-    blocks.clear()
-    gradients(inputs, table, grad_outputs, need_grad_inputs)
-    assert (expanded == need_grad_inputs).all()
-    assert (aggregated == 1).all()
+    forward = ["multiply"] if small else ["locate", "expand"]
+    assert_done_once(lambda: multiply(map, inputs, weight, rows), *forward)
+    expands = ["expand"] if need_grad_inputs else []
+    backward = ["gradients"] if small else ["locate", "aggregate", *expands]
+    assert_done_once(lambda: gradients(map, inputs, weight, grad_outputs, need_grad_inputs), *backward)
 
 
-def random(shape, dtype, seed):
-    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+@both_maps
+@pytest.mark.parametrize(
+    "batch, rows, columns",
+    [(1, 2000, 500), (panels.SMALL_BATCH, 600, 700), (panels.SMALL_WORK // 1000, 20, 50), (0, 9, 9)],
+)
+def test_small_products_need_no_blas(monkeypatch, name, batch, rows, columns):
+    map = make_map(name, columns)
+    inputs, weight, grad_outputs = case(map, batch, rows, columns)
+    monkeypatch.setattr(np, "matmul", None)  # cannot be called
+    if rows * columns <= panels.SMALL_BLOCK:
+        monkeypatch.setattr(threads, "run", None)  # which takes longer than the product
+    multiply(map, inputs, weight, rows)
+    gradients(map, inputs, weight, grad_outputs)
 
 
+@both_maps
+@both_paths
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("numbers, summed", [(100, 8), (panels.PANEL_BYTES // 8, 1024)])
-def test_threads_do_not_change_a_bit(monkeypatch, set_num_threads, dtype, numbers, summed):
-    shrink(monkeypatch, numbers, summed, dtype)
+@pytest.mark.parametrize("numbers, summed", [(100, 8), (panels.PANEL_SIZE, panels.PANEL_SUMMED)])
+def test_threads_do_not_change_a_bit(monkeypatch, set_num_threads, name, small, dtype, numbers, summed):
+    shrink(monkeypatch, small, numbers, summed)
     rows, columns = (60, 70) if numbers == 100 else (700, 900)
-    inputs, table, grad_outputs = case(5, rows, columns, make=random, dtype=dtype)
+    map = make_map(name, columns)
+    inputs, weight, grad_outputs = case(map, 5, rows, columns, random, dtype)
     results = []
-    for threads in (1, 2, 5, 5):
-        set_num_threads(threads)
-        arrays = multiply(inputs, table, rows), *gradients(inputs, table, grad_outputs)
+    for count in (1, 2, 5, 5):
+        set_num_threads(count)
+        arrays = multiply(map, inputs, weight, rows), *gradients(map, inputs, weight, grad_outputs)
         results.append(b"".join(array.tobytes() for array in arrays))
     assert len(set(results)) == 1
 
 
-def test_panel_size_does_not_change_v(monkeypatch):
+@both_maps
+@both_paths
+def test_panel_size_does_not_change_v(monkeypatch, name, small):
     # With the unit vectors as inputs, the outputs are V itself.
     rows, columns = 33, 41
-    table = random(37, np.float32, seed=3)
-    ref = virtual(table, rows, columns)
+    map = make_map(name, columns)
+    weight = random(map.num_buckets, seed=3)
+    buckets, signs = positions(map, rows, columns)
     for numbers, summed in [(1, 1), (7, 3), (100, 8), (10**4, 1024)]:
-        shrink(monkeypatch, numbers, summed)
-        comp = multiply(np.eye(columns, dtype=np.float32), table, rows).T
-        np.testing.assert_array_equal(comp, ref)
+        shrink(monkeypatch, small, numbers, summed)
+        comp = multiply(map, np.eye(columns, dtype=np.float32), weight, rows).T
+        np.testing.assert_array_equal(comp, signs * weight[buckets])
 
 
-@pytest.mark.parametrize("size", [1, 37])
-def test_a_column_is_a_column_of_v(size):
-    table, grad_column = integers(size), integers(20, seed=1)
-    ref = virtual(table, 20, 12)[:, 11]
-    comp = panels.expand_column(table, SEED, 20, 11)
-    np.testing.assert_array_equal(comp, ref)
-
-    grad_table = integers(size, seed=2)
-    ref = grad_table.copy()
-    np.add.at(ref, virtual(np.arange(size), 20, 12)[:, 11], grad_column)
-    panels.aggregate_column(grad_column, SEED, 11, grad_table)
-    np.testing.assert_array_equal(grad_table, ref)
-
-
-@given(st.integers(1, 200), st.integers(1, 200))
-def test_blocks_cut_a_range_evenly(length, longest):
-    blocks = list(panels._blocks(length, longest))
+@given(st.integers(1, 5000), st.integers(8, 300), st.sampled_from([1, 4]))
+def test_blocks_cut_a_range_evenly(length, about, multiple):
+    blocks = panels._blocks(length, about, multiple)
     assert [n for start, stop in blocks for n in range(start, stop)] == list(range(length))
     sizes = [stop - start for start, stop in blocks]
-    assert max(sizes) <= longest and max(sizes) - min(sizes) <= 1
-    assert len(blocks) == -(-length // longest)
+    assert min(sizes) > 0 and max(sizes) <= 1.5 * about + panels.LINE
+    assert max(sizes) - min(sizes) <= 2 * panels.LINE
+    assert length < panels.ALIGNED * multiple or len(blocks) % multiple == 0
 
 
-@given(st.integers(1, 10**6), st.integers(1, 10**6), st.sampled_from([4, 8, 16]))
-def test_panels_are_bounded_whatever_the_layer(kept, summed, itemsize):
-    along_kept, along_summed = panels._panel_shape(kept, summed, itemsize)
-    assert 1 <= along_kept <= kept and 1 <= along_summed <= summed
-    assert along_kept * along_summed * itemsize <= panels.PANEL_BYTES
+@given(st.integers(1, 10**6))
+def test_panels_are_bounded_whatever_the_layer(summed):
+    along_kept, along_summed = panels._panel_shape(summed)
+    assert 1 <= along_kept <= panels.PANEL_SIZE and along_summed == panels.PANEL_SUMMED
+    assert along_kept * min(summed, along_summed) <= panels.PANEL_SIZE
 
 
 @pytest.mark.parametrize("compression", [1 / 64, 1 / 8, 1 / 2, 1])
 def test_copies_of_the_gradient_stay_below_half_of_the_matrix(compression):
     virtual = 2000 * 2000
-    table_size = int(2 * compression * virtual)
-    shards = panels._count_shards(virtual, table_size, blocks=100)
+    num_buckets = int(compression * virtual)
+    shards = panels._count_shards(virtual, num_buckets, blocks=100)
     assert 1 <= shards <= panels.SHARDS
-    assert shards == 1 or shards * table_size <= virtual / 2
+    assert shards == 1 or shards * num_buckets <= virtual / 2

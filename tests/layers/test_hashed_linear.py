@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import naive
 import numpy as np
 import pytest
@@ -11,10 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minihash import HashedLinear, hashing, kernels
-from minihash.kernels import numpy_cpu
+from minihash.kernels import numpy_cpu, panels
 
 BIASES = ("hashed", "free", "none")
+MAPS = {
+    "element": {"map": "element"},
+    "window": {"map": "window"},
+    "folded window": {"map": "window", "window": 0.5},
+}
 every_bias = pytest.mark.parametrize("bias", BIASES)
+every_map = pytest.mark.parametrize("arguments", MAPS.values(), ids=MAPS)
+both_paths = pytest.mark.parametrize("small", [True, False], ids=["small", "panels"])
 
 
 def integers(shape, dtype=np.float32, seed=0):
@@ -34,11 +39,15 @@ def layers(draw):
     """A layer with whole-numbered parameters; extents of 1 are frequent."""
     in_features, out_features = draw(st.integers(1, 7)), draw(st.integers(1, 6))
     bias = draw(st.sampled_from(BIASES))
-    virtual = out_features * (in_features + (bias == "hashed"))
+    columns = in_features + (bias == "hashed")
+    num_buckets = draw(st.one_of(st.just(1), st.integers(1, out_features * columns)))
+    map = draw(st.sampled_from(["element", "window"]))
     layer = HashedLinear(
         in_features,
         out_features,
-        num_buckets=draw(st.one_of(st.just(1), st.integers(1, virtual))),
+        num_buckets=num_buckets,
+        map=map,
+        window=draw(st.none() | st.integers(1, min(columns, num_buckets))) if map == "window" else None,
         seed=draw(st.one_of(st.integers(0, 2**32 - 1), st.just(2**32 - 1))),
         signed=draw(st.booleans()),
         bias=bias,
@@ -48,6 +57,19 @@ def layers(draw):
 
 
 batches = st.integers(1, 4)
+
+
+def lookup(layer):
+    """The layer's map in plain loops."""
+    if layer.map == "element":
+        return naive.element(layer.seed, layer.num_buckets, layer.signed)
+    return naive.window(layer.seed, layer.num_buckets, layer.columns, layer.window, layer.signed)
+
+
+def take_path(monkeypatch, small):
+    """Let all products be small, or none."""
+    monkeypatch.setattr(panels, "SMALL_BATCH", 10**9 if small else -1)
+    monkeypatch.setattr(panels, "SMALL_WORK", -1)
 
 
 def case(layer, batch):
@@ -68,8 +90,8 @@ def forward(layer, inputs):
 @given(layers(), batches)
 def test_forward_equals_naive(layer, batch):
     inputs, _ = case(layer, batch)
-    arguments = layer.seed, layer.out_features, layer.signed, layer.bias, layer.params.get("bias")
-    ref = naive.hashed_forward(inputs, layer.weight, *arguments)
+    arguments = layer.out_features, layer.bias, layer.params.get("bias")
+    ref = naive.hashed_forward(inputs, layer.weight, lookup(layer), *arguments)
     np.testing.assert_array_equal(layer.forward(inputs), ref)
     np.testing.assert_array_equal(forward(layer, inputs), ref)
 
@@ -78,7 +100,7 @@ def test_forward_equals_naive(layer, batch):
 def test_backward_equals_naive(layer, batch, need_grad_inputs):
     inputs, grad_outputs = case(layer, batch)
     ref_grad_inputs, ref_grad_weight, ref_grad_bias = naive.hashed_backward(
-        inputs, layer.weight, layer.seed, grad_outputs, layer.signed, layer.bias
+        inputs, layer.weight, lookup(layer), grad_outputs, layer.bias
     )
     forward(layer, inputs)
     grad_inputs = layer.backward(grad_outputs, need_grad_inputs)
@@ -92,15 +114,19 @@ def test_backward_equals_naive(layer, batch, need_grad_inputs):
         np.testing.assert_array_equal(layer.grads["bias"], ref_grad_bias)
 
 
+@every_map
 @every_bias
+@both_paths
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5), (np.float64, 1e-13)])
-def test_real_numbers_equal_naive(bias, dtype, tolerance):
+def test_real_numbers_equal_naive(monkeypatch, arguments, bias, small, dtype, tolerance):
     def normal(shape, dtype, seed):
         return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
-    layer = fill(HashedLinear(30, 20, compression=1 / 8, seed=5, bias=bias, dtype=dtype), normal)
+    take_path(monkeypatch, small)
+    layer = HashedLinear(30, 20, compression=1 / 8, seed=5, bias=bias, dtype=dtype, **arguments)
+    fill(layer, normal)
     inputs, grad_outputs = normal((5, 30), dtype, 10), normal((5, 20), dtype, 11)
-    arguments = inputs, layer.weight, layer.seed
+    arguments = inputs, layer.weight, lookup(layer)
     close = {"rtol": tolerance, "atol": 10 * tolerance}
 
     ref = naive.hashed_forward(*arguments, 20, bias=bias, free=layer.params.get("bias"))
@@ -113,9 +139,8 @@ def test_real_numbers_equal_naive(bias, dtype, tolerance):
 
 @given(layers())
 def test_virtual_matrix_and_bias_equal_naive(layer):
-    columns = layer.in_features + 1
-    ref = naive.virtual_matrix(layer.weight, layer.seed, layer.out_features, columns, layer.signed)
-    np.testing.assert_array_equal(layer.virtual_weight_matrix(), ref[:, :-1])
+    ref = naive.virtual_matrix(layer.weight, lookup(layer), layer.out_features, layer.columns)
+    np.testing.assert_array_equal(layer.virtual_weight_matrix(), ref[:, : layer.in_features])
     biases = {
         "hashed": ref[:, -1],
         "free": layer.params.get("bias"),
@@ -137,8 +162,9 @@ def test_forward_equals_dense_with_the_virtual_matrix(layer, batch):
     np.testing.assert_array_equal(layer.forward(inputs), ref)
 
 
-def test_a_layer_of_many_panels_equals_dense_with_the_virtual_matrix():
-    layer = fill(HashedLinear(1100, 700, compression=1 / 64, seed=3))
+@every_map
+def test_a_layer_of_many_panels_equals_dense_with_the_virtual_matrix(arguments):
+    layer = fill(HashedLinear(1100, 700, compression=1 / 64, seed=3, **arguments))
     inputs, grad_outputs = case(layer, 5)
     matrix, bias = layer.virtual_weight_matrix(), layer.virtual_bias()
     np.testing.assert_array_equal(forward(layer, inputs), inputs @ matrix.T + bias)
@@ -160,16 +186,55 @@ def test_outputs_equal_the_weight_times_the_feature_hash(layer, batch):
         np.testing.assert_array_equal(comp[:, i], phi @ layer.weight)
 
 
-def test_backward_expands_nothing_where_the_gradient_of_the_inputs_is_not_needed(monkeypatch):
-    layer = fill(HashedLinear(5, 4, num_buckets=3))
+@every_map
+def test_backward_expands_nothing_where_the_gradient_of_the_inputs_is_not_needed(monkeypatch, arguments):
+    take_path(monkeypatch, small=False)
+    layer = fill(HashedLinear(5, 4, num_buckets=8, **arguments))
     inputs, grad_outputs = case(layer, 2)
     forward(layer, inputs)
     layer.backward(grad_outputs)
     ref = layer.grads["weight"].copy()
-    twin = SimpleNamespace(expand=None, aggregate=numpy_cpu.aggregate)  # None cannot be called
-    monkeypatch.setattr(kernels, "get", lambda: twin)
+    twin = numpy_cpu.KERNELS[layer.map]._replace(expand=None)  # cannot be called
+    monkeypatch.setattr(kernels, "get", lambda map: twin)
     assert layer.backward(grad_outputs, need_grad_inputs=False) is None
     np.testing.assert_array_equal(layer.grads["weight"], ref)
+
+
+@every_bias
+@both_paths
+def test_a_window_costs_its_length_for_every_output_and_row(monkeypatch, bias, small):
+    # By the shapes that reach BLAS (panels) or the kernels that do without.
+    take_path(monkeypatch, small)
+    monkeypatch.setattr(panels, "PANEL_SIZE", 1000)
+    layer = fill(HashedLinear(300, 70, num_buckets=900, map="window", window=0.5, bias=bias))
+    assert layer.window == layer.columns // 2 == 150
+    counts, matmul, twin = [], np.matmul, kernels.get("window")
+
+    def counted(left, right, out):
+        counts.append(left.shape[0] * left.shape[1] * right.shape[1])
+        return matmul(left, right, out=out)
+
+    def multiply(weight, key, origin, inputs, outputs):
+        counts.append(inputs.size * outputs.shape[1])
+        twin.multiply(weight, key, origin, inputs, outputs)
+
+    def gradients(weight, key, origin, inputs, grad_outputs, grad_inputs, grad_weight):
+        counts.append((inputs.size + grad_inputs.size) * grad_outputs.shape[1])
+        twin.gradients(weight, key, origin, inputs, grad_outputs, grad_inputs, grad_weight)
+
+    spies = twin._replace(multiply=multiply, gradients=gradients)
+    monkeypatch.setattr(kernels, "get", lambda map: spies)
+    monkeypatch.setattr(np, "matmul", counted)
+    inputs, grad_outputs = case(layer, 5)
+    cost = 5 * layer.out_features * layer.window
+    for step, products in (
+        (lambda: forward(layer, inputs), 1),
+        (lambda: layer.backward(grad_outputs), 2),
+        (lambda: layer.backward(grad_outputs, need_grad_inputs=False), 1),
+    ):
+        counts.clear()
+        step()
+        assert sum(counts) == products * cost
 
 
 def test_one_bucket_holds_every_weight():
@@ -181,10 +246,12 @@ def test_one_bucket_holds_every_weight():
     np.testing.assert_array_equal(layer.grads["weight"], [-10])
 
 
-@pytest.mark.parametrize("signed", [True, False])
+@every_map
 @every_bias
-def test_a_read_only_or_strided_weight_will_do(signed, bias):
-    layer = fill(HashedLinear(5, 4, num_buckets=3, signed=signed, bias=bias))
+@both_paths
+def test_a_read_only_or_strided_weight_will_do(monkeypatch, arguments, bias, small):
+    take_path(monkeypatch, small)
+    layer = fill(HashedLinear(5, 4, num_buckets=3, bias=bias, **arguments))
     inputs, grad_outputs = case(layer, 2)
     ref, ref_grad = forward(layer, inputs), layer.backward(grad_outputs)
     wide = np.repeat(layer.weight, 2)
@@ -230,8 +297,40 @@ def test_initial_virtual_weights_have_the_second_moment_of_a_dense_layer(
         assert not layer.params["bias"].any()
 
 
-def test_seeds_give_different_weights_and_maps():
-    first, second = (HashedLinear(20, 20, num_buckets=20, seed=seed) for seed in (0, 1))
+@pytest.mark.parametrize(
+    "window, length",
+    [
+        (None, 21),
+        ("full", 21),
+        (1.0, 21),
+        (0.5, 10),  # round(10.5)
+        (0.3, 6),
+        (1e-9, 1),
+        (np.float32(0.5), 10),
+        (1, 1),
+        (7, 7),
+        (np.int64(21), 21),
+    ],
+)
+def test_the_window_is_a_number_of_weights_or_a_share_of_the_columns(window, length):
+    layer = HashedLinear(20, 5, num_buckets=30, map="window", window=window)
+    assert layer.window == layer.bucket_map.window == length and type(layer.window) is int
+
+
+@pytest.mark.parametrize("window", [None, "full", 1.0, 0.9, 4])
+def test_a_window_is_not_longer_than_the_weights(window):
+    assert HashedLinear(20, 5, num_buckets=4, map="window", window=window).window == 4
+
+
+@pytest.mark.parametrize("window", [0, -1, 5, 2.0, 0.0, -0.5, np.nan, "half", "5", True, [3], 22])
+def test_wrong_windows_are_refused(window):
+    with pytest.raises(ValueError, match="^window is .*wanted"):
+        HashedLinear(20, 5, num_buckets=4, map="window", window=window)
+
+
+@every_map
+def test_seeds_give_different_weights_and_maps(arguments):
+    first, second = (HashedLinear(20, 20, num_buckets=20, seed=seed, **arguments) for seed in (0, 1))
     assert (first.weight != second.weight).all()
     second.weight = first.weight
     assert not np.array_equal(first.virtual_weight_matrix(), second.virtual_weight_matrix())
@@ -251,7 +350,7 @@ def test_seeds_give_different_weights_and_maps():
         ),
         *(({"seed": value}, "seed") for value in (-1, 2**32, 0.5, None)),
         *(({"map": value}, "map") for value in ("rows", None)),
-        ({"window": 3}, "window"),
+        *(({"window": value}, "window") for value in (3, 0.5, "full")),
         *(({"signed": value}, "signed") for value in ("yes", 1, None)),
         *(({"bias": value}, "bias") for value in (True, "dense", None)),
         *(({"initializer": value}, "initializer") for value in ("xavier", None)),

@@ -1,0 +1,307 @@
+"""What is measured: cases with their goals, each a ratio to a dense layer of the same virtual shape."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from minihash import losses, optimizers
+from minihash.bench import peers, processes
+from minihash.bench.breakdown import breakdown
+from minihash.bench.timing import Ratio, Samples, Side
+from minihash.kernels import threads
+from minihash.layers import HashedLinear
+from minihash.network import mlp
+from minihash.training import fit
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure: of a side of a case, against the case's base."""
+
+    case: str
+    side: str
+    base: str
+    threads: int
+    ratio: Ratio
+    goal: float | None = None  # the largest ratio wanted
+    parts: dict[str, float] | None = None  # milliseconds, see breakdown.py
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**vars(self), "ratio": self.ratio.as_dict()}
+
+
+COPIES = 4  # of a dense layer: where its arrays happen to lie in memory makes up to twice a difference
+
+Case = Callable[[float], Iterator[Result]]  # takes the seconds to measure for
+
+
+def layer_case(
+    features: tuple[int, int],
+    batch: int,
+    compression: float,
+    sides: dict[str, tuple[dict[str, Any], float | None]],
+    num_threads: int,
+    budget: float,
+) -> Iterator[Result]:
+    """Measure the step of a layer, forward and backward, with all gradients, beside dense layers'.
+
+    `sides` gives for each hashed layer its arguments and its goal.
+    """
+    torch = peers.torch()
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(batch, features[0])).astype(np.float32)
+    grad_outputs = rng.normal(size=(batch, features[1])).astype(np.float32)
+    layers = {
+        name: HashedLinear(*features, compression=compression, **arguments)
+        for name, (arguments, _) in sides.items()
+    }
+
+    def dense() -> Side:
+        modules = [torch.nn.Linear(*features) for _ in range(COPIES)]
+        return in_turn([peers.module_step(module, inputs, grad_outputs) for module in modules])
+
+    base = "PyTorch dense"
+    timed: dict[str, Side] = {base: dense()}
+    timed |= {name: layer_step(layer, inputs, grad_outputs) for name, layer in layers.items()}
+    timed["PyTorch dense again"] = dense()
+    timed["PyTorch dense, preallocated"] = peers.preallocated_step(inputs, grad_outputs)
+    timed["NumPy dense"] = peers.numpy_step(inputs, grad_outputs)
+    for layer in layers.values():
+        check_layer(layer, inputs, grad_outputs)
+    name = f"{features[0]} x {features[1]}, 1/{round(1 / compression)}, batch {batch}"
+    with thread_count(num_threads):
+        samples = Samples(timed, budget)
+        for side in list(timed)[1:]:
+            goal = sides[side][1] if side in sides else None
+            parts = breakdown(timed[side], budget / 4) if side in sides else None
+            yield Result(name, side, base, num_threads, samples.ratio(side, base), goal, parts)
+
+
+def in_turn(steps: list[Side]) -> Side:
+    """Return a side that takes another of `steps` at each call."""
+    turns = itertools.cycle(steps)
+    return lambda: next(turns)()
+
+
+def layer_step(layer: HashedLinear, inputs: np.ndarray, grad_outputs: np.ndarray) -> Side:
+    """The step of a layer of minihash."""
+
+    def step() -> None:
+        layer.forward(inputs, training=True)
+        layer.backward(grad_outputs)
+
+    return step
+
+
+def check_layer(layer: HashedLinear, inputs: np.ndarray, grad_outputs: np.ndarray) -> None:
+    """Hold a layer to the dense products with its virtual matrix before it is timed."""
+    V, bias = layer.virtual_weight_matrix(), layer.virtual_bias()
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3)
+    close(layer.forward(inputs, training=True), inputs @ V.T + bias)
+    close(layer.backward(grad_outputs), grad_outputs @ V)
+    ones = np.ones((len(inputs), 1), np.float32)
+    buckets, signs = layer.bucket_map(np.arange(layer.out_features)[:, None], np.arange(layer.columns))
+    sums = signs * (grad_outputs.T @ np.hstack([inputs, ones]))
+    scale = np.sqrt(len(inputs) * layer.num_virtual / layer.num_buckets)
+    found, wanted = layer.grads["weight"], np.bincount(buckets.ravel(), sums.ravel(), layer.num_buckets)
+    close(found / scale, wanted / scale)
+
+
+class thread_count:
+    """Both sides use so many threads inside."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __enter__(self) -> None:
+        torch = peers.torch()
+        self.before = torch.get_num_threads()
+        torch.set_num_threads(self.count)
+        threads.set_num_threads(self.count)
+        self.blas = threadpool_limits(self.count)
+
+    def __exit__(self, *exception: object) -> None:
+        self.blas.restore_original_limits()
+        peers.torch().set_num_threads(self.before)
+        threads.set_num_threads(None)
+
+
+def inference_case(budget: float) -> Iterator[Result]:
+    """Measure the outputs of one row, 4096 x 4096 at 1/64."""
+    torch = peers.torch()
+    inputs = np.random.default_rng(0).normal(size=(1, 4096)).astype(np.float32)
+    layers = {map: HashedLinear(4096, 4096, compression=1 / 64, map=map) for map in ("window", "element")}
+    row, dense = torch.from_numpy(inputs), torch.nn.Linear(4096, 4096)
+
+    def base() -> None:
+        with torch.inference_mode():
+            dense(row)
+
+    for layer in layers.values():
+        check_layer(layer, inputs, np.ones((1, 4096), np.float32))
+    sides = {map: functools.partial(layer.forward, inputs) for map, layer in layers.items()}
+    goals = {"window": 0.35, "element": 8.0}
+    with thread_count(1):
+        samples = Samples({"PyTorch dense": base, **sides}, budget)
+    for map in sides:
+        ratio = samples.ratio(map, "PyTorch dense")
+        yield Result("4096 x 4096, 1/64, batch 1, forward", map, "PyTorch dense", 1, ratio, goals[map])
+
+
+def small_case(budget: float) -> Iterator[Result]:
+    """Measure a whole training step of one row: forward, loss, backward, SGD; 64-100-10 at 1/8."""
+    torch = peers.torch()
+    inputs = np.random.default_rng(0).normal(size=(1, 64)).astype(np.float32)
+    labels = np.array([3])
+    dense = torch.nn.Sequential(torch.nn.Linear(64, 100), torch.nn.ReLU(), torch.nn.Linear(100, 10))
+    descent, entropy = torch.optim.SGD(dense.parameters(), lr=0.01), torch.nn.CrossEntropyLoss()
+    a, target = torch.from_numpy(inputs), torch.from_numpy(labels)
+
+    def base() -> None:
+        descent.zero_grad()
+        entropy(dense(a), target).backward()
+        descent.step()
+
+    def hashed(map: str) -> Side:
+        network, optimizer = mlp([64, 100, 10], compression=1 / 8, map=map), optimizers.SGD(0.01)
+
+        def step() -> None:
+            _, grad = losses.softmax_cross_entropy(network.forward(inputs, training=True), labels)
+            network.backward(grad, need_grad_inputs=False)
+            optimizer.step(network.params, network.grads)
+
+        return step
+
+    sides = {map: hashed(map) for map in ("element", "window")}
+    with thread_count(1):
+        samples = Samples({"PyTorch dense": base, **sides}, budget)
+    for map in sides:
+        ratio = samples.ratio(map, "PyTorch dense")
+        yield Result("64-100-10, 1/8, batch 1, SGD step", map, "PyTorch dense", 1, ratio, 0.5)
+
+
+def stored_index_case(budget: float) -> Iterator[Result]:
+    """Measure a layer beside the usual PyTorch layer that stores an index, 1024 x 1024 at 1/64."""
+    torch = peers.torch()
+    inputs, grad_outputs = np.random.default_rng(0).normal(size=(2, 128, 1024)).astype(np.float32)
+    layers = {map: HashedLinear(1024, 1024, compression=1 / 64, map=map) for map in ("element", "window")}
+    stored = peers.stored_index_layer(layers["element"])
+    base = peers.module_step(stored, inputs, grad_outputs)
+    found, wanted = stored(torch.from_numpy(inputs)), layers["element"].forward(inputs)
+    np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-3, atol=1e-3)
+    sides = {map: layer_step(layer, inputs, grad_outputs) for map, layer in layers.items()}
+    goals = {"element": 1 / 1.4, "window": 1 / 2}
+    with thread_count(1):
+        samples = Samples({"stored index": base, **sides}, budget)
+    for map in sides:
+        ratio = samples.ratio(map, "stored index")
+        yield Result("1024 x 1024, 1/64, batch 128", map, "stored index", 1, ratio, goals[map])
+    held = sum(a.numel() * a.element_size() for a in (*stored.parameters(), *stored.buffers()))
+    held += stored.weight.grad.numel() * stored.weight.grad.element_size()
+    for map, layer in layers.items():
+        own = sum(array.nbytes for array in (*layer.params.values(), *layer.grads.values()))
+        ratio = _against(held, [own])
+        yield Result("1024 x 1024, 1/64, bytes held", map, "stored index", 1, ratio, 1 / 50)
+
+
+def epoch_case(budget: float) -> Iterator[Result]:
+    """Measure epochs of `fit`: 60,000 rows of MNIST's size, 784-1000-10 at 1/64, Adam, batches of 128."""
+    rng = np.random.default_rng(0)
+    rows, labels = rng.integers(0, 256, (60_000, 784), np.uint8), rng.integers(0, 10, 60_000)
+    base = "PyTorch dense"
+    timed: dict[str, Side] = {base: _torch_epoch(rows, labels)}
+    goals = {"element": (None, 1.3), "window": (None, 0.85), "window 1/4": (0.25, 0.5)}
+    for name, (window, _) in goals.items():
+        arguments: dict[str, Any] = {"map": name.split()[0], "window": window, "input_scale": 1 / 255}
+        network = mlp([784, 1000, 10], compression=1 / 64, **arguments)
+        timed[name] = functools.partial(fit, network, (rows, labels), epochs=1, progress=False)
+    with thread_count(2):
+        samples = Samples(timed, budget)
+    for name, (_, goal) in goals.items():
+        ratio = samples.ratio(name, base)
+        yield Result("epoch of 60,000 digits, 784-1000-10, 1/64, Adam", name, base, 2, ratio, goal)
+
+
+def _torch_epoch(rows: np.ndarray, labels: np.ndarray) -> Side:
+    """The same loop in PyTorch, dense: shuffled batches of raw pixels, scaled, Adam."""
+    torch = peers.torch()
+    a, target = torch.from_numpy(rows), torch.from_numpy(labels)
+    dense = torch.nn.Sequential(torch.nn.Linear(784, 1000), torch.nn.ReLU(), torch.nn.Linear(1000, 10))
+    descent, entropy = torch.optim.Adam(dense.parameters()), torch.nn.CrossEntropyLoss()
+
+    def epoch() -> None:
+        for batch in torch.randperm(len(a)).split(128):
+            loss = entropy(dense(a[batch].float() / 255), target[batch])
+            descent.zero_grad()
+            loss.backward()
+            descent.step()
+
+    return epoch
+
+
+def start_up_case(budget: float) -> Iterator[Result]:
+    """Measure import and first step, in seconds."""
+    cold, warm = processes.first_step_seconds()
+    for side, seconds, goal in (
+        ("import minihash", processes.import_seconds(), 0.3),
+        ("first step, cold", cold, 8.0),
+        ("first step, warm", warm, 1.0),
+    ):
+        yield Result("start-up", side, "1 s", 1, _against(1, seconds), goal)
+
+
+def memory_case(budget: float) -> Iterator[Result]:
+    """Measure the memory of a step, in MB."""
+    for map in ("element", "window"):
+        found = processes.step_bytes(map)
+        yield Result("4096 x 4096, 1/64, momentum, memory", map, "1 MB", 2, _against(1e6, found), 16)
+
+
+def _against(unit: float, values: list[float]) -> Ratio:
+    low, middle, high = np.quantile(np.divide(values, unit), [0.25, 0.5, 0.75])
+    return Ratio(float(middle), float(low), float(high), float(middle * unit), unit, len(values))
+
+
+def _window(fraction: float | None) -> dict[str, Any]:
+    return {"map": "window", "window": fraction}
+
+
+def all_cases() -> dict[str, Case]:
+    """Return the cases by name."""
+    element: dict[str, Any] = {"map": "element"}
+    full, half, quarter = (_window(fraction) for fraction in (None, 0.5, 0.25))
+    square = (1024, 1024)
+    one = {
+        "element": (element, 1.4),
+        "window": (full, 0.95),
+        "window 1/2": (half, 0.6),
+        "window 1/4": (quarter, 0.4),
+    }
+    arguments: dict[str, tuple[Any, ...]] = {
+        "square-128": (square, 128, 1 / 64, one, 1),
+        "square-256": (square, 256, 1 / 64, {"element": (element, 1.2), "window": (full, None)}, 1),
+        "square-50": (square, 50, 1 / 64, {"element": (element, None), "window": (full, 0.95)}, 1),
+        "square-128-2": (square, 128, 1 / 64, {"element": (element, None), "window": (full, 0.95)}, 2),
+        "square-50-2": (square, 50, 1 / 64, {"element": (element, None), "window": (full, 0.95)}, 2),
+        "large": ((4096, 4096), 128, 1 / 64, {"element": (element, 1.25), "window": (full, None)}, 2),
+        "paper-8": ((784, 1000), 50, 1 / 8, {"element": (element, 2.0), "window": (full, None)}, 2),
+        "paper-64": ((784, 1000), 50, 1 / 64, {"element": (element, 2.0), "window": (full, None)}, 2),
+    }
+    cases: dict[str, Case] = {
+        name: functools.partial(layer_case, *values) for name, values in arguments.items()
+    }
+    return cases | {
+        "inference": inference_case,
+        "small": small_case,
+        "stored-index": stored_index_case,
+        "epoch": epoch_case,
+        "memory": memory_case,
+        "start-up": start_up_case,
+    }

@@ -1,0 +1,82 @@
+"""What `minihash bench` prints and writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from minihash import figures, text
+from minihash.bench.breakdown import PARTS
+from minihash.bench.cases import Result
+from minihash.files import replacing
+
+HEADER = ("case", "side", "against", "threads", "ratio (quartiles)", "goal", "", "ms: " + ", ".join(PARTS))
+
+
+def table(results: Sequence[Result]) -> str:
+    """Return the figures with their goals; the breakdown in milliseconds."""
+    return text.table(HEADER, [_row(result) for result in results], left=3)
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    goal, met = "", ""
+    if result.goal is not None:
+        goal, met = f"{result.goal:.3g}", "met" if result.ratio.ratio <= result.goal else "missed"
+    parts = ", ".join(f"{part:.2f}" for part in (result.parts or {}).values())
+    return (result.case, result.side, result.base, str(result.threads), str(result.ratio), goal, met, parts)
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on besides the code: processor, cores, versions, date."""
+    found = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "processor": _processor()}
+    versions = {"python": platform.python_version()}
+    for package in ("minihash", "numpy", "scipy", "numba", "torch"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {**found, "cores": len(os.sched_getaffinity(0)), "versions": versions}
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def write(results: Sequence[Result], path: str) -> None:
+    """Write a line of JSON a figure, the machine in each, the file whole or not at all."""
+    where = machine()
+    with replacing(path) as file:
+        for result in results:
+            file.write((json.dumps({**result.as_dict(), "machine": where}) + "\n").encode())
+
+
+def plot(results: Sequence[Result], path: str) -> None:
+    """Draw every figure that has a goal beside it, with its quartiles."""
+    shown = [result for result in results if result.goal is not None]
+
+    def fill(figure: Any) -> None:
+        axes = figure.subplots()
+        places = np.arange(len(shown))
+        middle = np.array([result.ratio.ratio for result in shown])
+        spread = [[r.ratio.ratio - r.ratio.low for r in shown], [r.ratio.high - r.ratio.ratio for r in shown]]
+        axes.errorbar(middle, places, xerr=spread, fmt="o", color=figures.COLORS[0], label="measured")
+        goals = [result.goal for result in shown]
+        axes.plot(goals, places, "|", markersize=14, color=figures.COLORS[1], label="goal: at most")
+        axes.set(xscale="log", xlabel="ratio (smaller is better)", ylim=(len(shown) - 0.5, -0.5))
+        axes.set_yticks(places, [f"{r.case}: {r.side}, {r.threads} thr." for r in shown], fontsize=8)
+        axes.axvline(1, color="0.6", linewidth=1)
+        axes.legend()
+
+    figures.draw(path, (9, 1.2 + 0.28 * len(shown)), fill)

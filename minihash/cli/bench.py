@@ -1,0 +1,51 @@
+"""`minihash bench`: the speed and memory of hashed layers, as ratios to dense ones."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from minihash.cli.arguments import number
+from minihash.cli.output import say
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser of `minihash`."""
+    parser = subparsers.add_parser("bench", help="measure speed and memory against dense layers of PyTorch")
+    parser.set_defaults(run=run)
+    parser.add_argument("cases", metavar="CASE", nargs="*", help="see --list (default: all)")
+    parser.add_argument("--list", action="store_true", help="list the cases")
+    about = "to measure each case for, at least seven rounds (default: 10)"
+    parser.add_argument("--seconds", type=number(0, 1e6), default=10.0, metavar="N", help=about)
+    parser.add_argument("--out", metavar="FILE", help="write the figures as JSON lines")
+    parser.add_argument("--plot", metavar="FILE", help="draw them (png, svg or pdf)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    from minihash import checks, figures
+    from minihash.bench import cases, report
+    from minihash.files import check_writable
+
+    every = cases.all_cases()
+    if args.list:
+        for name in every:
+            say(name)
+        return 0
+    for name in args.cases:
+        checks.choice("CASE", name, tuple(every))
+    for path in filter(None, (args.out, args.plot)):
+        check_writable(path)
+    if args.plot:
+        figures.check_format(args.plot)
+        figures.require_matplotlib()
+    results = []
+    for name in args.cases or every:
+        found = list(every[name](args.seconds))
+        say(report.table(found) + "\n")
+        results += found
+    if args.out:
+        report.write(results, args.out)
+    if args.plot:
+        report.plot(results, args.plot)
+    return 0

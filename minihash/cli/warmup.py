@@ -1,0 +1,38 @@
+"""`minihash warmup`: compile all kernels ahead of their first use."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from minihash.cli.output import say
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser of `minihash`."""
+    parser = subparsers.add_parser("warmup", help="compile all kernels, and keep them for later runs")
+    parser.set_defaults(run=run)
+    choices = ("float32", "float64")
+    parser.add_argument("--dtype", choices=choices, default="float32", help="(default: float32)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do steps of small networks, by both maps, in all the ways that take kernels of their own."""
+    import numpy as np
+
+    from minihash import kernels
+    from minihash.network import mlp
+
+    start = time.perf_counter()
+    for map, window in (("element", None), ("window", "full"), ("window", 0.5)):
+        network = mlp([90, 600, 10], compression=1 / 8, map=map, window=window, dtype=args.dtype)
+        for rows in (1, 32):
+            outputs = network.forward(np.ones((rows, 90)), training=True)
+            network.backward(outputs)
+            network.backward(outputs, need_grad_inputs=False)
+            network.predict(np.ones((rows, 90)))
+    where = kernels.cache_directory()
+    kept = f"kept in {where}" if where else "not kept: no directory can be written"
+    say(f"kernels for {args.dtype} are ready after {time.perf_counter() - start:.1f} s, {kept}")
+    return 0
