@@ -256,6 +256,8 @@ def mlp(
         common["seed"] = layer_seed(position, seed)
         if compression is None and num_buckets is None:
             checks.boolean("signed", signed)
+            if window is not None:
+                raise ValueError(f"window is {window!r}, wanted None: a dense layer has no window")
             layers.append(Linear(fan_in, fan_out, bias=bias != "none", **common))
         else:
             hashed = {"map": map, "window": window, "bias": bias, "signed": signed, **common}

@@ -378,6 +378,45 @@ def test_laws_hold_for_a_right_layer_and_leave_it_as_it_was(dtype, bias, integer
         assert {name: array.tobytes() for name, array in layer.params.items()} == kept
 
 
+def test_a_map_is_looked_at_in_its_bias_column_too():
+    layer = make(bias="hashed")[0]
+    right = layer.bucket_map
+
+    def out_of_range(i, j):
+        buckets, signs = right(i, j)
+        return np.where(np.asarray(j) == layer.in_features, layer.num_buckets, buckets), signs
+
+    layer.bucket_map = out_of_range
+    with pytest.raises(AssertionError, match="a bucket is out of range"):
+        testing.assert_map_is_a_function(layer)
+
+
+def test_nan_in_the_inputs_is_not_a_change():
+    layer, inputs, grad_outputs = make()
+    inputs[0, 0] = np.nan
+    testing.assert_does_not_mutate(layer, inputs, grad_outputs)
+
+
+def test_linearity_restores_the_weights_where_forward_fails():
+    layer, inputs, _ = make()
+    kept = layer.weight.copy()
+    calls = iter([layer.forward])
+    layer.forward = lambda values: next(calls)(values)
+    with pytest.raises(StopIteration):
+        testing.assert_linear_in_weights(layer, inputs)
+    np.testing.assert_array_equal(layer.weight, kept)
+
+
+def test_no_kinds_of_layers_are_refused():
+    @settings(max_examples=1)
+    @given(testing.layers(kinds=()))
+    def look(layer):
+        raise AssertionError(layer)
+
+    with pytest.raises(ValueError, match="^kinds is empty"):
+        look()
+
+
 def test_linearity_restores_the_weights_of_what_is_not_linear():
     layer, inputs, _ = make(Affine)
     kept = layer.weight.copy()

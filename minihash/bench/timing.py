@@ -10,7 +10,8 @@ import numpy as np
 
 Side = Callable[[], object]
 
-MIN_SAMPLE = 0.1  # seconds; the threads of the side before go on spinning for some milliseconds
+MIN_SAMPLE = 0.05  # seconds; faster sides are called several times a sample
+PAUSE = 0.1  # seconds before a sample: the threads of the side before go on spinning for some 30 ms
 MIN_ROUNDS = 7
 
 
@@ -37,7 +38,7 @@ class Samples:
     def __init__(self, sides: dict[str, Side], budget: float, sample: float = MIN_SAMPLE) -> None:
         """Call each side twice, to compile and to count; then all in turn for `budget` seconds.
 
-        Every round begins with another side; there are `MIN_ROUNDS` at least.
+        Every round has an order of its own; there are `MIN_ROUNDS` at least.
         """
         self.seconds: dict[str, list[float]] = {name: [] for name in sides}
         calls = {}
@@ -46,12 +47,14 @@ class Samples:
             start = time.perf_counter()
             side()
             calls[name] = max(1, int(sample / max(1e-9, time.perf_counter() - start)))
-        names, start = list(sides), time.perf_counter()
-        turn = 0
-        while turn < MIN_ROUNDS or time.perf_counter() - start < budget:
-            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        rng, start = np.random.default_rng(0), time.perf_counter()
+        rounds = 0
+        while rounds < MIN_ROUNDS or time.perf_counter() - start < budget:
+            for name in rng.permutation(list(sides)):
+                if sample >= MIN_SAMPLE:
+                    time.sleep(PAUSE)
                 self.seconds[name].append(_time(sides[name], calls[name]))
-            turn += 1
+            rounds += 1
 
     def median(self, name: str) -> float:
         """Return the median seconds of one call."""

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from minihash import checks
-from minihash.gradient_check import diagnosis, numerics
-from minihash.gradient_check.numerics import Derivative
-from minihash.gradient_check.objective import Arrays, FunctionObjective, ModuleObjective, Objective
-from minihash.gradient_check.report import ArrayReport, GradientReport, Offender
+from minihash.gradient_check import diagnosis
+from minihash.gradient_check.derivatives import Derivatives
+from minihash.gradient_check.objective import FunctionObjective, ModuleObjective, Objective
+from minihash.gradient_check.report import ArrayReport, GradientReport, Offender, severity
+from minihash.gradient_check.rounding import OUTPUTS, Rounding, norm, typical
 from minihash.hashing import LIMIT_SEED
 from minihash.layers import Layer
 from minihash.network import Network
 
-# Tolerance / estimated rounding error, for sums of thousands of terms and errors of unlucky seeds; in float64
-# both sides of a comparison round, and float32 is compared with what is exact beside it.
-SAFETY = {np.float64: 256.0, np.float32: 64.0}
-JITTERS = 5
-VALUE_SAFETY = 8.0  # the same for the value: its rounding is estimated from the largest change seen
-STEP = 1e-3  # first step of differences, relative to the size of what is changed
-MAX_OFFENDERS = 32  # of one array, by bisection; more only cost time
+MAX_OFFENDERS = 32  # of one array; more only cost time
 
 
 def check_gradients(
@@ -80,153 +76,61 @@ def check_gradients(
         return _Check(objective, rng, max_coordinates, directions).run()
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """A claimed derivative beside the numerical one; `right` too if it is between the slopes at a kink."""
+
+    claimed: float
+    expected: float
+    tolerance: float
+    right: bool
+
+    @property
+    def error(self) -> float:
+        return abs(self.claimed - self.expected)
+
+
 class _Check:
     """One run of the check."""
 
     def __init__(
         self, objective: Objective, rng: np.random.Generator, max_coordinates: int, directions: int
     ) -> None:
-        self.objective, self.rng = objective, rng
+        self.objective = objective
         self.max_coordinates, self.directions = max_coordinates, directions
         self.point = objective.variables
         self.claimed = objective.gradients(self.point, np.float64)
-        # What relative errors of 1 in every number do to the value and to each gradient.
-        self.value_rounding, self.rounding = self._rounding()
-        self.analytic = self._is_analytic()
+        self.rounding = Rounding(objective, self.claimed, rng)
+        self.derivatives = Derivatives(objective, self.rounding, rng)
 
     def run(self) -> GradientReport:
         arrays = [self._check_array(name) for name in self.point if self.point[name].size]
         problems = self.objective.problems()
+        outputs = None
         if self.objective.dtype == np.float32:
             own = self.objective.gradients(self.point, np.float32)
             arrays += [self._compare_float32(report, own[report.name]) for report in arrays]
+            outputs = self._compare_outputs()
         sentences = diagnosis.diagnose(self.objective, arrays)
-        return GradientReport(arrays, problems, sentences)
-
-    # -------------------------------------------------------------------------- error estimates
-
-    def _rounding(self) -> tuple[float, Arrays]:
-        """Estimate what rounding does to the value and to each gradient, per unit of relative error.
-
-        All numbers are changed in their float32 last places (multiplied, so that exact zeros stay), the
-        gradient computed again in float64; the median over a few draws is not moved by a rare kink.
-        """
-        size = float(np.finfo(np.float32).eps)
-        value = self.objective.value(self.point, np.float64)
-        changes: dict[str, list[np.ndarray]] = {name: [] for name in self.point}
-        value_changes = []
-        for _ in range(JITTERS):
-            factors = {name: self.rng.uniform(-1, 1, array.shape) for name, array in self.point.items()}
-            moved = {name: array * (1 + size * factors[name]) for name, array in self.point.items()}
-            with self.objective.jittered(self.rng, size):
-                gradients = self.objective.gradients(moved, np.float64)
-                value_changes.append(abs(self.objective.value(moved, np.float64) - value) / size)
-            for name, gradient in gradients.items():
-                changes[name].append(np.abs(gradient - self.claimed[name]) / size)
-        return float(np.nanmax([0.0, *value_changes]) + abs(value)), {
-            name: _spread(np.median(change, axis=0)) + np.abs(self.claimed[name])
-            for name, change in changes.items()
-        }
-
-    def _tolerance(self, name: str, rounding: Any, dtype: Any) -> Any:
-        """Return what rounding may do to a gradient, and what could not be seen in the value anyway.
-
-        The second: an error so small that a change of the array by its own size would, by it, change the
-        value less than rounding does. The slope 1 − t² of a saturated tanh has such errors.
-        """
-        epsilon = float(np.finfo(dtype).eps)
-        unseen = VALUE_SAFETY * epsilon * self.value_rounding / self._scale(name)
-        return SAFETY[dtype] * epsilon * rounding + unseen + np.finfo(np.float64).tiny
-
-    def _scale(self, name: str) -> float:
-        """Return the typical size of an array's numbers, 1 if they are all 0."""
-        return _typical(self.point[name]) or 1.0
-
-    # ----------------------------------------------------------------------------- derivatives
-
-    def _is_analytic(self) -> bool:
-        """Tell whether complex steps can be trusted: they agree with differences along random directions."""
-        for name in [name for name in self.point for _ in range(2)]:
-            direction = self._random_direction(name)
-            try:
-                value = self._along(name, direction, np.complex128)(1j * numerics.COMPLEX_STEP)
-            except Exception:  # whatever a forward pass says that was not made for complex numbers
-                return False
-            if not np.iscomplexobj(value):
-                return False
-            if self._contradiction(name, direction, self._complex_step(name, direction)):
-                return False
-        return True
-
-    def _contradiction(self, name: str, direction: np.ndarray, analytic: Derivative) -> Derivative | None:
-        """Return the difference along a direction if it contradicts a complex step and no kink excuses it."""
-        difference = self._difference(name, direction)
-        slack = 10 * difference.error + self._direction_tolerance(name, direction)
-        if abs(analytic.value - difference.value) <= slack or self._kink(name, direction)[0]:
-            return None
-        return difference
-
-    def _along(self, name: str, direction: np.ndarray, dtype: Any) -> Callable[[Any], Any]:
-        """Return the objective as a function of t, with `direction` times t added to one array."""
-
-        def function(t: Any) -> Any:
-            moved = self.point | {name: self.point[name] + t * direction}
-            return self.objective.value(moved, dtype)
-
-        return function
-
-    def _complex_step(self, name: str, direction: np.ndarray) -> Derivative:
-        return numerics.complex_step(self._along(name, direction, np.complex128))
-
-    def _difference(self, name: str, direction: np.ndarray) -> Derivative:
-        function = self._along(name, direction, np.float64)
-        return numerics.central_difference(function, self._step(name, direction), self._value_noise())
-
-    def _derivative(self, name: str, direction: np.ndarray) -> Derivative:
-        return (self._complex_step if self.analytic else self._difference)(name, direction)
-
-    def _kink(self, name: str, direction: np.ndarray) -> tuple[bool, float, float]:
-        """Tell whether the derivatives from the two sides differ, and return the smaller and the larger."""
-        function, step = self._along(name, direction, np.float64), self._step(name, direction)
-        right, left = (numerics.one_sided(function, step, side, self._value_noise()) for side in (1, -1))
-        slack = 10 * (right.error + left.error)
-        low, high = sorted((right.value, left.value))
-        return high - low > slack, low - slack, high + slack
-
-    def _value_noise(self) -> float:
-        return VALUE_SAFETY * numerics.EPSILON * self.value_rounding
-
-    def _step(self, name: str, direction: np.ndarray) -> float:
-        moved = float(np.abs(self.point[name][direction != 0]).mean())
-        # A tiny number among large ones is moved on their scale: on its own, rounding would drown it.
-        return STEP * max(moved, 0.1 * self._scale(name)) / float(np.linalg.norm(direction))
-
-    def _random_direction(self, name: str) -> np.ndarray:
-        # Of different lengths in each place: equal and opposite errors must not cancel.
-        shape = self.point[name].shape
-        return self.rng.choice([-1.0, 1.0], shape) * self.rng.uniform(0.5, 1.5, shape)
-
-    def _direction_tolerance(self, name: str, direction: np.ndarray) -> float:
-        """Return what rounding does to a derivative along a direction: independent errors add in squares."""
-        moved = direction != 0
-        rounding = np.linalg.norm(self.rounding[name][moved] * direction[moved])
-        size = float(np.linalg.norm(direction))
-        return float(self._tolerance(name, rounding / size, np.float64)) * size
-
-    # ---------------------------------------------------------------------------------- checks
+        return GradientReport(arrays, problems, sentences, outputs)
 
     def _check_array(self, name: str) -> ArrayReport:
         shape = self.point[name].shape
         report = ArrayReport(
             name,
             "float64",
-            "complex step" if self.analytic else "differences",
+            "complex step" if self.derivatives.analytic else "differences",
             "every place",
             *(np.full(shape, np.nan), np.full(shape, np.nan), 0.0, 0.0),
         )
-        report.has_kink = any(self._kink(name, self._random_direction(name))[0] for _ in range(2))
+        report.has_kink = any(
+            self.derivatives.kink(name, self._random_direction(name)).found for _ in range(2)
+        )
         if self.point[name].size <= self.max_coordinates:
-            for index in np.ndindex(shape):
+            for looked_at, index in enumerate(np.ndindex(shape)):
+                if self._has_enough(report):
+                    report.checked = f"{looked_at} places"
+                    break
                 self._check_place(report, index)
         else:
             report.checked = f"{self.directions} directions"
@@ -234,39 +138,49 @@ class _Check:
                 self._check_direction(report, self._random_direction(name))
         return report
 
+    @staticmethod
+    def _has_enough(report: ArrayReport) -> bool:
+        """Tell whether to look no further, and let the report say that something was not looked at."""
+        report.stopped |= len(report.offenders) >= MAX_OFFENDERS
+        return report.stopped
+
+    def _random_direction(self, name: str) -> np.ndarray:
+        return self.derivatives.random_direction(name)
+
     def _check_place(self, report: ArrayReport, index: tuple[int, ...]) -> bool:
         """Check one number of an array; return whether it is right."""
         direction = np.zeros(self.point[report.name].shape)
         direction[index] = 1.0
-        error, tolerance, right, expected = self._compare(report, direction)
-        report.errors[index], report.tolerances[index] = error, tolerance
-        if report.has_kink and self._kink(report.name, direction)[0]:
-            report.kinks.append(index)
-        if not right:
-            self._report(report, index, float(self.claimed[report.name][index]), expected, tolerance)
-        return right
+        found = self._compare(report, direction)
+        report.errors[index], report.tolerances[index] = found.error, found.tolerance
+        if report.has_kink:
+            kink = self.derivatives.kink(report.name, direction)
+            if kink.found:
+                report.kinks[index] = (kink.low, kink.high)
+        if not found.right:
+            self._report(report, index, found)
+        return found.right
 
     @staticmethod
-    def _report(
-        report: ArrayReport, index: tuple[int, ...] | None, claimed: float, expected: float, tolerance: float
-    ) -> None:
+    def _report(report: ArrayReport, index: tuple[int, ...] | None, found: _Comparison) -> None:
         precision = f"float64, {report.method}"
-        report.offenders.append(Offender(report.name, index, claimed, expected, tolerance, precision))
+        numbers = found.claimed, found.expected, found.tolerance
+        report.offenders.append(Offender(report.name, index, *numbers, precision))
 
     def _check_direction(self, report: ArrayReport, direction: np.ndarray) -> bool:
         """Check the derivative along a direction; where it is wrong, bisect to the places that are.
 
         Return whether all is right. What is wrong only as a whole is reported as the direction.
         """
-        if len(report.offenders) >= MAX_OFFENDERS:
+        if self._has_enough(report):
             return False
         places = np.flatnonzero(direction)
         if len(places) == 1:
             index = tuple(int(i) for i in np.unravel_index(places[0], direction.shape))
             known = {offender.index for offender in report.offenders}
             return index not in known and self._check_place(report, index)
-        error, tolerance, right, expected = self._compare(report, direction)
-        if right:
+        found = self._compare(report, direction)
+        if found.right:
             return True
         parts = []
         for half in np.array_split(places, 2):
@@ -274,71 +188,98 @@ class _Check:
             part.flat[half] = direction.flat[half]
             parts.append(self._check_direction(report, part))
         if all(parts):
-            self._report(report, None, self._claimed(report.name, direction), expected, tolerance)
+            self._report(report, None, found)
         return False
 
-    def _claimed(self, name: str, direction: np.ndarray) -> float:
-        moved = direction != 0  # elsewhere NaN times 0 would be NaN
-        return float((self.claimed[name][moved] * direction[moved]).sum())
-
-    def _compare(self, report: ArrayReport, direction: np.ndarray) -> tuple[float, float, bool, float]:
-        """Compare claimed and numerical derivative; return error, tolerance, right or not, and the latter."""
+    def _compare(self, report: ArrayReport, direction: np.ndarray) -> _Comparison:
+        """Compare claimed and numerical derivative along a direction."""
         name = report.name
-        claimed = self._claimed(name, direction)
-        numeric = self._derivative(name, direction)
-        rounding = self._direction_tolerance(name, direction)
-        if self.analytic and not abs(claimed - numeric.value) <= rounding:
-            # Is it the gradient that is wrong? A kink along every random direction can hide that the
-            # forward pass is not analytic; then differences are what is believed from now on.
-            difference = self._contradiction(name, direction, numeric)
-            if difference:
-                self.analytic, report.method, numeric = False, "differences", difference
-        tolerance = rounding + 2 * numeric.error
-        error = abs(claimed - numeric.value)
-        typical = _typical(self.claimed[name]) * float(np.linalg.norm(direction))
-        report.resolution = max(report.resolution, tolerance / (max(abs(claimed), typical) or np.inf))
-        right = error <= tolerance
-        if not right:
-            kink, low, high = self._kink(name, direction)
-            right = kink and low - tolerance <= claimed <= high + tolerance
-            report.has_kink |= right
-        if right or np.count_nonzero(direction) == 1:
-            report.worst = max(report.worst, 0.0 if error > tolerance and right else error / tolerance)
-        return error, tolerance, right, numeric.value
+        moved = direction != 0  # elsewhere NaN times 0 would be NaN
+        claimed = float((self.claimed[name][moved] * direction[moved]).sum())
+        numeric = self.derivatives.along(name, direction)
+        tolerance = self.rounding.along(name, direction) + 2 * numeric.error
+        size = max(abs(claimed), typical(self.claimed[name]) * norm(direction))
+        report.resolution = max(report.resolution, _resolution(np.array(tolerance), np.array(size)))
+        agrees = abs(claimed - numeric.value) <= tolerance
+        between = not agrees and self._is_between_slopes(name, direction, claimed, tolerance)
+        report.has_kink |= between
+        found = _Comparison(claimed, numeric.value, tolerance, agrees or between)
+        if agrees or (not between and np.count_nonzero(direction) == 1):
+            report.worst = float(np.maximum(report.worst, found.error / tolerance))  # NaN stays
+        return found
 
-    def _compare_float32(self, twin: ArrayReport, gradient: np.ndarray) -> ArrayReport:
+    def _is_between_slopes(self, name: str, direction: np.ndarray, claimed: float, tolerance: float) -> bool:
+        kink = self.derivatives.kink(name, direction)
+        return kink.found and kink.low - tolerance <= claimed <= kink.high + tolerance
+
+    # --------------------------------------------------------------------------------- float32
+
+    def _compare_float32(self, exact: ArrayReport, gradient: np.ndarray) -> ArrayReport:
         """Compare the gradient of the module's own float32 with that of its float64 twin.
 
-        At a kink, rounding may put float32 on the other side.
+        At a kink, or near one, rounding may put float32 on the other side: there it is held to the slopes of
+        both, or to what the gradient is at points that differ in their last places.
         """
-        name = twin.name
-        claimed = gradient.astype(np.float64)
-        expected = self.claimed[name]
-        errors = np.abs(claimed - expected)
-        tolerances = self._tolerance(name, self.rounding[name], np.float32)
-        typical = np.maximum(np.abs(expected), _typical(expected))
-        resolution = float((tolerances / np.where(typical > 0, typical, np.inf)).max())
-        worst = float((errors / tolerances).max())
-        report = ArrayReport(
-            *(name, "float32", "float64 twin", "every place"), errors, tolerances, worst, resolution
+        name = exact.name
+        tolerances = self.rounding.tolerance(name, self.rounding.arrays[name], np.float32)
+        report = self._compare_with_twin(name, gradient, self.claimed[name], tolerances)
+        slopes = dict(exact.kinks)
+        wrong = np.argwhere(~(report.errors <= tolerances))
+        if exact.has_kink and exact.checked != "every place":
+            for index in map(tuple, wrong[:MAX_OFFENDERS].tolist()):
+                direction = np.zeros(gradient.shape)
+                direction[index] = 1.0
+                kink = self.derivatives.kink(name, direction)
+                if kink.found:
+                    slopes[index] = (kink.low, kink.high)
+        for index, (low, high) in slopes.items():
+            outside = _distance(gradient[index], low, high)
+            report.errors[index] = np.minimum(report.errors[index], outside)  # NaN stays
+        if not (report.errors <= tolerances).all():
+            outside = _distance(gradient, *self.rounding.float32_range(name))
+            report.errors = np.where(outside <= tolerances, outside, report.errors)
+        return self._name_offenders(report, gradient, self.claimed[name])
+
+    def _compare_outputs(self) -> ArrayReport:
+        """Compare the outputs of the module's own float32 with those of its float64 twin."""
+        own, exact = (self.objective.outputs(self.point, dtype) for dtype in (np.float32, np.float64))
+        tolerances = self.rounding.outputs_tolerance(np.abs(own - exact))
+        report = self._compare_with_twin(OUTPUTS, own, exact, tolerances)
+        return self._name_offenders(report, own, exact)
+
+    @staticmethod
+    def _compare_with_twin(
+        name: str, own: np.ndarray, exact: np.ndarray, tolerances: np.ndarray
+    ) -> ArrayReport:
+        errors = np.abs(own.astype(np.float64) - exact)
+        resolution = _resolution(tolerances, np.maximum(np.abs(exact), typical(exact)))
+        return ArrayReport(
+            *(name, "float32", "float64 twin", "every place"), errors, tolerances, 0.0, resolution
         )
-        wrong = ~(errors <= tolerances)
-        for index in twin.kinks:
-            wrong[index] = False
-        worst_first = np.argsort(-(errors / tolerances)[wrong])
-        for place in np.argwhere(wrong)[worst_first[:MAX_OFFENDERS]]:
-            index = tuple(int(i) for i in place)
-            found, wanted, tolerance = (float(array[index]) for array in (claimed, expected, tolerances))
-            report.offenders.append(Offender(name, index, found, wanted, tolerance, "float32, float64 twin"))
+
+    @staticmethod
+    def _name_offenders(report: ArrayReport, own: np.ndarray, exact: np.ndarray) -> ArrayReport:
+        """Fill in the worst error and the offenders, the worst ones."""
+        errors, tolerances = report.errors, report.tolerances
+        report.worst = float((errors / tolerances).max(initial=0.0))
+        wrong = np.argwhere(~(errors <= tolerances))
+        report.stopped = len(wrong) > MAX_OFFENDERS
+        offenders = []
+        for index in map(tuple, wrong.tolist()):
+            claimed, expected, tolerance = (float(array[index]) for array in (own, exact, tolerances))
+            precision = "float32, float64 twin"
+            offenders.append(Offender(report.name, index, claimed, expected, tolerance, precision))
+        report.offenders = sorted(offenders, key=severity, reverse=True)[:MAX_OFFENDERS]
         return report
 
 
-def _spread(change: np.ndarray) -> np.ndarray:
-    """Add the array's typical change to each: a single one may be small by luck."""
-    return change + _typical(change)
+def _distance(values: np.ndarray, low: Any, high: Any) -> np.ndarray:
+    """Return how far values are outside [low, high]."""
+    return np.maximum(np.maximum(low - values, values - high), 0.0)
 
 
-def _typical(values: np.ndarray) -> float:
-    """Return the root mean square of what is finite."""
-    finite = values[np.isfinite(values)]
-    return float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
+def _resolution(tolerances: np.ndarray, sizes: np.ndarray) -> float:
+    """Return the largest tolerance beside the size of what it is for; where all is 0, nothing is hidden."""
+    if not np.isfinite(tolerances).all():
+        return np.inf
+    return float((tolerances / np.where(sizes > 0, sizes, np.inf)).max(initial=0.0))

@@ -12,6 +12,10 @@ COMPLEX_STEP = 1e-40  # its square vanishes beside 1, and it is far from underfl
 SHRINK = 2.0  # of the step, from one row of the Richardson table to the next
 ROWS = 8
 OTHER_START = 0.7  # of a second table's steps, none of which the first one has
+DECADES = 7  # first steps 1, 0.1, … 1e-6 times the one asked for, where that one proves too large
+PROBE, PROBE_ROWS = 1e-3, 4  # a small table of a much smaller step
+
+Quotient = Callable[[float], tuple[float, float]]  # t -> difference quotient of step t, and its noise
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,22 @@ def central_difference(
 
     Source: Ridders: Accurate computation of F'(x) and F'(x) F''(x), Adv. Eng. Software 1982.
     """
+    return _extrapolate(_central_quotient(function, noise), step, powers=2)
 
+
+def central_differences(
+    function: Callable[[float], float], step: float, noise: float | None = None
+) -> list[Derivative]:
+    """Return f'(0) by central differences from first steps over decades, `step` the largest."""
+    return _decades(_central_quotient(function, noise), step, powers=2)
+
+
+def _central_quotient(function: Callable[[float], float], noise: float | None) -> Quotient:
     def quotient(t: float) -> tuple[float, float]:
         right, left = function(t), function(-t)
         return (right - left) / (2 * t), _noise(noise, right, left) / t
 
-    return _extrapolate(quotient, step, powers=2)
+    return quotient
 
 
 def one_sided(
@@ -70,27 +84,53 @@ def one_sided(
         value = function(side * t)
         return side * (value - start) / t, 2 * _noise(noise, value, start) / t
 
-    return _extrapolate(quotient, step, powers=1)
+    return _pair(quotient, step, powers=1)
 
 
 def _noise(noise: float | None, *values: float) -> float:
     return 8 * EPSILON * max(map(abs, values)) if noise is None else noise
 
 
-def _extrapolate(
-    quotient: Callable[[float], tuple[float, float]], step: float, powers: int
-) -> Derivative:
+def _extrapolate(quotient: Quotient, step: float, powers: int) -> Derivative:
+    """Extrapolate from `step`, or from what tables over decades of steps agree on where that is too large."""
+    found = _pair(quotient, step, powers)
+    probe = _table(quotient, PROBE * step, powers, PROBE_ROWS)
+    if _agree(found, probe) and found.error <= 10 * probe.error:
+        return found
+    return _consensus(_decades(quotient, step, powers))
+
+
+def _decades(quotient: Quotient, step: float, powers: int) -> list[Derivative]:
+    return [_pair(quotient, step / 10**decade, powers) for decade in range(DECADES)]
+
+
+def _consensus(found: list[Derivative]) -> Derivative:
+    """Return the best of those that most agree with: too large a step can look exact, and so can rounding."""
+    finite = [one for one in found if np.isfinite(one.error)]
+    if not finite:
+        return Derivative(np.nan, np.inf)
+    agreed = [one for one in finite if 2 * sum(_agree(one, other) for other in finite) >= len(finite)]
+    best = min(agreed or finite, key=lambda one: one.error)
+    spread = 0.0 if agreed else max(abs(best.value - one.value) for one in finite)
+    return Derivative(best.value, max(best.error, spread))
+
+
+def _agree(one: Derivative, other: Derivative) -> bool:
+    return abs(one.value - other.value) <= 3 * (one.error + other.error)
+
+
+def _pair(quotient: Quotient, step: float, powers: int) -> Derivative:
     """Return the better of two tables; an estimate may be small by luck, so their distance counts."""
-    found = [_table(quotient, start, powers) for start in (step, OTHER_START * step)]
+    found = [_table(quotient, start, powers, ROWS) for start in (step, OTHER_START * step)]
     best = min(found, key=lambda derivative: derivative.error)
     return Derivative(best.value, max(best.error, abs(found[0].value - found[1].value)))
 
 
-def _table(quotient: Callable[[float], tuple[float, float]], step: float, powers: int) -> Derivative:
+def _table(quotient: Quotient, step: float, powers: int, rows: int) -> Derivative:
     """Extrapolate quotient(t) to t = 0, its error being a series in t^powers, plus noise of a known size."""
     best = Derivative(np.nan, np.inf)
     previous: list[float] = []
-    for row in range(ROWS):
+    for row in range(rows):
         value, noise = quotient(step / SHRINK**row)
         entries = [value]
         grown = noise  # extrapolation adds the noise of this row and, less of it, of those before

@@ -17,7 +17,6 @@ from minihash.network import Network
 
 Arrays = dict[str, np.ndarray]
 INPUTS = "inputs"
-GENERATORS = np.random.Generator, np.random.RandomState, random.Random
 
 
 class Objective:
@@ -35,9 +34,13 @@ class Objective:
     def gradients(self, variables: Arrays, dtype: Any) -> Arrays:
         raise NotImplementedError
 
+    def outputs(self, variables: Arrays, dtype: Any) -> np.ndarray:
+        """Return what the scalar is made of, where it is made of anything."""
+        return np.zeros(0)
+
     def problems(self) -> list[str]:
         """Return what is wrong with the gradients beyond their values."""
-        return []
+        raise NotImplementedError
 
     @contextmanager
     def jittered(self, rng: np.random.Generator, size: float) -> Iterator[None]:
@@ -55,25 +58,27 @@ class FunctionObjective(Objective):
         self.variables = {INPUTS: inputs.astype(np.float64)}
 
     def value(self, variables: Arrays, dtype: Any) -> Any:
-        value = self._call(variables, dtype)[0]
-        if np.ndim(value) != 0:
-            raise ValueError(f"function returned a value of shape {np.shape(value)}, wanted a number")
-        return value
-
-    def _call(self, variables: Arrays, dtype: Any) -> Any:
-        result = self.function(variables[INPUTS].astype(dtype))
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise ValueError(f"function returned a {type(result).__name__}, wanted (value, gradient)")
-        return result
+        return _value("function", self._call(variables, dtype), dtype)
 
     def gradients(self, variables: Arrays, dtype: Any) -> Arrays:
-        gradient = np.array(self._call(variables, dtype)[1])  # a copy: it may be a buffer used again
-        if gradient.shape != self.variables[INPUTS].shape:
-            raise ValueError(
-                f"function returned a gradient of shape {gradient.shape}, "
-                f"wanted {self.variables[INPUTS].shape} as inputs"
-            )
-        return {INPUTS: gradient}
+        result = self._call(variables, dtype)
+        # A copy: it may be a buffer used again.
+        return {INPUTS: _gradient("function", result, self.variables[INPUTS].shape).copy()}
+
+    def problems(self) -> list[str]:
+        """Look for a value or a gradient that is another the second time."""
+        found = []
+        for _ in range(2):
+            value, gradient = _pair("function", self._call(self.variables, self.dtype))
+            found.append({"value": np.array(value), "gradient": np.array(gradient)})
+        return [
+            f"the {name} of the function is another the second time: is it random, or does it accumulate?"
+            for name in found[0]
+            if not np.array_equal(found[0][name], found[1][name], equal_nan=True)
+        ]
+
+    def _call(self, variables: Arrays, dtype: Any) -> Any:
+        return self.function(variables[INPUTS].astype(dtype))
 
 
 class ModuleObjective(Objective):
@@ -105,7 +110,7 @@ class ModuleObjective(Objective):
         self.variables = {name: array.astype(np.float64) for name, array in own.items()}
         self._twins: dict[np.dtype, Layer | Network] = {}
         self._errors: Callable[[np.ndarray], np.ndarray] | None = None  # of what passes between layers
-        outputs = self._forward(self.variables, self.dtype)
+        outputs = self._first_outputs()
         self.cotangent = rng.uniform(0.5, 1.5, outputs.shape) * rng.choice([-1.0, 1.0], outputs.shape)
 
     def twin(self, dtype: Any) -> Layer | Network:
@@ -115,14 +120,19 @@ class ModuleObjective(Objective):
             self._twins[dtype] = _cast(copy.deepcopy(self.module), dtype)
         return self._twins[dtype]
 
+    def outputs(self, variables: Arrays, dtype: Any) -> np.ndarray:
+        return self._forward(variables, dtype).copy()
+
     def value(self, variables: Arrays, dtype: Any) -> Any:
         outputs = self._forward(variables, dtype)
-        return self._loss(outputs)[0]
+        if self.loss is None:
+            return (self.cotangent * outputs).sum()
+        return _value("loss", self.loss(outputs, self.targets), dtype)
 
     def gradients(self, variables: Arrays, dtype: Any) -> Arrays:
         outputs = self._forward(variables, dtype)
         twin = self.twin(dtype)
-        grad_inputs = self._backward(twin, self._loss(outputs)[1].astype(dtype))
+        grad_inputs = self._backward(twin, self._grad_outputs(outputs).astype(dtype))
         gradients = {INPUTS: np.asarray(grad_inputs).copy()} | {
             name: array.copy() for name, array in twin.grads.items()
         }
@@ -143,7 +153,7 @@ class ModuleObjective(Objective):
     def layer_io(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the inputs and grad_outputs (float64) of one layer, at the point of the check."""
         outputs = self._forward(self.variables, np.float64)
-        grad = self._loss(outputs)[1].astype(np.float64)
+        grad = self._grad_outputs(outputs).astype(np.float64)
         twin = self.twin(np.float64)
         for layer in reversed(layers_of(twin)[position + 1 :]):
             grad = np.asarray(layer.backward(grad))
@@ -168,7 +178,7 @@ class ModuleObjective(Objective):
         inputs = self.variables[INPUTS].astype(self.dtype)
         outputs = module.forward(inputs, training=True)
         first_outputs = outputs.copy()
-        grad_outputs = self._loss(outputs)[1].astype(self.dtype)
+        grad_outputs = self._grad_outputs(outputs).astype(self.dtype)
         others = {INPUTS: inputs, "grad_outputs": grad_outputs} | {
             f"the array {name}": array for name, array in module.params.items()
         }
@@ -188,8 +198,7 @@ class ModuleObjective(Objective):
             if np.shares_memory(array, another)
         ]
         first = {name: array.copy() for name, array in module.grads.items()}
-        for layer, original in zip(layers_of(module), layers_of(self.module)):
-            rewind(layer, original)
+        rewind(module, self.module)
         again = module.forward(before[INPUTS], training=True)
         if not np.array_equal(again, first_outputs, equal_nan=True):
             found.append("forward gives other outputs the second time: are its random generators attributes?")
@@ -199,20 +208,53 @@ class ModuleObjective(Objective):
             for name, array in module.grads.items()
             if not np.array_equal(array, first[name], equal_nan=True)
         ]
-        return found
+        return found + self._problems_of_the_first_layer(module, before[INPUTS], before["grad_outputs"])
+
+    def _problems_of_the_first_layer(
+        self, module: Layer | Network, inputs: np.ndarray, grad_outputs: np.ndarray
+    ) -> list[str]:
+        """Compare the gradients without that of the inputs, as training wants them, with those of all."""
+        full = {name: array.copy() for name, array in module.grads.items()}
+        for array in module.grads.values():
+            array[...] = np.nan
+        rewind(module, self.module)
+        module.forward(inputs, training=True)
+        call = "backward(need_grad_inputs=False)"
+        try:
+            returned = module.backward(grad_outputs, need_grad_inputs=False)
+        except Exception as error:  # whatever a layer says that never met it
+            return [f"{call} raises {type(error).__name__}: {error}"]
+        found = [] if returned is None else [f"{call} returns a {type(returned).__name__}, wanted None"]
+        return found + [
+            f"{call} gives the gradient of {name} another value"
+            for name, array in module.grads.items()
+            if not _close(array, full[name])
+        ]
+
+    def _first_outputs(self) -> np.ndarray:
+        """Return the outputs in the module's own precision; refuse what is not a matrix."""
+        try:
+            outputs = self._forward(self.variables, self.dtype)
+        except (AttributeError, IndexError, TypeError) as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise ValueError(f"forward failed ({problem}): are its outputs (batch, out_features)?") from error
+        if np.ndim(outputs) != 2:
+            raise ValueError(f"forward returned shape {np.shape(outputs)}, wanted (batch, out_features)")
+        return outputs
 
     def _forward(self, variables: Arrays, dtype: Any) -> np.ndarray:
         twin = self.twin(dtype)
         for name, array in twin.params.items():
             array[...] = variables[name]
-        for layer, original in zip(layers_of(twin), layers_of(self.module)):
-            rewind(layer, original)
+        rewind(twin, self.module)
         outputs = variables[INPUTS].astype(dtype)
         if self._errors is None:
             return twin.forward(outputs, training=True)
         outputs = twin.scale(outputs) if isinstance(twin, Network) else outputs
         for layer in layers_of(twin):
             outputs = layer.forward(outputs, training=True)
+            if not outputs.flags.writeable:
+                outputs = outputs.copy()
             outputs *= self._errors(outputs)  # in place: the layer may have kept them for its backward
         return outputs
 
@@ -223,10 +265,36 @@ class ModuleObjective(Objective):
             grad = np.asarray(layer.backward(grad * self._errors(grad)))
         return grad * twin.input_scale if isinstance(twin, Network) else grad
 
-    def _loss(self, outputs: np.ndarray) -> tuple[Any, np.ndarray]:
-        if self.loss is not None:
-            return self.loss(outputs, self.targets)
-        return (self.cotangent * outputs).sum(), self.cotangent
+    def _grad_outputs(self, outputs: np.ndarray) -> np.ndarray:
+        if self.loss is None:
+            return self.cotangent
+        return _gradient("loss", self.loss(outputs, self.targets), outputs.shape)
+
+
+def _pair(name: str, result: Any) -> tuple[Any, Any]:
+    """Return what a function or a loss returned, if it is a value and a gradient."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ValueError(f"{name} returned a {type(result).__name__}, wanted (value, gradient)")
+    return result
+
+
+def _value(name: str, result: Any, dtype: Any) -> Any:
+    value = _pair(name, result)[0]
+    if np.ndim(value) != 0:
+        raise ValueError(f"{name} returned a value of shape {np.shape(value)}, wanted a number")
+    kinds = "fiubc" if np.dtype(dtype).kind == "c" else "fiub"
+    if np.asarray(value).dtype.kind not in kinds:
+        raise ValueError(f"{name} returned the value {value!r}, wanted a real number")
+    return value
+
+
+def _gradient(name: str, result: Any, shape: tuple[int, ...]) -> np.ndarray:
+    gradient = np.asarray(_pair(name, result)[1])
+    if gradient.dtype.kind not in "fiub":
+        raise ValueError(f"{name} returned a gradient of dtype {gradient.dtype}, wanted real numbers")
+    if gradient.shape != shape:
+        raise ValueError(f"{name} returned a gradient of shape {gradient.shape}, wanted {shape}")
+    return gradient
 
 
 def _check_inputs(inputs: Any) -> np.ndarray:
@@ -242,25 +310,69 @@ def layers_of(module: Layer | Network) -> list[Layer]:
     return list(module.layers) if isinstance(module, Network) else [module]
 
 
-def rewind(layer: Layer, original: Layer) -> None:
-    """Set every random generator that `layer` holds to the state of the original's."""
-    for name, value in vars(original).items():
-        if isinstance(value, GENERATORS):
-            setattr(layer, name, copy.deepcopy(value))
+def rewind(copied: Any, original: Any) -> None:
+    """Set every random generator in a copy of a module to the state of the original's.
+
+    Layers may hold generators, and layers with generators, in attributes, lists, tuples and dicts.
+    """
+    if isinstance(original, np.random.Generator):
+        copied.bit_generator.state = original.bit_generator.state
+    elif isinstance(original, np.random.RandomState):
+        copied.set_state(original.get_state())
+    elif isinstance(original, random.Random):
+        copied.setstate(original.getstate())
+    else:
+        held = dict(_held(copied))
+        for key, value in _held(original):
+            if type(held.get(key)) is type(value):
+                rewind(held[key], value)
+
+
+def _held(value: Any) -> list[tuple[Any, Any]]:
+    """Return what a layer, network, list, tuple or dict holds, by name or place."""
+    if isinstance(value, (Layer, Network)):
+        return list(vars(value).items())
+    if isinstance(value, dict):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, (list, tuple)) else []
+
+
+def _modules(value: Any) -> Iterator[Layer | Network]:
+    """Yield the layers and networks in a module, itself first."""
+    if isinstance(value, (Layer, Network)):
+        yield value
+    for _, held in _held(value):
+        yield from _modules(held)
 
 
 def _cast(module: Layer | Network, dtype: np.dtype) -> Layer | Network:
-    """Change a module's precision in place."""
-    module.dtype = dtype
-    for layer in layers_of(module):
-        layer.dtype = dtype
-        for arrays in (layer.params, layer.grads):
-            for name, array in arrays.items():
-                arrays[name] = array.astype(dtype)
-                for attribute, value in vars(layer).items():
-                    if value is array:  # kept under a name of its own too
-                        setattr(layer, attribute, arrays[name])
-    return module
+    """Change a module's precision in place, whatever names its arrays are kept under."""
+    changed: dict[int, np.ndarray] = {}
+    for part in list(_modules(module)):
+        part.dtype = dtype
+        for array in (*part.params.values(), *part.grads.values()):
+            changed.setdefault(id(array), array.astype(dtype))
+    return _replace(module, changed)
+
+
+def _replace(value: Any, changed: dict[int, np.ndarray]) -> Any:
+    """Exchange arrays by identity in all that a module holds."""
+    if id(value) in changed:
+        return changed[id(value)]
+    if isinstance(value, tuple):
+        items = [_replace(item, changed) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    holder = vars(value) if isinstance(value, (Layer, Network)) else value
+    for key, held in _held(value):
+        holder[key] = _replace(held, changed)
+    return value
+
+
+def _close(found: np.ndarray, wanted: np.ndarray) -> bool:
+    """Tell whether two ways to compute the same agree up to what rounding may do to sums."""
+    relative = float(np.sqrt(np.finfo(wanted.dtype).eps))
+    size = np.abs(wanted).max(initial=0.0, where=np.isfinite(wanted))
+    return np.allclose(found, wanted, rtol=relative, atol=relative * float(size), equal_nan=True)
 
 
 def _pairs(gradients: Arrays, others: Arrays) -> Iterator[tuple[Any, Any]]:

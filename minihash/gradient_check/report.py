@@ -45,6 +45,12 @@ class Offender:
         return f"{line}\n    {self.note}" if self.note else line
 
 
+def severity(offender: Offender) -> float:
+    """Return error / tolerance, infinite for what is not a number."""
+    ratio = abs(offender.claimed - offender.expected) / offender.tolerance
+    return np.inf if np.isnan(ratio) else ratio
+
+
 @dataclass
 class ArrayReport:
     """What was found in the gradient of one array.
@@ -62,14 +68,17 @@ class ArrayReport:
     worst: float  # error / tolerance, directions included
     resolution: float
     offenders: list[Offender] = field(default_factory=list)
-    kinks: list[tuple[int, ...]] = field(default_factory=list)
+    kinks: dict[tuple[int, ...], tuple[float, float]] = field(default_factory=dict)  # place -> its slopes
     has_kink: bool = False
+    stopped: bool = False  # with so many offenders that the rest was not looked at
 
     @property
     def status(self) -> str:
-        if self.offenders:
+        if self.offenders or not self.worst <= 1:
             return "WRONG"
-        return "inconclusive" if self.resolution > 1e-3 else "kink" if self.has_kink else "ok"
+        if not self.resolution <= 1e-3:
+            return "inconclusive"
+        return "kink" if self.has_kink else "ok"
 
 
 @dataclass
@@ -81,27 +90,34 @@ class GradientReport:
     arrays : an `ArrayReport` for each array and precision.
     problems : what is wrong beyond single numbers: arrays that share memory, gradients that accumulate.
     diagnosis : sentences that explain the wrong gradients of hashed layers together.
+    outputs : the outputs of a module of float32, beside those of its float64 twin.
     """
 
     arrays: list[ArrayReport]
     problems: list[str]
     diagnosis: list[str]
+    outputs: ArrayReport | None = None
+
+    @property
+    def rows(self) -> list[ArrayReport]:
+        """The gradients, and the outputs where those were compared."""
+        return [*self.arrays, self.outputs] if self.outputs else self.arrays
 
     @property
     def ok(self) -> bool:
         """Whether nothing is wrong."""
-        return not self.problems and not self.offenders
+        return not self.problems and all(row.status != "WRONG" for row in self.rows)
 
     @property
     def offenders(self) -> list[Offender]:
         """All wrong gradients, the worst (by error / tolerance) first."""
-        found = [offender for array in self.arrays for offender in array.offenders]
-        return sorted(found, key=lambda o: -abs(o.claimed - o.expected) / o.tolerance)
+        found = [offender for row in self.rows for offender in row.offenders]
+        return sorted(found, key=severity, reverse=True)
 
     @property
     def kinks(self) -> dict[str, list[tuple[int, ...]]]:
         """Arrays along which the function has a kink, and the places of it where they are known."""
-        return {array.name: array.kinks for array in self.arrays if array.has_kink}
+        return {array.name: list(array.kinks) for array in self.arrays if array.has_kink}
 
     def raise_for_errors(self) -> None:
         """Raise a GradientError with the report as its message unless all is well."""
@@ -110,7 +126,6 @@ class GradientReport:
 
     def __str__(self) -> str:
         wrong = len(self.offenders)
-        verdict = "ok" if self.ok else f"{wrong} wrong" if wrong else "failed"
         rows = [
             (
                 array.name,
@@ -122,10 +137,11 @@ class GradientReport:
                 f"{array.resolution:.1e}",
                 array.status,
             )
-            for array in self.arrays
+            for array in self.rows
+            if array is not self.outputs or array.status != "ok"  # right outputs need no row
         ]
         header = ("gradient", "shape", "precision", "method", "checked", "error/tol.", "resolution", "")
-        lines = [f"gradient check: {verdict}", text.table(header, rows, left=5)]
+        lines = [f"gradient check: {self._verdict()}", text.table(header, rows, left=5)]
         lines += [f"problem: {problem}" for problem in self.problems]
         lines += [f"diagnosis: {sentence}" for sentence in self.diagnosis]
         lines += [str(offender) for offender in self.offenders[:SHOWN]]
@@ -135,3 +151,12 @@ class GradientReport:
             shown = ", ".join(map(str, places[:SHOWN])) or "somewhere (too large to look at each place)"
             lines.append(f"kink in {name}, where a derivative from the left differs: {shown}")
         return "\n".join(lines)
+
+    def _verdict(self) -> str:
+        if not self.ok:
+            wrong = len(self.offenders)
+            if any(row.stopped for row in self.rows):
+                return f"at least {wrong} wrong (stopped looking)"
+            return f"{wrong} wrong" if wrong else "failed"
+        unsure = sum(row.status == "inconclusive" for row in self.rows)
+        return f"ok, {unsure} array{'s' * (unsure > 1)} inconclusive" if unsure else "ok"

@@ -372,6 +372,168 @@ def test_float32_on_the_other_side_of_a_kink_is_not_wrong():
         check_gradients(network, inputs).raise_for_errors()
 
 
+@pytest.mark.parametrize("bad", [np.nan, 1e6])
+def test_float32_is_held_to_the_slopes_at_a_kink(bad):
+    class Spoiled(ReLU):
+        def _backward(self, *arguments):
+            grad_inputs = super()._backward(*arguments)
+            if self.dtype == np.float32:
+                grad_inputs[0, 0] = bad
+            return grad_inputs
+
+    report = check_gradients(Spoiled(), [[0.0, 1.0, -1.0]])
+    assert places(report) == [(0, 0)] and report.kinks
+    assert report.arrays[1].status == "WRONG" and not report.arrays[1].worst <= 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_kink_along_every_direction_does_not_hide_what_is_not_analytic(seed):
+    report = check_gradients(lambda x: ((np.abs(x) + x**2).sum(), 2 * x), [0.0, 1.0, -2.0], seed=seed)
+    assert sorted(places(report)) == [(1,), (2,)]
+    assert report.arrays[0].method == "differences"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_unit_exactly_at_its_kink_leaves_a_network_analytic(seed):
+    network = Network([dense(), ReLU(np.float64)])
+    network.layers[0].params["bias"][...] = 0
+    report = check_gradients(network, 0 * X, seed=seed)
+    report.raise_for_errors()
+    assert {array.method for array in report.arrays} == {"complex step"}
+
+
+def fast(function, derivative):
+    return lambda x: (function(x).sum(), derivative(x))
+
+
+def bump(x):
+    return np.exp(-(((x - 1000) / 0.01) ** 2))
+
+
+@pytest.mark.parametrize(
+    "function, inputs",
+    [
+        (fast(np.sin, np.cos), [1e6, 1e6 + 1]),
+        (fast(lambda x: np.sin(x.real), np.cos), [1e6, 1e6 + 1]),
+        (fast(bump, lambda x: -2e4 * (x - 1000) * bump(x)), [1000.005]),
+        (fast(lambda x: bump(x.real), lambda x: -2e4 * (x - 1000) * bump(x)), [1000.005]),
+        (fast(lambda x: np.tanh(x - 1e5), lambda x: 1 - np.tanh(x - 1e5) ** 2), [1e5, 1e5 + 0.3]),
+        (fast(lambda x: np.tanh(x.real - 1e5), lambda x: 1 - np.tanh(x - 1e5) ** 2), [1e5, 1e5 + 0.3]),
+    ],
+)
+def test_functions_that_vary_faster_than_the_first_step(function, inputs):
+    report = check_gradients(function, inputs)
+    report.raise_for_errors()
+    assert not report.kinks and report.arrays[0].status == "ok"
+
+
+# ----------------------------------------------------------------------------- layers of layers
+
+
+class Residual(Layer):
+    """a + dropout(inner(a)), its parameters those of `inner`."""
+
+    def __init__(self, features, dtype):
+        super().__init__(dtype)
+        self.inner = randomize(Linear(features, features, dtype=dtype), 1)
+        self.others = [Dropout(0.5, dtype=dtype)]
+        self.params, self.grads = self.inner.params, self.inner.grads
+        self.in_features = self.out_features = features
+
+    def _forward(self, inputs, training):
+        return inputs + self.others[0].forward(self.inner.forward(inputs, training), training), None
+
+    def _backward(self, saved, grad_outputs, need_grad_inputs):
+        below = self.inner.backward(self.others[0].backward(grad_outputs), need_grad_inputs)
+        return grad_outputs + below if need_grad_inputs else None
+
+
+@both_dtypes
+def test_layers_that_hold_layers(dtype):
+    report = check_gradients(Residual(4, dtype), X)
+    report.raise_for_errors()
+    assert report.arrays[0].method == "complex step"
+
+
+# ------------------------------------------------------------------------------ values and calls
+
+
+def test_outputs_that_are_wrong_in_float32_only():
+    class Wrong(Linear):
+        def _forward(self, inputs, training):
+            outputs, saved = super()._forward(inputs, training)
+            return outputs * outputs.dtype.type(1.001 if outputs.dtype == np.float32 else 1), saved
+
+    report = check_gradients(dense(np.float32, kind=Wrong), X)
+    assert {offender.name for offender in report.offenders} == {"outputs"} and not report.ok
+    assert "\noutputs   3x3" in str(report)
+    assert check_gradients(dense(np.float32), X).outputs.status == "ok"
+
+
+def test_the_backward_of_the_first_layer_of_training_is_run():
+    class Wrong(Linear):
+        def _backward(self, saved, grad_outputs, need_grad_inputs):
+            grad_inputs = super()._backward(saved, grad_outputs, need_grad_inputs)
+            self.grads["bias"] *= 1 if need_grad_inputs else 1.001
+            return grad_outputs @ self.params["weight"] if grad_inputs is None else grad_inputs
+
+    problems = check_gradients(dense(kind=Wrong), X).problems
+    assert any("need_grad_inputs=False) gives the gradient of bias" in problem for problem in problems)
+    assert any("returns a ndarray, wanted None" in problem for problem in problems)
+    assert len(problems) == 2
+
+
+def test_functions_that_accumulate_or_are_random():
+    buffer, rng = np.zeros(2), np.random.default_rng(1)
+
+    def accumulates(x):
+        if not np.iscomplexobj(x):
+            buffer[...] += 2 * x
+        return (x**2).sum(), buffer
+
+    assert any("gradient of the function" in p for p in check_gradients(accumulates, [1.0, 2.0]).problems)
+    report = check_gradients(lambda x: (rng.random(), np.zeros(2)), [1.0, 2.0])
+    assert any("value of the function" in problem for problem in report.problems)
+
+
+def test_outputs_that_are_read_only():
+    class ReadOnly(Tanh):
+        def _forward(self, inputs, training):
+            outputs, saved = super()._forward(inputs, training)
+            return np.broadcast_to(outputs, outputs.shape), saved
+
+    check_gradients(ReadOnly(np.float64), X).raise_for_errors()
+
+
+def test_a_parameter_of_no_numbers():
+    layer = dense()
+    layer.params["none"], layer.grads["none"] = np.zeros(0), np.zeros(0)
+    check_gradients(layer, X).raise_for_errors()
+
+
+class OneDimensional(Tanh):
+    def _forward(self, inputs, training):
+        return inputs.sum(axis=1), inputs
+
+
+@pytest.mark.parametrize(
+    "arguments, name",
+    [
+        ({"target": lambda x: (None, x)}, "function"),
+        ({"target": lambda x: ("1", x)}, "function"),
+        ({"target": lambda x: (x.sum(), x.astype(object))}, "function"),
+        ({"target": OneDimensional()}, "forward"),
+        *(
+            ({"target": dense(), "targets": X, "loss": lambda z, t, found=found: found}, "loss")
+            for found in ((X, X), 3.0, (1.0, None), (1.0, [1.0]), (None, X[:, :3]))
+        ),
+    ],
+)
+def test_what_is_no_value_or_gradient_is_refused_in_a_line(arguments, name):
+    with pytest.raises(ValueError, match=rf"^{name} (returned|failed)[^\n]*$"):
+        check_gradients(inputs=X, **arguments)
+
+
 # ---------------------------------------------------------------------------- NaN and infinity
 
 not_finite = pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -591,6 +753,29 @@ def test_many_offenders_are_cut_short():
     text = str(check_gradients(lambda x: (x.sum(), 0 * x), np.ones(30)))
     assert text.startswith("gradient check: 30 wrong\n") and text.endswith("\n... and 22 more")
     assert text.count("claimed") == 8
+
+
+def test_more_offenders_than_are_looked_for():
+    report = check_gradients(lambda x: (x.sum(), 0 * x), np.ones(50))
+    assert str(report).startswith("gradient check: at least 32 wrong (stopped looking)\n")
+    assert report.arrays[0].checked == "32 places" and np.isnan(report.arrays[0].errors[32:]).all()
+
+
+def test_nan_is_the_worst_offender():
+    report = check_gradients(lambda x: (x.sum(), np.array([3.0, np.nan, 2.0])), np.ones(3))
+    assert places(report) == [(1,), (0,), (2,)]
+
+
+def test_what_is_inconclusive_is_told_in_the_verdict():
+    report = check_gradients(lambda x: (1e14 + x.real.sum(), np.ones(2)), [1.0, 2.0])
+    assert report.arrays[0].status == "inconclusive"
+    assert str(report).startswith("gradient check: ok, 1 array inconclusive\n")
+
+
+def test_huge_gradients_do_not_overflow():
+    report = check_gradients(lambda x: (1e200 * x.sum(), np.full_like(x, 1e200)), [1.0, 2.0])
+    assert report.arrays[0].status == "ok" and 0 < report.arrays[0].resolution < 1e-6
+    assert not check_gradients(lambda x: (1e200 * x.sum(), np.full_like(x, 1.001e200)), [1.0, 2.0]).ok
 
 
 @pytest.mark.parametrize("wrong", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def planted(damage, kind=HashedLinear):
     class Planted(kind):
         def _backward(self, saved, grad_outputs, need_grad_inputs):
             grad_inputs = super()._backward(saved, grad_outputs, need_grad_inputs)
-            damage(self, saved, grad_outputs, grad_inputs)
+            damage(self, saved, grad_outputs, np.empty_like(saved) if grad_inputs is None else grad_inputs)
             return grad_inputs
 
     return Planted
@@ -682,6 +683,46 @@ def test_one_number_wrong_in_float32(max_coordinates):
     report = check_gradients(layer, INPUTS, max_coordinates=max_coordinates)
     assert_only_float32(report, "inputs")
     assert [offender.index for offender in report.offenders] == [(1, 2)]
+
+
+def test_no_virtual_weight_is_named_by_chance():
+    # Among a hundred sharers of a bucket one contributes about 2 % of its sum.
+    def damage(layer, *_):
+        if layer.dtype == np.float32:
+            layer.grads["weight"][::200] *= 1 + 0.02 * np.arange(1, 6)
+
+    layer = planted(damage)(300, 330, compression=1 / 100)
+    report = check_gradients(layer, np.random.default_rng(0).normal(size=(4, 300)))
+    assert len(report.diagnosis) == 5 and not re.search(r"V\(", "".join(report.diagnosis))
+    assert re.search(r"bucket 0: 1\.0\d* times what it should be", "".join(report.diagnosis))
+
+
+def test_a_factor_of_all_buckets_in_float32_only():
+    def damage(layer, *_):
+        layer.grads["weight"] *= 1.02 if layer.dtype == np.float32 else 1
+
+    layer = planted(damage)(300, 330, compression=1 / 100)
+    report = check_gradients(layer, np.random.default_rng(0).normal(size=(4, 300)))
+    assert report.diagnosis == ["weight: all 32 wrong buckets are 1.02 times what they should be"]
+
+
+def test_sentences_that_are_left_out_are_counted():
+    def damage(layer, *_):
+        layer.grads["weight"] *= 1 + 0.1 * np.arange(BUCKETS)
+
+    report = check_gradients(hashed(planted(damage)), INPUTS)
+    assert len(report.diagnosis) == 7 and report.diagnosis[-1] == f"weight: and {BUCKETS - 1 - 6} more"
+
+
+def test_a_hundred_thousand_wrong_virtual_weights_take_under_ten_seconds():
+    def damage(layer, *_):
+        layer.grads["weight"] *= 1.001
+
+    layer = planted(damage)(300, 330, compression=1 / 100, dtype=np.float64)
+    start = time.process_time()
+    report = check_gradients(layer, np.random.default_rng(0).normal(size=(4, 300)))
+    assert time.process_time() - start < 10
+    assert str(report).startswith("gradient check: at least 32 wrong")
 
 
 def assert_caught_in_float32(report, buckets, diagnosis):
