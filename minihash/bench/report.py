@@ -75,8 +75,9 @@ def plot(results: Sequence[Result], path: str) -> None:
         goals = [result.goal for result in shown]
         axes.plot(goals, places, "|", markersize=14, color=figures.COLORS[1], label="goal: at most")
         axes.set(xscale="log", xlabel="ratio (smaller is better)", ylim=(len(shown) - 0.5, -0.5))
-        axes.set_yticks(places, [f"{r.case}: {r.side}, {r.threads} thr." for r in shown], fontsize=8)
+        names = [f"{r.case}: {r.side}, {r.threads} thr. / {r.base}" for r in shown]
+        axes.set_yticks(places, names, fontsize=8)
         axes.axvline(1, color="0.6", linewidth=1)
         axes.legend()
 
-    figures.draw(path, (9, 1.2 + 0.28 * len(shown)), fill)
+    figures.draw(path, (10, 1.2 + 0.28 * len(shown)), fill)
