@@ -69,6 +69,9 @@ def main() -> None:
                 axes.fill_between(values, low, high, color=color, alpha=0.15, linewidth=0)
             axes.axhline(1, color="0.5", linewidth=1)
             axes.set(xscale="log", yscale="log", xlabel=sweep)
+            axes.set_xticks(values, map(str, values), fontsize=8)
+            axes.set_yticks((0.125, 0.25, 0.5, 1, 2, 4), ("1/8", "1/4", "1/2", "1", "2", "4"))
+            axes.minorticks_off()
         figure.axes[0].set(ylabel="time / dense PyTorch")
         figure.axes[0].legend()
 
