@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minihash import checks, losses
+from minihash.gradient_check.twins import layers_of, rewind, twin_of
 from minihash.layers import Layer
 from minihash.network import Network
 
@@ -117,7 +116,7 @@ class ModuleObjective(Objective):
         """Return the module's copy in `dtype`."""
         dtype = np.dtype(dtype)
         if dtype not in self._twins:
-            self._twins[dtype] = _cast(copy.deepcopy(self.module), dtype)
+            self._twins[dtype] = twin_of(self.module, dtype)
         return self._twins[dtype]
 
     def outputs(self, variables: Arrays, dtype: Any) -> np.ndarray:
@@ -174,7 +173,7 @@ class ModuleObjective(Objective):
 
     def problems(self) -> list[str]:
         """Look for arrays that share memory or are changed, and for gradients that accumulate."""
-        module = copy.deepcopy(self.module)  # in its own precision: what shares memory still does
+        module = twin_of(self.module, self.dtype)  # what shares memory still does
         inputs = self.variables[INPUTS].astype(self.dtype)
         outputs = module.forward(inputs, training=True)
         first_outputs = outputs.copy()
@@ -303,69 +302,6 @@ def _check_inputs(inputs: Any) -> np.ndarray:
     if inputs.dtype.kind not in "fiub" or not inputs.size:
         raise ValueError(f"inputs has dtype {inputs.dtype} and shape {inputs.shape}, wanted real numbers")
     return inputs
-
-
-def layers_of(module: Layer | Network) -> list[Layer]:
-    """Return the layers of a network, or the layer itself in a list."""
-    return list(module.layers) if isinstance(module, Network) else [module]
-
-
-def rewind(copied: Any, original: Any) -> None:
-    """Set every random generator in a copy of a module to the state of the original's.
-
-    Layers may hold generators, and layers with generators, in attributes, lists, tuples and dicts.
-    """
-    if isinstance(original, np.random.Generator):
-        copied.bit_generator.state = original.bit_generator.state
-    elif isinstance(original, np.random.RandomState):
-        copied.set_state(original.get_state())
-    elif isinstance(original, random.Random):
-        copied.setstate(original.getstate())
-    else:
-        held = dict(_held(copied))
-        for key, value in _held(original):
-            if type(held.get(key)) is type(value):
-                rewind(held[key], value)
-
-
-def _held(value: Any) -> list[tuple[Any, Any]]:
-    """Return what a layer, network, list, tuple or dict holds, by name or place."""
-    if isinstance(value, (Layer, Network)):
-        return list(vars(value).items())
-    if isinstance(value, dict):
-        return list(value.items())
-    return list(enumerate(value)) if isinstance(value, (list, tuple)) else []
-
-
-def _modules(value: Any) -> Iterator[Layer | Network]:
-    """Yield the layers and networks in a module, itself first."""
-    if isinstance(value, (Layer, Network)):
-        yield value
-    for _, held in _held(value):
-        yield from _modules(held)
-
-
-def _cast(module: Layer | Network, dtype: np.dtype) -> Layer | Network:
-    """Change a module's precision in place, whatever names its arrays are kept under."""
-    changed: dict[int, np.ndarray] = {}
-    for part in list(_modules(module)):
-        part.dtype = dtype
-        for array in (*part.params.values(), *part.grads.values()):
-            changed.setdefault(id(array), array.astype(dtype))
-    return _replace(module, changed)
-
-
-def _replace(value: Any, changed: dict[int, np.ndarray]) -> Any:
-    """Exchange arrays by identity in all that a module holds."""
-    if id(value) in changed:
-        return changed[id(value)]
-    if isinstance(value, tuple):
-        items = [_replace(item, changed) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    holder = vars(value) if isinstance(value, (Layer, Network)) else value
-    for key, held in _held(value):
-        holder[key] = _replace(held, changed)
-    return value
 
 
 def _close(found: np.ndarray, wanted: np.ndarray) -> bool:

@@ -186,6 +186,15 @@ def test_every_kind_of_random_generator_is_rewound(generator):
     assert not np.array_equal(first, layer.forward(X))
 
 
+@pytest.mark.parametrize("hold", [lambda rng: (rng,), lambda rng: [rng], lambda rng: {"a": rng}], ids=type)
+def test_generators_in_containers_are_rewound(hold):
+    def draw(layer):
+        held = layer.held
+        return (held["a"] if isinstance(held, dict) else held[0]).random()
+
+    check_gradients(Noise(draw, held=hold(np.random.default_rng(1))), X).raise_for_errors()
+
+
 def test_random_numbers_from_elsewhere_are_a_problem():
     rng = np.random.default_rng(1)
     report = check_gradients(Noise(lambda self: rng.random()), X)
@@ -453,6 +462,30 @@ def test_layers_that_hold_layers(dtype):
     report = check_gradients(Residual(4, dtype), X)
     report.raise_for_errors()
     assert report.arrays[0].method == "complex step"
+
+
+class Views(Residual):
+    """Its parameters and gradients are views of those of `inner`, in other shapes."""
+
+    def __init__(self, features, dtype):
+        super().__init__(features, dtype)
+        inner, half = self.inner, features // 2
+        for own, theirs in ((self.params, inner.params), (self.grads, inner.grads)):
+            weight, bias = theirs["weight"], theirs["bias"]
+            views = {"even": weight[::2], "odd": weight.T[:, 1::2], "low": bias[:half], "high": bias[half:]}
+            setattr(self, "params" if own is self.params else "grads", views)
+
+
+@both_dtypes
+def test_parameters_that_are_views_of_an_inner_layer(dtype):
+    layer = Views(4, dtype)
+    before = {name: array.copy() for name, array in layer.inner.params.items()}
+    report = check_gradients(layer, X)
+    report.raise_for_errors()
+    assert {array.name for array in report.arrays} == {"inputs", "even", "odd", "low", "high"}
+    assert all(np.array_equal(layer.inner.params[name], before[name]) for name in before)
+    layer.grads["low"], layer.grads["high"] = layer.grads["high"], layer.grads["low"]
+    assert {offender.name for offender in check_gradients(layer, X).offenders} == {"low", "high"}
 
 
 # ------------------------------------------------------------------------------ values and calls
@@ -770,6 +803,16 @@ def test_what_is_inconclusive_is_told_in_the_verdict():
     report = check_gradients(lambda x: (1e14 + x.real.sum(), np.ones(2)), [1.0, 2.0])
     assert report.arrays[0].status == "inconclusive"
     assert str(report).startswith("gradient check: ok, 1 array inconclusive\n")
+
+
+def test_a_value_that_no_difference_can_be_taken_of_is_wrong():
+    report = check_gradients(lambda x: (float(np.where(x.real == 1, 1.0, np.inf)[0]), np.ones(1)), [1.0])
+    assert report.arrays[0].status == "WRONG" and report.arrays[0].tolerances == np.inf
+
+
+def test_a_huge_tolerance_is_inconclusive():
+    report = check_gradients(lambda x: (np.exp(1e9 * (x.real - 1)).sum(), np.ones(1)), [1.0])
+    assert report.arrays[0].status == "inconclusive" and report.ok
 
 
 def test_huge_gradients_do_not_overflow():

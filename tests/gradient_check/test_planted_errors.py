@@ -130,6 +130,12 @@ def moved(layer, inputs, grad_outputs, grad_inputs):
     layer.grads["weight"][other_than(bucket)] += part
 
 
+def moved_to_two(layer, inputs, grad_outputs, grad_inputs):
+    bucket, part = contribution(layer, inputs, grad_outputs)
+    layer.grads["weight"][bucket] -= part
+    layer.grads["weight"][[other_than(bucket), other_than(other_than(bucket))]] += part
+
+
 def left_out(layer, inputs, grad_outputs, grad_inputs):
     bucket, part = contribution(layer, inputs, grad_outputs)
     layer.grads["weight"][bucket] -= part
@@ -181,6 +187,15 @@ ERRORS = {
         moved,
         lambda layer: {bucket_of(layer), other_than(bucket_of(layer))},
         f"bucket {{here}}: {AT} left out, found in bucket {{other}}",
+    ),
+    "a contribution to two other buckets: which it belongs to nobody can tell": (
+        moved_to_two,
+        lambda layer: {
+            bucket_of(layer),
+            other_than(bucket_of(layer)),
+            other_than(other_than(bucket_of(layer))),
+        },
+        f"bucket {{here}}: {AT} left out$",
     ),
     "a contribution left out": (
         left_out,
