@@ -33,7 +33,7 @@ def fold(inputs: np.ndarray, map: ElementMap | WindowMap) -> np.ndarray:
 def unfold(grad_folded: np.ndarray, map: ElementMap | WindowMap, features: int) -> np.ndarray:
     """Return the gradient of the inputs (batch, features) from that of the folded, which is used up."""
     if not isinstance(map, WindowMap):
-        return grad_folded
+        return grad_folded[:, :features]
     if not map.folds:
         grad_inputs = grad_folded[:, :features]
         grad_inputs *= map.signs[:features].astype(grad_folded.dtype)

@@ -96,7 +96,7 @@ def multiply(parts: Sequence[Part], weight: np.ndarray, map: Map, outputs: np.nd
     """Fill `outputs` (batch, rows) with `inputs @ Vᵀ` (eq. 8), the inputs given in parts."""
     rows, columns = outputs.shape[1], _count_columns(parts)
     matrix = _Matrix(weight, map)
-    if _is_small(len(outputs), rows, columns):
+    if is_small(len(outputs), rows, columns):
         if rows * columns <= SMALL_BLOCK:
             _multiply_small(matrix, parts, outputs, (0, rows))
             return
@@ -143,7 +143,7 @@ def gradients(
     rows, columns = grad_outputs.shape[1], _count_columns(parts)
     matrix = _Matrix(weight, map)
     grad_weight.fill(0)
-    small = _is_small(len(grad_outputs), rows, columns)
+    small = is_small(len(grad_outputs), rows, columns)
     if small and rows * columns <= SMALL_BLOCK:
         _gradients_small(matrix, parts, grad_outputs, grad_weight)
         return
@@ -207,7 +207,8 @@ def _cut(parts: Sequence[Part], width: int, multiple: int = 1) -> Iterator[Part]
         yield from (part.cut(*block) for block in _blocks(part.inputs.shape[1], width, multiple))
 
 
-def _is_small(batch: int, rows: int, columns: int) -> bool:
+def is_small(batch: int, rows: int, columns: int) -> bool:
+    """Tell whether a product is done without panels."""
     return batch <= SMALL_BATCH or batch * rows * columns <= SMALL_WORK
 
 

@@ -118,7 +118,7 @@ class HashedLinear(WeightLayer):
         return shapes
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
-        folded = fold(inputs, self.bucket_map)
+        folded = self._fold(inputs)
         outputs = np.empty((inputs.shape[0], self.out_features), self.dtype)
         panels.multiply(self._parts(folded), self.weight, self.bucket_map, outputs)
         if self.bias == "free":
@@ -135,10 +135,20 @@ class HashedLinear(WeightLayer):
             np.sum(grad_outputs, axis=0, out=self.grads["bias"])
         return None if grad_folded is None else unfold(grad_folded, self.bucket_map, self.in_features)
 
+    def _fold(self, inputs: np.ndarray) -> np.ndarray:
+        """Return what V's columns are multiplied by, unless the bias's 1 is left to `_parts`."""
+        small = panels.is_small(len(inputs), self.out_features, self.columns)
+        if not (small and self.bias == "hashed" and self.map == "element"):
+            return fold(inputs, self.bucket_map)
+        with_bias = np.empty((len(inputs), self.columns), self.dtype)  # one call of a kernel instead of two
+        with_bias[:, :-1] = inputs
+        with_bias[:, -1] = 1
+        return with_bias
+
     def _parts(self, folded: np.ndarray, grad_folded: np.ndarray | None = None) -> list[Part]:
-        """Return what V's columns are multiplied by; the element map's bias column by 1."""
+        """Return V's columns with what they are multiplied by; the element map's bias column with 1."""
         parts = [Part(0, folded, grad_folded)]
-        if self.bias == "hashed" and self.map == "element":
+        if self.bias == "hashed" and self.map == "element" and folded.shape[1] < self.columns:
             parts.append(Part(self.in_features, np.ones((len(folded), 1), self.dtype)))
         return parts
 
