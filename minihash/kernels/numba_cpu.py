@@ -19,6 +19,8 @@ SIGN = np.uint32(1 << 31)  # of a slot; the other bits are the bucket
 BUCKET = np.uint32(SIGN - 1)
 EVERY = np.uint32(2**32 - 1)
 TILE = 4096  # slots that the kernels without panels hold
+CACHED = 2**13  # weights that fit the L1 cache beside a row of inputs
+BINS = 256  # of windows, by where they start
 
 _inline = numba.njit(inline="always")
 
@@ -177,6 +179,28 @@ def _pieces(slot, length, num_buckets):  # type: ignore[no-untyped-def]
     return start, min(np.int64(length), np.int64(num_buckets) - start), np.int64(1) - 2 * np.int64(slot >> 31)
 
 
+@_inline
+def _rows_by_start(key, origin, slots):  # type: ignore[no-untyped-def]
+    """Fill the rows' slots, and return the rows in about the order of their windows.
+
+    Windows that start near each other overlap: what one reads is in the L1 cache for the next.
+    """
+    rows, num_buckets = slots.size, np.uint64(key[1])
+    order, bins = np.arange(rows), np.empty(rows, np.uint32)
+    ends = np.zeros(BINS + 1, np.int64)
+    for r in range(rows):
+        slots[r] = _start(key, origin[0] + r, origin[1])
+        bins[r] = np.uint64(slots[r] & BUCKET) * np.uint64(BINS) // num_buckets
+        ends[bins[r] + 1] += 1
+    if key[1] > CACHED:
+        for b in range(BINS):
+            ends[b + 1] += ends[b]
+        for r in range(rows):
+            order[ends[bins[r]]] = r
+            ends[bins[r]] += 1
+    return order
+
+
 @kernel
 def locate_window(key, origin, slots):  # type: ignore[no-untyped-def]
     """Hash every row of the block into its slot."""
@@ -215,9 +239,9 @@ def aggregate_window(grad_panel, slots, grad_weight):  # type: ignore[no-untyped
 @dot
 def multiply_window(weight, key, origin, inputs, outputs):  # type: ignore[no-untyped-def]
     """Add the block's part of `inputs @ Vᵀ` to `outputs`: dot products straight over the weights."""
-    for r in range(outputs.shape[1]):
-        slot = _start(key, origin[0] + r, origin[1])
-        start, before, sign = _pieces(slot, inputs.shape[1], weight.size)
+    slots = np.empty(outputs.shape[1], np.uint32)
+    for r in _rows_by_start(key, origin, slots):
+        start, before, sign = _pieces(slots[r], inputs.shape[1], weight.size)
         window = weight[start : start + before]
         for n in range(outputs.shape[0]):
             row = inputs[n]

@@ -35,8 +35,8 @@ LINE, ALIGNED = 16, 64  # numbers in a cache line; blocks longer than ALIGNED ar
 SHARDS = 4  # copies of the weights' gradient, at most: enough for four threads, few enough to stay small
 SMALL_BATCH = 1  # rows of a batch up to which panels are not worth their while,
 SMALL_WORK = 2**18  # and multiplications of a product,
-SMALL_BLOCK = 2**18  # which then is done in blocks of so many weights,
-SMALL_BLOCKS = 16  # and so many blocks
+SMALL_BLOCK = 2**18  # which then is done in blocks of so many weights at least;
+SMALL_BLOCKS = 16  # going backward, of so many blocks at most
 
 Block = tuple[int, int]
 
@@ -97,11 +97,12 @@ def multiply(parts: Sequence[Part], weight: np.ndarray, map: Map, outputs: np.nd
     rows, columns = outputs.shape[1], _count_columns(parts)
     matrix = _Matrix(weight, map)
     if is_small(len(outputs), rows, columns):
-        if rows * columns <= SMALL_BLOCK:
+        # A row's product is the same in any block, so there are no more blocks than threads.
+        blocks = _blocks(rows, max(SMALL_BLOCK // columns, -(-rows // threads.num_threads())))
+        if len(blocks) == 1:
             _multiply_small(matrix, parts, outputs, (0, rows))
-            return
-        blocks = _blocks(rows, max(SMALL_BLOCK // columns, rows // SMALL_BLOCKS, 1))
-        threads.run(functools.partial(_multiply_small, matrix, parts, outputs, block) for block in blocks)
+        else:
+            threads.run(functools.partial(_multiply_small, matrix, parts, outputs, block) for block in blocks)
         return
     height, width = _panel_shape(columns)
     # BLAS is 1.3 times faster where neither of its matrices is transposed in memory: panel @ inputsᵀ.

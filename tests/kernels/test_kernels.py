@@ -184,6 +184,15 @@ def test_multiply_adds_to_what_is_there(twin, dtype, block, batch):
     np.testing.assert_array_equal(multiply(twin, weight, block, inputs, before.copy()), ref)
 
 
+@pytest.mark.parametrize("signed", [True, False])
+def test_multiply_windows_in_the_order_of_their_starts(signed):
+    num_buckets = numba_cpu.CACHED + 1000  # so many that the kernel reorders its rows
+    block = Block("window", (7, num_buckets, signed), (3, 0), (500, 30))
+    weight, inputs, before = case(block, 2, np.float32)
+    ref = before + inputs @ virtual(weight, block).T
+    np.testing.assert_array_equal(multiply(numba_cpu, weight, block, inputs, before.copy()), ref)
+
+
 @both_twins
 @both_dtypes
 @given(block=blocks(), batch=batches, need_grad_inputs=st.booleans())
