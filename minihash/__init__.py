@@ -11,7 +11,16 @@ from minihash.version import __version__
 
 if TYPE_CHECKING:
     from minihash import callbacks, datasets, gradient_check, hashing, losses, optimizers, schedules
-    from minihash.layers import Dropout, HashedLinear, Linear, ReLU, Sigmoid, Tanh
+    from minihash.layers import (
+        Dropout,
+        HashedLinear,
+        Linear,
+        LowRankLinear,
+        ReLU,
+        Sigmoid,
+        SparseLinear,
+        Tanh,
+    )
     from minihash.network import Network, mlp
     from minihash.persistence import load, save
     from minihash.training import History, evaluate, fit
@@ -20,8 +29,10 @@ _HOMES = {
     "Dropout": "layers",
     "HashedLinear": "layers",
     "Linear": "layers",
+    "LowRankLinear": "layers",
     "ReLU": "layers",
     "Sigmoid": "layers",
+    "SparseLinear": "layers",
     "Tanh": "layers",
     "Network": "network",
     "mlp": "network",
@@ -37,9 +48,11 @@ __all__ = [
     "HashedLinear",
     "History",
     "Linear",
+    "LowRankLinear",
     "Network",
     "ReLU",
     "Sigmoid",
+    "SparseLinear",
     "Tanh",
     "__version__",
     "callbacks",

@@ -12,6 +12,7 @@ parts only): they are for complex-step gradient checks, and then L is complex.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Callable
 
 import numpy as np
@@ -145,6 +146,79 @@ def binary_cross_entropy(
     return (row_weight @ losses.ravel()).item(), grad_outputs
 
 
+def distillation(
+    outputs: Any,
+    targets: Any,
+    sample_weight: Any = None,
+    *,
+    temperature: float = 4.0,
+    weight: float = 0.9,
+) -> tuple[float, np.ndarray]:
+    """Cross-entropy with labels, and with the softened outputs of a teacher (dark knowledge).
+
+    `l = (1 − w) · CE(t, softmax(z)) + w · T² · CE(softmax(v / T), softmax(z / T))` with the logits z of
+    the student and v of the teacher; `∂l/∂z = (1 − w) · (p − t) + w · T · (softmax(z / T) − softmax(v / T))`.
+    T² keeps the size of the second gradient where T changes.
+
+    Parameters
+    ----------
+    outputs : (batch, classes), floating, the logits z.
+    targets : (batch, 1 + classes), a label and the v of every row, as `distillation_targets` makes them.
+    sample_weight : (batch,), non-negative and not all zero, or None for equal weights.
+    temperature : T > 0; the larger, the more counts which wrong classes the teacher finds likelier.
+    weight : w, 0 … 1, of the teacher.
+
+    For `fit` and `evaluate` both are set by `functools.partial(distillation, temperature=…, weight=…)`.
+
+    Returns
+    -------
+    (loss, grad_outputs) : the weighted mean, and its gradient of shape (batch, classes).
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match, the batch is empty, a label is no integer or out of range, an output
+        of the teacher is not finite, or the weights cannot be averaged with.
+
+    Source
+    ------
+    Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015.
+    """
+    from scipy.special import softmax
+
+    temperature = checks.number("temperature", temperature, 0, 1e6, open_low=True)
+    weight = checks.number("weight", weight, 0, 1)
+    outputs = _check_outputs(outputs, (2,))
+    labels, teacher = _split_targets(targets, outputs)
+    soft_targets = softmax(teacher / temperature, axis=1)
+    hard, grad_hard = softmax_cross_entropy(outputs, labels, sample_weight)
+    soft, grad_soft = softmax_cross_entropy(outputs / temperature, soft_targets, sample_weight)
+    loss = (1 - weight) * hard + weight * temperature**2 * soft
+    return loss, (1 - weight) * grad_hard + weight * temperature * grad_soft
+
+
+def distillation_targets(labels: Any, teacher_outputs: Any) -> np.ndarray:
+    """Return the targets (rows, 1 + classes) of `distillation`: each label beside the teacher's logits.
+
+    Parameters
+    ----------
+    labels : (rows,) integers 0 … classes − 1.
+    teacher_outputs : (rows, classes), floating: what `teacher.predict(inputs)` returns.
+
+    Raises
+    ------
+    ValueError if the shapes do not match, a label is no integer or out of range, or an output not finite.
+    """
+    teacher_outputs = _check_outputs(teacher_outputs, (2,), "teacher_outputs")
+    labels = np.asarray(labels)
+    if labels.shape != teacher_outputs.shape[:1] or labels.dtype.kind not in "iu":
+        wanted = f"{teacher_outputs.shape[:1]} integers"
+        raise ValueError(f"labels has shape {labels.shape} ({labels.dtype}), wanted {wanted}")
+    targets = np.column_stack([labels.astype(teacher_outputs.dtype), teacher_outputs])
+    _split_targets(targets, teacher_outputs)
+    return targets
+
+
 def class_probabilities(outputs: np.ndarray) -> np.ndarray:
     """Return the probabilities of the classes, (batch, classes), that the two cross-entropies imply.
 
@@ -161,6 +235,7 @@ LOSSES: dict[str, Loss] = {
     "softmax_cross_entropy": softmax_cross_entropy,
     "mean_squared_error": mean_squared_error,
     "binary_cross_entropy": binary_cross_entropy,
+    "distillation": distillation,
 }
 
 
@@ -171,14 +246,21 @@ def get(loss: str | Loss) -> Loss:
     return LOSSES[checks.choice("loss", loss, tuple(LOSSES))]
 
 
-def _check_outputs(outputs: Any, dimensions: tuple[int, ...]) -> np.ndarray:
+def name_of(loss: str | Loss) -> str:
+    """Return the name of a loss, a function, or a `functools.partial` of one; "" where it has none."""
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    return loss if isinstance(loss, str) else getattr(loss, "__name__", "")
+
+
+def _check_outputs(outputs: Any, dimensions: tuple[int, ...], name: str = "outputs") -> np.ndarray:
     """Return `outputs` as a floating (or complex) array with a known number of dimensions."""
     outputs = np.asarray(outputs)
     if outputs.dtype.kind not in "fc":
-        raise ValueError(f"outputs has dtype {outputs.dtype}, wanted float32 or float64")
+        raise ValueError(f"{name} has dtype {outputs.dtype}, wanted float32 or float64")
     if outputs.ndim not in dimensions or outputs.size == 0:
         wanted = " or ".join(("(batch,)", "(batch, features)")[d - 1] for d in dimensions)
-        raise ValueError(f"outputs has shape {outputs.shape}, wanted {wanted}, not empty")
+        raise ValueError(f"{name} has shape {outputs.shape}, wanted {wanted}, not empty")
     return outputs
 
 
@@ -208,6 +290,23 @@ def _check_classes(targets: Any, outputs: np.ndarray) -> np.ndarray:
     sums = targets.sum(axis=1)
     _check_rows("the sum of targets", sums, np.abs(sums - 1) <= 1e-3, "1")
     return targets
+
+
+def _split_targets(targets: Any, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels (batch,) and the teacher's logits (batch, classes) of targets of `distillation`."""
+    targets = np.asarray(targets)
+    wanted = outputs.shape[0], 1 + outputs.shape[1]
+    if targets.shape != wanted or targets.dtype.kind not in "fiu":
+        raise ValueError(
+            f"targets has shape {targets.shape} ({targets.dtype}), wanted {wanted}: "
+            "a label and the teacher's outputs in each row"
+        )
+    labels, teacher = targets[:, 0], targets[:, 1:]
+    classes = outputs.shape[1]
+    good = (labels >= 0) & (labels < classes) & (labels == np.rint(labels))
+    _check_rows("targets", labels, good, f"a label 0 <= label < {classes}")
+    _check_rows("the teacher's output in targets", teacher, np.isfinite(teacher), "a finite number")
+    return labels.astype(np.intp), teacher
 
 
 def _normalize_weights(sample_weight: Any, batch: int) -> np.ndarray:

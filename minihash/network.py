@@ -1,19 +1,30 @@
-"""A network: layers in sequence, and the builder `mlp`."""
+"""A network: layers in sequence, and the builders `mlp` and `stack`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from minihash import checks, text
 from minihash.hashing import layer_seed, xxhash32
-from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
+from minihash.layers import (
+    Dropout,
+    HashedLinear,
+    Layer,
+    Linear,
+    LowRankLinear,
+    ReLU,
+    Sigmoid,
+    SparseLinear,
+    Tanh,
+)
 from minihash.layers.hashed_linear import BIASES, MAPS
 
 ACTIVATIONS: dict[str, type[Layer]] = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
+HASHED = (HashedLinear, LowRankLinear, SparseLinear)  # what the seed makes is a part of what they compute
 PREDICT_ROWS = 1024  # a chunk of `predict`
 
 
@@ -22,8 +33,9 @@ class Network:
 
     Parameters
     ----------
-    layers : at least one layer; features and dtypes must fit together, and no two hashed layers may
-        have the same seed (layers of equal shape would get the same buckets).
+    layers : at least one layer; features and dtypes must fit together, and no two hashed layers (sparse
+        and low-rank ones among them) may have the same seed: layers of equal shape would get the same
+        buckets, edges or factor.
     input_scale, input_shift : the first layer sees `(inputs − input_shift) · input_scale`; numbers, or
         one a feature. They are saved with the network, so that it takes raw data: 1/255 for pixels.
     class_names : names of the outputs of a classifier, or None.
@@ -185,7 +197,7 @@ def _check_layers(layers: list[Layer]) -> tuple[int | None, int | None]:
                 f"layers[{position}] has in_features {layer.in_features}, "
                 f"wanted {width}, the outputs of the layer before it"
             )
-        if isinstance(layer, HashedLinear):
+        if isinstance(layer, HASHED):
             if layer.seed in seeds:
                 raise ValueError(
                     f"layers[{position}] has seed {layer.seed}, as layers[{seeds[layer.seed]}]: "
@@ -237,37 +249,89 @@ def mlp(
     ------
     ValueError for a wrong argument.
     """
-    if not isinstance(sizes, Sequence) or len(sizes) < 2:
-        raise ValueError(f"sizes is {sizes!r}, wanted a list of at least inputs and outputs")
-    kind = ACTIVATIONS[checks.choice("activation", activation, tuple(ACTIVATIONS))]
-    count = len(sizes) - 1
-    buckets = _per_layer("num_buckets", num_buckets, count)
-    input_rate, hidden_rate = _dropout_rates(dropout)
+    _check_sizes(sizes)
+    buckets = _per_layer("num_buckets", num_buckets, len(sizes) - 1)
     checks.choice("map", map, MAPS)
     checks.choice("bias", bias, BIASES)
+    checks.boolean("signed", signed)
+    dense = compression is None and num_buckets is None
+    if dense and window is not None:
+        raise ValueError(f"window is {window!r}, wanted None: a dense layer has no window")
+
+    def make_layer(position: int, fan_in: int, fan_out: int, **common: Any) -> Layer:
+        if dense:
+            return Linear(fan_in, fan_out, bias=bias != "none", **common)
+        size = {"compression": compression, "num_buckets": buckets[position]}
+        return HashedLinear(
+            fan_in, fan_out, map=map, window=window, bias=bias, signed=signed, **size, **common
+        )
+
+    return stack(
+        sizes,
+        make_layer,
+        activation=activation,
+        dropout=dropout,
+        seed=seed,
+        initializer=initializer,
+        input_scale=input_scale,
+        input_shift=input_shift,
+        class_names=class_names,
+        dtype=dtype,
+    )
+
+
+def stack(
+    sizes: Sequence[int],
+    make_layer: Callable[..., Layer],
+    *,
+    activation: str = "relu",
+    dropout: float | tuple[float, float] = 0.0,
+    seed: int = 0,
+    initializer: str = "uniform",
+    input_scale: Any = 1.0,
+    input_shift: Any = 0.0,
+    class_names: Sequence[str] | None = None,
+    dtype: Any = np.float32,
+) -> Network:
+    """Build a multi-layer perceptron of weight layers of any kind.
+
+    Parameters
+    ----------
+    make_layer : called as `make_layer(position, in_features, out_features, initializer=…, gain=…, seed=…,
+        dtype=…)` for the weight layers 0, 1, …, with a seed for each and the gain that its activation wants.
+    sizes, activation, … : as in `mlp`.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    ValueError for a wrong argument.
+    """
+    _check_sizes(sizes)
+    kind = ACTIVATIONS[checks.choice("activation", activation, tuple(ACTIVATIONS))]
+    input_rate, hidden_rate = _dropout_rates(dropout)
     common: dict[str, Any] = {"initializer": initializer, "dtype": dtype}
     layers: list[Layer] = []
     for position, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:])):
         rate = hidden_rate if position else input_rate
         if rate:
             layers.append(Dropout(rate, seed=int(xxhash32(position, 1, seed)), dtype=dtype))
-        last = position == count - 1
+        last = position == len(sizes) - 2
         common["gain"] = math.sqrt(2) if kind is ReLU and not last else 1.0
         common["seed"] = layer_seed(position, seed)
-        if compression is None and num_buckets is None:
-            checks.boolean("signed", signed)
-            if window is not None:
-                raise ValueError(f"window is {window!r}, wanted None: a dense layer has no window")
-            layers.append(Linear(fan_in, fan_out, bias=bias != "none", **common))
-        else:
-            hashed = {"map": map, "window": window, "bias": bias, "signed": signed, **common}
-            hashed.update(compression=compression, num_buckets=buckets[position])
-            layers.append(HashedLinear(fan_in, fan_out, **hashed))
+        layers.append(make_layer(position, fan_in, fan_out, **common))
         if not last:
             layers.append(kind(dtype))
     return Network(
         layers, input_scale=input_scale, input_shift=input_shift, class_names=class_names
     )
+
+
+def _check_sizes(sizes: Any) -> None:
+    if not isinstance(sizes, Sequence) or len(sizes) < 2:
+        raise ValueError(f"sizes is {sizes!r}, wanted a list of at least inputs and outputs")
 
 
 def _dropout_rates(dropout: float | tuple[float, float]) -> tuple[float, float]:

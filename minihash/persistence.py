@@ -26,8 +26,10 @@ LAYERS: dict[str, type[Layer]] = {
         layers.Dropout,
         layers.HashedLinear,
         layers.Linear,
+        layers.LowRankLinear,
         layers.ReLU,
         layers.Sigmoid,
+        layers.SparseLinear,
         layers.Tanh,
     )
 }

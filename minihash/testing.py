@@ -29,7 +29,18 @@ except ImportError:
 from minihash import checks, optimizers
 from minihash.gradient_check import check_gradients
 from minihash.hashing import LIMIT_SEED
-from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
+from minihash.layers import (
+    Dropout,
+    HashedLinear,
+    Layer,
+    Linear,
+    LowRankLinear,
+    ReLU,
+    Sigmoid,
+    SparseLinear,
+    Tanh,
+    WeightLayer,
+)
 from minihash.layers.hashed_linear import BIASES
 from minihash.network import ACTIVATIONS, Network, mlp
 from minihash.persistence import load, save
@@ -79,25 +90,28 @@ def layers(
     dtype: Any = np.float64,
 ) -> Layer:
     """Layers of every kind (or of `kinds`), with up to `max_features` inputs and outputs."""
-    every = (HashedLinear, Linear, ReLU, Tanh, Sigmoid, Dropout)
+    every = (HashedLinear, Linear, LowRankLinear, SparseLinear, ReLU, Tanh, Sigmoid, Dropout)
     if kinds is not None and not kinds:
         raise ValueError("kinds is empty, wanted layer classes")
     kind = draw(st.sampled_from(kinds or every))
     if issubclass(kind, Dropout):
         return kind(draw(st.floats(0, 0.9)), seed=draw(seeds()), dtype=dtype)
-    if not issubclass(kind, (HashedLinear, Linear)):
+    if not issubclass(kind, WeightLayer):
         return kind(dtype=dtype)
     size = st.integers(1, max_features)
     arguments: dict[str, Any] = {"seed": draw(seeds()), "dtype": dtype}
     shape = draw(size), draw(size)
     if issubclass(kind, Linear):
-        layer: Layer = kind(*shape, bias=draw(st.booleans()), **arguments)
+        arguments["bias"] = draw(st.booleans())
+    elif issubclass(kind, LowRankLinear):
+        arguments["rank"] = draw(st.integers(1, shape[0]))
+    elif issubclass(kind, SparseLinear):
+        arguments["num_weights"] = draw(st.integers(1, shape[0] * shape[1]))
     else:
         bias = draw(st.sampled_from(BIASES))
         virtual = shape[1] * (shape[0] + (bias == "hashed"))
         arguments |= {"bias": bias, "num_buckets": draw(st.integers(1, virtual)), **draw(maps())}
-        layer = kind(*shape, **arguments)
-    return randomize(layer, draw(seeds()))
+    return randomize(kind(*shape, **arguments), draw(seeds()))
 
 
 @st.composite

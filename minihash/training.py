@@ -83,7 +83,8 @@ def fit(
     network : with the first layer's inputs and the last one's outputs those of the data.
     train : (inputs, targets); inputs (rows, in_features) in any real dtype, raw: the network scales.
     validation : the same, evaluated after each epoch, never trained on; or None.
-    loss : "softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy", or a function such.
+    loss : "softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy", "distillation", or a
+        function such, also as a `functools.partial`.
     optimizer : default `Adam()`.
     schedule : learning rate as a function of the fraction of training done; see schedules.py.
     epochs : passes over the training rows.
@@ -185,7 +186,7 @@ def evaluate(
 
     Returns
     -------
-    dict with `loss` (mean) and, for the two classification losses, `error`, the fraction of rows
+    dict with `loss` (mean) and, for the three classification losses, `error`, the fraction of rows
     whose likeliest class is not the target's.
 
     Raises
@@ -201,10 +202,12 @@ def _evaluate(
     """Measure on data that has been checked."""
     outputs = network.predict(inputs)
     result = {"loss": float(losses.get(loss)(outputs, targets)[0])}
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
+    name = losses.name_of(loss)
     if name == "softmax_cross_entropy":
         labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
         result["error"] = float(np.mean(outputs.argmax(axis=1) != labels))
+    elif name == "distillation":
+        result["error"] = float(np.mean(outputs.argmax(axis=1) != targets[:, 0]))
     elif name == "binary_cross_entropy":
         result["error"] = float(np.mean((outputs.ravel() > 0) != (targets.ravel() > 0.5)))
     return result
@@ -223,7 +226,7 @@ def _check_data(
             f"{name} has {len(inputs)} rows of inputs and targets of shape {targets.shape}, "
             "wanted as many of each, at least one"
         )
-    if isinstance(loss, str) and network.out_features is not None:
+    if losses.name_of(loss) in losses.LOSSES and network.out_features is not None:
         try:  # a label out of range is refused here, with its row, and not in the middle of training
             losses.get(loss)(np.zeros((len(inputs), network.out_features), network.dtype), targets)
         except ValueError as error:

@@ -7,6 +7,7 @@ integers. i is the output unit, j the input unit; a hashed bias is column j = in
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
 
@@ -179,6 +180,45 @@ def linear_backward(inputs, weight, grad_outputs):
                 grad_weight[i][j] += delta * float(a[j])
                 grad_inputs[n][j] += delta * float(weight[i][j])
     return np.array(grad_inputs), np.array(grad_weight), np.array(grad_bias)
+
+
+def kept_edges(seed, num_weights, in_features, out_features):
+    """The inputs that each row of a sparse layer keeps: those with the smallest hashes."""
+    kept = []
+    for i in range(out_features):
+        count = num_weights // out_features + (1 if i < num_weights % out_features else 0)
+        ranked = sorted(range(in_features), key=lambda j: xxhash32(i, j, seed))
+        kept.append(sorted(ranked[:count]))
+    return kept
+
+
+def sparse_matrix(weight, kept, in_features):
+    """W with its zeros, from the weights of the kept edges row after row."""
+    values = iter(weight)
+    rows = [[0.0] * in_features for _ in kept]
+    for i, columns in enumerate(kept):
+        for j in columns:
+            rows[i][j] = float(next(values))
+    return np.array(rows)
+
+
+def gaussian_factor(seed, rank, in_features):
+    """G[r, j]: the Gaussian number whose quantile the hash is, with the variance 1 / in_features."""
+    quantile = statistics.NormalDist().inv_cdf
+    rows = []
+    for r in range(rank):
+        draws = [(xxhash32(r, j, seed) + 0.5) / 2**32 for j in range(in_features)]
+        rows.append([np.float32(quantile(p) / math.sqrt(in_features)) for p in draws])
+    return np.array(rows)
+
+
+def matrix_product(left, right):
+    rows = [[0.0] * len(right[0]) for _ in left]
+    for i in range(len(left)):
+        for k in range(len(right)):
+            for j in range(len(right[0])):
+                rows[i][j] += float(left[i][k]) * float(right[k][j])
+    return np.array(rows)
 
 
 def relu(a):

@@ -7,6 +7,7 @@ import math
 import re
 import struct
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import naive
@@ -15,6 +16,7 @@ import pytest
 
 import minihash
 from minihash.hashing import xxhash32
+from minihash.layers.low_rank_linear import gaussian_factor
 from minihash.maps import ElementMap, WindowMap
 
 PAGE = (Path(__file__).parent.parent / "docs" / "format.md").read_text("utf-8")
@@ -78,6 +80,30 @@ def test_examples_of_a_window(i: int, j: int, bucket: int, sign: int, unsigned: 
         assert naive.window(**WINDOW, signed=signed)(i, j) == WindowMap(**WINDOW, signed=signed)(i, j) == ref
 
 
+def test_examples_of_sparse_layers() -> None:
+    rows = re.findall(r"^\| (\d) \| ((?:\d+, ){7}\d+) \| ([\d, ]+) \|$", PAGE, re.M)
+    layer = minihash.SparseLinear(8, 3, num_weights=7, seed=2015)
+    kept = naive.kept_edges(2015, 7, 8, 3)
+    assert [int(i) for i, *_ in rows] == [0, 1, 2]
+    for i, (_, hashes, columns) in enumerate(rows):
+        assert [naive.xxhash32(i, j, 2015) for j in range(8)] == [int(h) for h in hashes.split(", ")]
+        ref = [int(j) for j in columns.split(", ")]
+        assert kept[i] == layer.indices[layer.indptr[i] : layer.indptr[i + 1]].tolist() == ref
+
+
+def test_examples_of_the_fixed_factor() -> None:
+    number = r"(−?[\d.]+(?:e−\d+)?)"
+    rows = re.findall(rf"^\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| {number} \|$", PAGE, re.M)
+    assert len(rows) == 6
+    for *integers, value in rows:
+        r, j, seed, in_features, hashed = map(int, integers)
+        ref = np.float32(value.replace("−", "-"))
+        assert naive.xxhash32(r, j, seed) == hashed
+        assert np.float32(NormalDist().inv_cdf((hashed + 0.5) / 2**32) / math.sqrt(in_features)) == ref
+        if max(r, j) < 10:
+            assert gaussian_factor(r + 1, max(in_features, j + 1), seed)[r, j] == ref
+
+
 class Reader:
     """A reader of model files after docs/format.md, in plain Python."""
 
@@ -137,6 +163,28 @@ class Reader:
         start, sign = self.signed_bucket(layer, naive.xxhash32(i, every, seed))
         return sign * sum(weight[(start + t) % layer["num_buckets"]] * x for t, x in enumerate(folded))
 
+    def SparseLinear(self, name: str, layer: dict, row: list[float]) -> list[float]:
+        weights, outputs = iter(self.tensor(f"{name}.weight")), self.tensor(f"{name}.bias")
+        each, more = divmod(layer["num_weights"], layer["out_features"])
+        for i in range(layer["out_features"]):
+            ranked = sorted(range(len(row)), key=lambda j: naive.xxhash32(i, j, layer["seed"]))
+            for j in sorted(ranked[: each + (i < more)]):
+                outputs[i] += next(weights) * row[j]
+        assert not list(weights)
+        return outputs
+
+    def LowRankLinear(self, name: str, layer: dict, row: list[float]) -> list[float]:
+        weight, outputs = self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias")
+        for r in range(layer["rank"]):
+            projected = 0.0
+            for j, x in enumerate(row):
+                quantile = (naive.xxhash32(r, j, layer["seed"]) + 0.5) / 2**32
+                entry = NormalDist().inv_cdf(quantile) / math.sqrt(len(row))
+                projected += struct.unpack("<f", struct.pack("<f", entry))[0] * x
+            for i in range(layer["out_features"]):
+                outputs[i] += weight[i * layer["rank"] + r] * projected
+        return outputs
+
     def Linear(self, name: str, layer: dict, row: list[float]) -> list[float]:
         weight, width = self.tensor(f"{name}.weight"), layer["in_features"]
         bias = self.tensor(f"{name}.bias") if layer["bias"] else [0.0] * layer["out_features"]
@@ -186,6 +234,24 @@ def test_a_reader_from_the_page_alone(
         if name.endswith("bias"):
             array[...] = np.arange(len(array))
     inputs = np.random.default_rng(0).integers(0, 256, (4, 6))
+    minihash.save(network, tmp_path / "model.safetensors")
+    reader = Reader(tmp_path / "model.safetensors")
+    ref = [reader.outputs(row) for row in inputs.tolist()]
+    np.testing.assert_allclose(network.predict(inputs), ref, rtol=1e-12)
+
+
+def test_a_reader_of_sparse_and_low_rank_layers_from_the_page_alone(tmp_path: Path) -> None:
+    network = minihash.Network(
+        [
+            minihash.SparseLinear(6, 5, num_weights=13, seed=4, dtype="f8"),
+            minihash.LowRankLinear(5, 3, rank=2, seed=5, dtype="f8"),
+            minihash.SparseLinear(3, 4, num_weights=3, seed=6, dtype="f8"),
+        ]
+    )
+    for name, array in network.params.items():
+        if name.endswith("bias"):
+            array[...] = np.arange(len(array))
+    inputs = np.random.default_rng(0).normal(size=(4, 6))
     minihash.save(network, tmp_path / "model.safetensors")
     reader = Reader(tmp_path / "model.safetensors")
     ref = [reader.outputs(row) for row in inputs.tolist()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -34,6 +35,15 @@ def naive_binary_cross_entropy(row, target):
     return -t * math.log(p) - (1 - t) * math.log(1 - p)
 
 
+def naive_distillation(row, target, temperature=4.0, weight=0.9):
+    label, *teacher = target
+    totals = [sum(math.exp(v / temperature) for v in logits) for logits in (row, teacher)]
+    soft = [(math.exp(z / temperature), math.exp(v / temperature)) for z, v in zip(row, teacher)]
+    cross_entropy = -sum(v / totals[1] * math.log(z / totals[0]) for z, v in soft)
+    hard = naive_softmax_cross_entropy(row, int(label))
+    return (1 - weight) * hard + weight * temperature**2 * cross_entropy
+
+
 def naive_mean(row_loss, outputs, targets, sample_weight=None):
     weights = [1.0] * len(outputs) if sample_weight is None else sample_weight
     rows = [w * row_loss(z, t) for w, z, t in zip(weights, outputs, targets)]
@@ -46,6 +56,7 @@ LABELS = np.array([0, 3, 1, 1, 2, 0])
 ROWS = RNG.dirichlet(np.ones(4), size=6)
 COLUMN = RNG.normal(size=(6, 1)) * 3
 UNIT = RNG.uniform(size=6)
+TEACHER = RNG.normal(size=(6, 4)) * 3
 WEIGHTS = np.array([1.0, 0.0, 2.5, 0.3, 1.0, 4.0])
 
 CASES = {
@@ -57,11 +68,13 @@ CASES = {
     "binary, column": (losses.binary_cross_entropy, COLUMN, UNIT),
     "binary, columns": (losses.binary_cross_entropy, COLUMN, UNIT[:, None]),
     "binary, vector": (losses.binary_cross_entropy, COLUMN[:, 0], UNIT),
+    "distillation": (losses.distillation, LOGITS, losses.distillation_targets(LABELS, TEACHER)),
 }
 NAIVE = {
     losses.softmax_cross_entropy: naive_softmax_cross_entropy,
     losses.mean_squared_error: naive_mean_squared_error,
     losses.binary_cross_entropy: naive_binary_cross_entropy,
+    losses.distillation: naive_distillation,
 }
 every_case = pytest.mark.parametrize("case", CASES)
 every_weight = pytest.mark.parametrize("sample_weight", [None, WEIGHTS], ids=["plain", "weighted"])
@@ -97,6 +110,18 @@ def test_gradient_of_complex_outputs_is_complex(case):
     _, grad_outputs = loss(outputs.astype(np.complex128), targets)
     assert grad_outputs.dtype == np.complex128
     np.testing.assert_allclose(grad_outputs, loss(outputs, targets)[1], rtol=1e-12, atol=1e-16)
+
+
+@every_weight
+@pytest.mark.parametrize("weight", [0, 0.3, 1])
+@pytest.mark.parametrize("temperature", [0.5, 1, 20])
+def test_distillation_with_every_temperature_and_weight(sample_weight, temperature, weight):
+    _, outputs, targets = CASES["distillation"]
+    arguments = {"temperature": temperature, "weight": weight}
+    ref = naive_mean(functools.partial(naive_distillation, **arguments), outputs, targets, sample_weight)
+    loss = functools.partial(losses.distillation, **arguments)
+    assert loss(outputs, targets, sample_weight)[0] == pytest.approx(ref, rel=1e-12)
+    check_gradients(lambda z: loss(z, targets, sample_weight), outputs).raise_for_errors()
 
 
 @every_case
@@ -228,6 +253,35 @@ def test_only_the_ratios_of_weights_matter(case, scale):
     np.testing.assert_allclose(grad_equal, grad_plain, rtol=1e-12)
 
 
+@settings(deadline=None)
+@given(logits_and_labels(), st.floats(0.1, 10), st.floats(0, 1), st.data())
+def test_distillation_is_least_for_the_teachers_own_outputs(case, temperature, weight, data):
+    teacher, labels = case
+    outputs = data.draw(hnp.arrays(np.float64, teacher.shape, elements=LOGIT))
+    targets = losses.distillation_targets(labels, teacher)
+    soft = functools.partial(losses.distillation, targets=targets, temperature=temperature, weight=1)
+    value, grad_outputs = soft(teacher)
+    np.testing.assert_allclose(grad_outputs, 0, atol=1e-12 * temperature)
+    assert soft(outputs)[0] >= value - 1e-9 * max(1, value)
+    # and it is linear in the weight, from the labels' cross-entropy to the teacher's
+    both = losses.distillation(outputs, targets, temperature=temperature, weight=weight)
+    hard = losses.softmax_cross_entropy(outputs, labels)
+    for mixed, ends in zip(both, zip(hard, soft(outputs))):
+        np.testing.assert_allclose(mixed, (1 - weight) * ends[0] + weight * ends[1], rtol=1e-9, atol=1e-12)
+
+
+@settings(deadline=None)
+@given(logits_and_labels(), st.data())
+def test_distillation_tends_to_the_squared_difference_of_logits(case, data):
+    # Hinton et al., section 2.1: at high temperature the gradient is (z − v) / classes, of centred logits.
+    teacher, labels = case
+    outputs = data.draw(hnp.arrays(np.float64, teacher.shape, elements=LOGIT))
+    targets = losses.distillation_targets(labels, teacher)
+    _, grad_outputs = losses.distillation(outputs, targets, temperature=1e5, weight=1)
+    z, v = (logits - logits.mean(axis=1, keepdims=True) for logits in (outputs, teacher))
+    np.testing.assert_allclose(grad_outputs, (z - v) / z.size, atol=0.05)
+
+
 # ------------------------------------------------------------------------------- extreme outputs
 
 both_widths = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -314,6 +368,63 @@ def test_refuses_shapes_and_values(loss, outputs, targets, message):
         loss(outputs, targets)
 
 
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ([2, 0, 0.5], r"targets is 2.0 in row 1, wanted a label 0 <= label < 2"),
+        ([-1, 0, 0.5], r"targets is -1.0 in row 1"),
+        ([0.5, 0, 0], r"targets is 0.5 in row 1"),
+        ([np.nan, 0, 0], r"targets is nan in row 1"),
+        ([1, 0, np.inf], r"the teacher's output in targets is inf in row 1, wanted a finite number"),
+    ],
+)
+def test_distillation_refuses_rows(row, message):
+    targets = np.array([[0, 1, 2], row, [1, 1, 1]])
+    with pytest.raises(ValueError, match=message):
+        losses.distillation(Z, targets)
+
+
+@pytest.mark.parametrize("targets", [[0, 1, 1], Z, np.zeros((2, 3)), np.zeros((3, 3), bool), [["0"] * 3] * 3])
+def test_distillation_refuses_other_targets(targets):
+    message = r"targets has shape .* \(.*\), wanted \(3, 3\): a label and the teacher's outputs"
+    with pytest.raises(ValueError, match=message):
+        losses.distillation(Z, targets)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [*({"temperature": value} for value in (0, -1, np.inf, "hot")), *({"weight": w} for w in (-0.1, 1.1))],
+)
+def test_distillation_refuses_arguments(change):
+    (name,) = change
+    with pytest.raises(ValueError, match=f"^{name} is "):
+        losses.distillation(*CASES["distillation"][1:], **change)
+
+
+def test_distillation_targets_hold_labels_and_logits():
+    targets = losses.distillation_targets(LABELS, TEACHER.astype(np.float32))
+    assert targets.dtype == np.float32 and targets.shape == (6, 5)
+    np.testing.assert_array_equal(targets[:, 0], LABELS)
+    np.testing.assert_array_equal(targets[:, 1:], TEACHER.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "labels, teacher, message",
+    [
+        ([0, 1], Z, r"labels has shape \(2,\) \(int64\), wanted \(3,\) integers"),
+        (Z, Z, r"labels has shape \(3, 2\)"),
+        ([0, 1, 2], Z, "is 2.0 in row 2, wanted a label"),
+        ([0.0, 1.0, 1.0], Z, r"labels has shape \(3,\) \(float64\)"),
+        ([0, 1, 1], Z[0], r"^teacher_outputs has shape \(2,\)"),
+        ([0, 1, 1], Z + np.nan, "is nan in row 0"),
+        ([0, 1, 1], Z.astype(int), "^teacher_outputs has dtype int64"),
+    ],
+)
+def test_distillation_targets_refuse(labels, teacher, message):
+    with pytest.raises(ValueError, match=message):
+        losses.distillation_targets(labels, teacher)
+
+
 @every_case
 @pytest.mark.parametrize(
     "sample_weight, message",
@@ -345,6 +456,14 @@ def test_get():
     assert losses.get("softmax_cross_entropy") is losses.softmax_cross_entropy
     assert losses.get("mean_squared_error") is losses.mean_squared_error
     assert losses.get("binary_cross_entropy") is losses.binary_cross_entropy
+    assert losses.get("distillation") is losses.distillation
     assert losses.get(naive_mean) is naive_mean
     with pytest.raises(ValueError, match="loss.*'hinge'.*'softmax_cross_entropy'"):
         losses.get("hinge")
+
+
+def test_name_of():
+    partial = functools.partial(functools.partial(losses.distillation, weight=0.5), temperature=2)
+    assert losses.name_of(partial) == losses.name_of("distillation") == "distillation"
+    assert losses.name_of(naive_mean) == "naive_mean"
+    assert losses.name_of(type("Loss", (), {"__call__": naive_mean})()) == ""

@@ -6,8 +6,20 @@ import naive
 import numpy as np
 import pytest
 
-from minihash import Dropout, HashedLinear, Linear, Network, ReLU, Sigmoid, Tanh, hashing, mlp
-from minihash.network import PREDICT_ROWS
+from minihash import (
+    Dropout,
+    HashedLinear,
+    Linear,
+    LowRankLinear,
+    Network,
+    ReLU,
+    Sigmoid,
+    SparseLinear,
+    Tanh,
+    hashing,
+    mlp,
+)
+from minihash.network import PREDICT_ROWS, stack
 
 
 def kinds(network):
@@ -115,6 +127,25 @@ def test_a_window_is_a_share_of_the_columns_of_each_layer():
     assert [layer.window for layer in layers] == [21, 6]
 
 
+def test_stack_asks_for_each_layer():
+    asked = []
+
+    def make_layer(position, in_features, out_features, **common):
+        asked.append((position, in_features, out_features))
+        kind, size = ((SparseLinear, {"num_weights": 9}), (LowRankLinear, {"rank": 2}))[position]
+        return kind(in_features, out_features, **size, **common)
+
+    arguments = {"dropout": 0.5, "seed": 7, "input_scale": 2, "initializer": "normal", "dtype": "f8"}
+    network = stack([5, 4, 3], make_layer, **arguments)
+    assert asked == [(0, 5, 4), (1, 4, 3)]
+    assert kinds(network) == [SparseLinear, ReLU, Dropout, LowRankLinear]
+    twin = mlp([5, 4, 3], **arguments)
+    for layer, other in zip(network.layers, twin.layers):
+        for name in {"seed", "gain", "initializer", "dtype", "rate"} & other.config().keys():
+            assert layer.config()[name] == other.config()[name]
+    assert network.input_scale == 2
+
+
 def test_num_buckets_for_each_layer():
     network = mlp([28, 100, 50, 10, 1], num_buckets=8)
     assert network.num_parameters == 32 and network.nbytes == 128
@@ -173,6 +204,14 @@ def test_mlp_refuses(change, message):
         ([Linear(3, 4), Tanh(np.float64)], r"layers\[1\] has dtype float64"),
         (
             [HashedLinear(3, 4, num_buckets=2, seed=7), HashedLinear(4, 4, num_buckets=2, seed=7)],
+            r"layers\[1\] has seed 7, as layers\[0\]",
+        ),
+        (
+            [SparseLinear(4, 4, num_weights=5, seed=7), ReLU(), SparseLinear(4, 4, num_weights=5, seed=7)],
+            r"layers\[2\] has seed 7, as layers\[0\]",
+        ),
+        (
+            [LowRankLinear(4, 4, rank=2, seed=7), LowRankLinear(4, 4, rank=3, seed=7)],
             r"layers\[1\] has seed 7, as layers\[0\]",
         ),
     ],

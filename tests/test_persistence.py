@@ -19,7 +19,19 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save as serialize
 
-from minihash import Dropout, HashedLinear, Linear, Network, ReLU, Sigmoid, Tanh, layers, mlp
+from minihash import (
+    Dropout,
+    HashedLinear,
+    Linear,
+    LowRankLinear,
+    Network,
+    ReLU,
+    Sigmoid,
+    SparseLinear,
+    Tanh,
+    layers,
+    mlp,
+)
 from minihash.hashing import layer_seed
 from minihash.persistence import LAYERS, load, save
 
@@ -90,8 +102,14 @@ def networks(draw: st.DrawFn) -> Network:
         if draw(st.booleans()):
             made.append(Dropout(draw(st.floats(0, 0.9)), seed=draw(st.integers(0, 2**32 - 1)), dtype=dtype))
         arguments = {**common, "seed": seed, "gain": draw(st.floats(0.1, 3))}
-        if draw(st.booleans()):
+        kind = draw(st.sampled_from([Linear, LowRankLinear, SparseLinear, HashedLinear]))
+        if kind is Linear:
             made.append(Linear(fan_in, fan_out, bias=draw(st.booleans()), **arguments))
+        elif kind is LowRankLinear:
+            made.append(LowRankLinear(fan_in, fan_out, rank=draw(st.integers(1, fan_in)), **arguments))
+        elif kind is SparseLinear:
+            weights = draw(st.integers(1, fan_in * fan_out))
+            made.append(SparseLinear(fan_in, fan_out, num_weights=weights, **arguments))
         else:
             arguments["bias"] = draw(st.sampled_from(["hashed", "free", "none"]))
             arguments["signed"] = draw(st.booleans())
@@ -467,15 +485,26 @@ def write_raw(path: Path, header: Any, data: bytes) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
-@pytest.mark.parametrize("kind, size", [("HashedLinear", 2**29), ("Linear", 40_000), ("Linear", 2**31)])
+@pytest.mark.parametrize(
+    "kind, size",
+    [
+        *(("HashedLinear", 2**29), ("Linear", 40_000), ("Linear", 2**31)),
+        *(("SparseLinear", 2**30), ("LowRankLinear", 40_000), ("LowRankLinear", 2**31)),
+    ],
+)
 @pytest.mark.parametrize("honest", [True, False], ids=["header as the data", "header as the claim"])
 def test_what_a_file_claims_is_not_allocated(path: Path, kind: str, size: int, honest: bool) -> None:
     common = {"type": kind, "dtype": "float32", "seed": 1, "initializer": "uniform", "gain": 1.0}
-    layer: dict[str, Any] = {**common, "in_features": size, "out_features": size, "bias": False}
+    layer: dict[str, Any] = {**common, "in_features": size, "out_features": size}
     shape = [size, size]
     if kind == "HashedLinear":
         layer |= {"bias": "none", "num_buckets": size, "map": "element", "window": None, "signed": True}
         shape = [size]
+    elif kind == "SparseLinear":
+        layer |= {"num_weights": size}
+        shape = [size]
+    else:
+        layer |= {"bias": False} if kind == "Linear" else {"rank": size}
     description, _ = read(path)
     description.update(layers=[layer], class_names=None)
     data = bytes(4000)

@@ -14,12 +14,24 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from minihash import Dropout, HashedLinear, Linear, Network, ReLU, Sigmoid, Tanh, persistence, testing
+from minihash import (
+    Dropout,
+    HashedLinear,
+    Linear,
+    LowRankLinear,
+    Network,
+    ReLU,
+    Sigmoid,
+    SparseLinear,
+    Tanh,
+    persistence,
+    testing,
+)
 from minihash.hashing import LIMIT_SEED
 from minihash.maps import ElementMap
 from minihash.network import ACTIVATIONS
 
-KINDS = (HashedLinear, Linear, ReLU, Tanh, Sigmoid, Dropout)
+KINDS = (HashedLinear, Linear, LowRankLinear, SparseLinear, ReLU, Tanh, Sigmoid, Dropout)
 BIASES = ("hashed", "free", "none")
 LAWS = {
     "adjoint": lambda layer, a, d: testing.assert_adjoint(layer, a),
@@ -291,9 +303,13 @@ class ClipsInputs(HashedLinear):
 
 
 class NegatesInputsInBackward(HashedLinear):
+    def _forward(self, inputs, training):
+        self.given = inputs
+        return super()._forward(inputs, training)
+
     def _backward(self, saved, grad_outputs, need_grad_inputs):
         grad_inputs = super()._backward(saved, grad_outputs, need_grad_inputs)
-        saved *= -1
+        self.given *= -1
         return grad_inputs
 
 

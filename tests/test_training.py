@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -453,6 +454,31 @@ def test_evaluate_mean_squared_error() -> None:
     targets = np.random.default_rng(0).random((300, 3))
     loss = np.mean((network.predict(INPUTS) - targets) ** 2)
     assert evaluate(network, (INPUTS, targets), loss="mean_squared_error") == {"loss": pytest.approx(loss)}
+
+
+def test_evaluate_distillation() -> None:
+    network = make_network()
+    targets = losses.distillation_targets(LABELS, make_network(seed=1).predict(INPUTS))
+    data = (INPUTS, targets)
+    assert evaluate(network, data, loss="distillation") == {
+        "loss": losses.distillation(network.predict(INPUTS), targets)[0],
+        "error": evaluate(network, DATA)["error"],
+    }
+    soft = functools.partial(losses.distillation, temperature=2, weight=0.5)
+    history = fit(network, data, data, loss=soft, epochs=1)
+    assert history["validation_error"] == [evaluate(network, DATA)["error"]]
+    assert history["validation_loss"] == [soft(network.predict(INPUTS), targets)[0]]
+
+
+def test_labels_of_any_own_loss_are_checked_before_training() -> None:
+    network = make_network()
+    targets = losses.distillation_targets(LABELS, network.predict(INPUTS))
+    targets[-1, 0] = 3
+    before = {name: array.copy() for name, array in network.params.items()}
+    for loss in ("distillation", losses.distillation, functools.partial(losses.distillation, weight=0.5)):
+        with pytest.raises(ValueError, match="^train targets is 3.0 in row 299"):
+            fit(network, (INPUTS, targets), loss=loss, batch_size=1)
+    assert same(before, network.params)
 
 
 def test_evaluate_does_not_drop_units() -> None:

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minihash import Dropout, HashedLinear, Linear, ReLU, Sigmoid, Tanh, testing
+from minihash import (
+    Dropout,
+    HashedLinear,
+    Linear,
+    LowRankLinear,
+    ReLU,
+    Sigmoid,
+    SparseLinear,
+    Tanh,
+    testing,
+)
 
 BATCH, FEATURES = 4, 6
 MAKE = {
@@ -20,13 +30,16 @@ MAKE = {
     "window, free bias": lambda **k: HashedLinear(FEATURES, 5, num_buckets=8, map="window", bias="free", **k),
     "dense": lambda **k: Linear(FEATURES, 5, **k),
     "dense, no bias": lambda **k: Linear(FEATURES, 5, bias=False, **k),
+    "sparse": lambda **k: SparseLinear(FEATURES, 5, num_weights=13, **k),
+    "sparse, rows without edges": lambda **k: SparseLinear(FEATURES, 5, num_weights=3, **k),
+    "low rank": lambda **k: LowRankLinear(FEATURES, 5, rank=3, **k),
     "relu": ReLU,
     "tanh": Tanh,
     "sigmoid": Sigmoid,
     "dropout": lambda **k: Dropout(0.3, **k),
 }
 every_layer = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE.keys())
-with_weights = pytest.mark.parametrize("make", list(MAKE.values())[:9], ids=list(MAKE)[:9])
+with_weights = pytest.mark.parametrize("make", list(MAKE.values())[:12], ids=list(MAKE)[:12])
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 dtypes = st.sampled_from([np.float32, np.float64])
 
@@ -91,7 +104,8 @@ def test_arguments_and_parameters_are_not_changed(data, dtype, training):
 
 @given(data=st.data(), dtype=dtypes, seed=testing.seeds())
 def test_outputs_are_linear_in_the_weights(data, dtype, seed):
-    layer = data.draw(testing.layers(kinds=(HashedLinear, Linear), dtype=dtype))
+    kinds = HashedLinear, Linear, LowRankLinear, SparseLinear
+    layer = data.draw(testing.layers(kinds=kinds, dtype=dtype))
     testing.assert_linear_in_weights(layer, data.draw(testing.batches(layer)), seed)
 
 
