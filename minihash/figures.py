@@ -11,7 +11,7 @@ from typing import Any
 
 from minihash.files import replacing
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # of Okabe and Ito
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of Okabe and Ito
 DASHES = ("-", "--", ":", "-.")
 STYLE = {
     "axes.grid": True,

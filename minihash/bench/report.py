@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Sequence
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -16,6 +12,7 @@ from minihash import figures, text
 from minihash.bench.breakdown import PARTS
 from minihash.bench.cases import Result
 from minihash.files import replacing
+from minihash.machine import machine
 
 HEADER = ("case", "side", "against", "threads", "ratio (quartiles)", "goal", "", "ms: " + ", ".join(PARTS))
 
@@ -31,27 +28,6 @@ def _row(result: Result) -> tuple[str, ...]:
         goal, met = f"{result.goal:.3g}", "met" if result.ratio.ratio <= result.goal else "missed"
     parts = ", ".join(f"{part:.2f}" for part in (result.parts or {}).values())
     return (result.case, result.side, result.base, str(result.threads), str(result.ratio), goal, met, parts)
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on besides the code: processor, cores, versions, date."""
-    found = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "processor": _processor()}
-    versions = {"python": platform.python_version()}
-    for package in ("minihash", "numpy", "scipy", "numba", "torch"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {**found, "cores": len(os.sched_getaffinity(0)), "versions": versions}
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def write(results: Sequence[Result], path: str) -> None:

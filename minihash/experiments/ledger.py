@@ -5,17 +5,12 @@ A run that is killed loses what it had not yet measured, and the next one goes o
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-try:
-    import fcntl
-except ImportError:  # Windows: one process a ledger there
-    fcntl = None  # type: ignore[assignment]
+from minihash.files import locked
 
 Record = dict[str, Any]
 
@@ -65,20 +60,11 @@ class Ledger:
         """Write a record to the disk, whole, whoever else writes."""
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         self.identity(record)
-        with open(self.path, "ab+") as file, _locked(file):
+        with open(self.path, "ab+") as file, locked(file):
             _drop_torn_line(file)
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def _locked(file: BinaryIO) -> Iterator[None]:
-    if fcntl is None:
-        yield
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
-    yield
 
 
 def _drop_torn_line(file: BinaryIO) -> None:

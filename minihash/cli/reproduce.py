@@ -1,0 +1,77 @@
+"""`minihash reproduce`: the paper's tables and figures, trained cell by cell into a ledger."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from minihash.cli.arguments import SEED, integer, number
+from minihash.cli.output import say
+
+NAMES = ("table1", "table2", "figure2", "figure3", "figure4")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser of `minihash`."""
+    parser = subparsers.add_parser(
+        "reproduce",
+        help="train the networks of the paper's tables and figures",
+        description="Train the networks of a table or figure of the paper, and set their errors beside its "
+        "own. Each result goes into FOLDER/ledger.jsonl at once: a run that is stopped goes on when it is "
+        "called again.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("name", metavar="NAME", choices=NAMES, help=", ".join(NAMES))
+    several = {"nargs": "+", "metavar": "NAME"}
+    about = "methods: RER LRD NN DK HashNet HashNet_DK, or minihash's own such as 'HashNet, window'"
+    parser.add_argument("--rows", help=f"{about} (default: the paper's)", **several)
+    parser.add_argument("--datasets", help="data sets (default: the paper's)", **several)
+    parser.add_argument("--layers", nargs="+", type=integer(3), metavar="N", help="3 or 5, or both")
+    about = "train each network once with each (default: 0)"
+    parser.add_argument("--seeds", nargs="+", type=SEED, default=[0], metavar="SEED", help=about)
+    parser.add_argument("--epochs", type=integer(1), metavar="N", help="instead of the settings'")
+    about = "begin no network after so many minutes"
+    parser.add_argument("--budget-minutes", type=number(0, 1e6), metavar="MINUTES", help=about)
+    about = "processes (default: 1)"
+    parser.add_argument("--jobs", type=integer(1, 1025), default=1, metavar="N", help=about)
+    parser.add_argument("--data-dir", metavar="FOLDER", help="folder of the data")
+    about = "for ledger, tables and figures (default: results)"
+    parser.add_argument("--out", default="results", metavar="FOLDER", help=about)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train what is missing, then print and write the report."""
+    from minihash import figures
+    from minihash.experiments import report
+    from minihash.experiments.grids import grid
+    from minihash.experiments.reproduce import ledger_of, reproduce, wanted
+
+    chosen = grid(args.name, args.rows, args.datasets, args.layers)
+    if args.name.startswith("figure"):
+        figures.require_matplotlib()
+    cells = list(chosen.cells(args.seeds))
+    ledger = ledger_of(args.out)
+    todo = len(ledger.missing(wanted(cells, args.epochs)))
+    say(f"{args.name}: {len(cells)} networks, {len(cells) - todo} of them in {ledger.path}")
+    missing = reproduce(
+        cells,
+        args.out,
+        epochs=args.epochs,
+        budget_minutes=args.budget_minutes,
+        jobs=args.jobs,
+        data_dir=args.data_dir,
+        report=lambda record: say(_describe(record)),
+    )
+    results = report.Results(ledger, args.epochs)
+    paths = report.write(args.name, chosen, results, args.seeds, args.out)
+    say("\n" + report.table(chosen, results, args.seeds) + "\n")
+    say(f"wrote {', '.join(map(str, paths))}")
+    if missing:
+        say(f"{missing} networks are missing: call again to go on")
+    return 0
+
+
+def _describe(record: dict[str, Any]) -> str:
+    at = f"x {record['expansion']}" if record["expansion"] else record["compression"]
+    place = f"{record['dataset']}, {record['layers']} layers, {record['row']} {at}, seed {record['seed']}"
+    return f"{place}: {record['test_error']:.2f} % in {record['seconds']:.0f} s"

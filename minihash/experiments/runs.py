@@ -1,0 +1,149 @@
+"""One cell: build its network, train it, and read the test set once."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minihash import losses, optimizers, schedules
+from minihash.datasets import Dataset
+from minihash.experiments import methods
+from minihash.experiments.grids import ROWS, STORED_UNITS, UNITS, Cell, compression_of
+from minihash.experiments.settings import Settings
+from minihash.files import locked
+from minihash.layers import HashedLinear, Layer, Linear, LowRankLinear, SparseLinear
+from minihash.network import Network
+from minihash.persistence import load, save
+from minihash.training import Callback, Data, History, evaluate, fit
+
+Record = dict[str, Any]
+
+
+def sizes_of(cell: Cell, dataset: Dataset) -> list[int]:
+    """Return the units of the full network: 784-1000-10, or with three hidden layers; in figure 4, of 50."""
+    units = STORED_UNITS if cell.expansion else UNITS
+    return [dataset.train[0].shape[1], *[units] * (cell.layers - 2), len(dataset.class_names)]
+
+
+def build(cell: Cell, settings: Settings, dataset: Dataset) -> tuple[Network, int]:
+    """Return the network of a cell, and the numbers it was to store."""
+    row = ROWS[cell.row]
+    arguments = {
+        "dropout": (settings.input_dropout, settings.dropout),
+        "seed": cell.seed,
+        "input_scale": dataset.input_scale,
+        "class_names": dataset.class_names,
+        **row.arguments,
+    }
+    sizes = sizes_of(cell, dataset)
+    if cell.expansion:
+        network = methods.build_expanded(row.method, sizes, cell.expansion, **arguments)
+        return network, methods.storage_budget(sizes, 1)
+    compression = compression_of(cell)
+    network = methods.build(row.method, sizes, compression, **arguments)
+    return network, methods.storage_budget(sizes, compression)
+
+
+def run(cell: Cell, settings: Settings, dataset: Dataset, teacher: Network | None = None) -> Record:
+    """Train the network of a cell on all rows that are not test rows, and read the test set once.
+
+    Returns
+    -------
+    The cell and its settings with: stored (numbers), budget, multiplications (of a row of inputs), loss
+    (of the last epoch), test_error (a percentage), seconds.
+    """
+    network, budget = build(cell, settings, dataset)
+    start = time.perf_counter()
+    history = train(network, dataset.train_and_validation(), settings, cell.seed, teacher)
+    return {
+        **cell.as_dict(),
+        "settings": settings.as_dict(),
+        "stored": network.num_parameters,
+        "budget": budget,
+        "multiplications": sum(multiplications(layer) for layer in network.layers),
+        "loss": round(history["loss"][-1], 6),
+        "test_error": round(100 * evaluate(network, dataset.test)["error"], 4),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def train(
+    network: Network,
+    rows: Data,
+    settings: Settings,
+    seed: int,
+    teacher: Network | None = None,
+    validation: Data | None = None,
+    callbacks: tuple[Callback, ...] = (),
+) -> History:
+    """Train a network as the settings say: Adam, one cycle; with a teacher, on its outputs too."""
+    inputs, labels = rows
+    loss: Any = "softmax_cross_entropy"
+    if teacher is not None:
+        labels = losses.distillation_targets(labels, teacher.predict(inputs))
+        loss = functools.partial(
+            losses.distillation, temperature=settings.temperature, weight=settings.teacher_weight
+        )
+    rate = settings.learning_rate
+    return fit(
+        network,
+        (inputs, labels),
+        validation,
+        loss=loss,
+        optimizer=optimizers.Adam(rate, beta1=settings.momentum, weight_decay=settings.weight_decay),
+        schedule=schedules.one_cycle(rate),
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        seed=seed,
+        callbacks=callbacks,
+        progress=False,
+    )
+
+
+def multiplications(layer: Layer) -> int:
+    """Return the multiplications with weights that one row of inputs takes; biases are not counted."""
+    if isinstance(layer, HashedLinear):
+        return layer.out_features * (layer.window or layer.in_features)
+    if isinstance(layer, SparseLinear):
+        return layer.num_weights
+    if isinstance(layer, LowRankLinear):
+        return layer.rank * (layer.in_features + layer.out_features)
+    return layer.out_features * layer.in_features if isinstance(layer, Linear) else 0
+
+
+def teacher_cell(cell: Cell) -> Cell:
+    """Return the cell of the teacher: the full dense network, of the same seed."""
+    return Cell(cell.dataset, cell.layers, "NN", "1", 0, cell.seed)
+
+
+def teacher_of(cell: Cell, settings: Settings, dataset: Dataset, folder: Path) -> Network:
+    """Return the teacher of a cell, trained at its first use and kept in `folder`; other processes wait."""
+    digest = hashlib.sha256(json.dumps(settings.as_dict()).encode()).hexdigest()
+    name = f"{cell.dataset}-{cell.layers}-{cell.seed}-{digest[:8]}"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    with open(folder / f"{name}.lock", "ab") as lock, locked(lock):
+        if not os.path.exists(path):
+            network, _ = build(teacher_cell(cell), settings, dataset)
+            train(network, dataset.train_and_validation(), settings, cell.seed)
+            save(network, path)
+    return load(path)
+
+
+def validation_split(dataset: Dataset, fraction: float = 0.2) -> tuple[Data, Data]:
+    """Return the rows to train on while searching, and the 20 % (the paper's share) to choose by.
+
+    They are drawn from all rows that are not test rows, the same ones every time.
+    """
+    inputs, labels = dataset.train_and_validation()
+    order = np.random.default_rng(0).permutation(len(inputs))
+    split = round(fraction * len(inputs))
+    chosen, kept = order[:split], np.sort(order[split:])
+    return (inputs[kept], labels[kept]), (inputs[chosen], labels[chosen])

@@ -1,0 +1,66 @@
+"""How each network is trained: settings found by search, kept as data in settings.json.
+
+The file is a list of rules, `{"for": {…}, "settings": {…}}`. A rule holds for the cells that have all its
+values in "for" (dataset, layers, method, row, compression, expansion); where several hold, the last decides.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import asdict, dataclass, replace
+from importlib import resources
+from typing import Any
+
+from minihash.experiments.grids import ROWS, Cell
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of one training.
+
+    Parameters
+    ----------
+    learning_rate : the peak of a one-cycle schedule.
+    momentum : Adam's β₁.
+    weight_decay : λ of the L2 penalty.
+    input_dropout, dropout : rates of inputs and of hidden units.
+    epochs, batch_size : of `fit`.
+    temperature, teacher_weight : of `losses.distillation`, in the methods that have a teacher.
+    """
+
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    input_dropout: float
+    dropout: float
+    epochs: int
+    batch_size: int
+    temperature: float
+    teacher_weight: float
+
+    as_dict = asdict
+
+    def with_epochs(self, epochs: int | None) -> Settings:
+        """Return these settings with another number of epochs, unless that is None."""
+        return self if epochs is None else replace(self, epochs=epochs)
+
+
+def settings_of(cell: Cell) -> Settings:
+    """Return how the network of a cell is trained: what the rules say, the last that holds first."""
+    return settings_from(_rules(), cell)
+
+
+def settings_from(rules: Any, cell: Cell) -> Settings:
+    """Return what a list of rules says of a cell."""
+    facts = {**cell.as_dict(), "method": ROWS[cell.row].method}
+    values: dict[str, Any] = {}
+    for rule in rules:
+        if all(facts[name] == wanted for name, wanted in rule["for"].items()):
+            values.update(rule["settings"])
+    return Settings(**values)
+
+
+@functools.cache
+def _rules() -> Any:
+    return json.loads(resources.files("minihash.experiments").joinpath("settings.json").read_text("utf-8"))
