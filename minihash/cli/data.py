@@ -1,25 +1,45 @@
-"""The command `minihash data`: list the data sets, download one."""
+"""The command `minihash data`: list the data sets, download one, make one, look at one."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from minihash.cli.arguments import integer
+
+if TYPE_CHECKING:
+    from minihash.datasets import Dataset
+    from minihash.datasets.mnist import IdxSource
+
+COLUMNS = 16  # images in a row of a contact sheet
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command's parser to `subparsers` (what argparse's `add_subparsers` returned)."""
-    parser = subparsers.add_parser("data", help="list the data sets, download one")
+    parser = subparsers.add_parser("data", help="list the data sets, download, make or show one")
     parser.set_defaults(run=run)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    folder = "folder of the data (default: $MINIHASH_DATA, then ~/.local/share/minihash)"
-    listing = actions.add_parser("list", help="names, sizes, and where the files are")
-    listing.add_argument("--data-dir", metavar="FOLDER", help=folder)
+    actions.add_parser("list", help="names, sizes, and where the files are")
 
     fetch = actions.add_parser("fetch", help="download a data set and verify it")
     fetch.add_argument("name", metavar="NAME", help="mnist or fashion-mnist")
-    fetch.add_argument("--data-dir", metavar="FOLDER", help=folder)
     fetch.add_argument("--mirror", metavar="URL", help="take the files from this folder instead")
+
+    make = actions.add_parser("make", help="make a data set now (else: when it is first used)")
+    make.add_argument("name", metavar="NAME", help="basic, rot, bg-rand, bg-img, bg-img-rot, rect or convex")
+    about = "photographs behind the digits of bg-img and bg-img-rot (default: those of scikit-image)"
+    make.add_argument("--photographs", metavar="FOLDER", help=about)
+
+    show = actions.add_parser("show", help="write a contact sheet of the first training rows")
+    show.add_argument("name", metavar="NAME", help="see: minihash data list")
+    show.add_argument("--out", metavar="FILE", help="png, svg or pdf (default: NAME.png)")
+    about = f"rows of {COLUMNS} images (default: %(default)s)"
+    show.add_argument("--rows", type=integer(1, 101), default=8, metavar="N", help=about)
+
+    folder = "folder of the data (default: $MINIHASH_DATA, then ~/.local/share/minihash)"
+    for action in actions.choices.values():
+        action.add_argument("--data-dir", metavar="FOLDER", help=folder)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,6 +48,12 @@ def run(args: argparse.Namespace) -> int:
         from minihash.datasets.fetch import fetch
 
         print(fetch(args.name, args.data_dir, args.mirror))
+    elif args.action == "make":
+        from minihash.datasets import made
+
+        print(made.make(args.name, args.data_dir, args.photographs))
+    elif args.action == "show":
+        print(_show(args.name, args.data_dir, args.out or f"{args.name}.png", args.rows))
     else:
         print("\n".join(_describe(args.data_dir)))
     return 0
@@ -35,12 +61,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _describe(data_dir: str | None) -> list[str]:
     """Return a line for each data set: name, rows, and where it is or how to get it."""
-    from minihash.datasets import mnist
+    from minihash.datasets import made, mnist
 
     lines = [_line(mnist.SMALL, 12_000, 10_000, "comes with the package")]
     for source in mnist.SOURCES.values():
         train, test = source.files[1].shape[0], source.files[3].shape[0]
         lines.append(_line(source.name, train, test, _where(source, data_dir)))
+    for recipe in made.RECIPES.values():
+        lines.append(_line(recipe.name, recipe.train, recipe.test, made.where(recipe.name, data_dir)))
     return lines
 
 
@@ -48,7 +76,7 @@ def _line(name: str, train: int, test: int, where: str) -> str:
     return f"{name:<14} {train:>6,} train {test:>6,} test  {where}"
 
 
-def _where(source: Any, data_dir: str | None) -> str:
+def _where(source: IdxSource, data_dir: str | None) -> str:
     """Say where `source` is; its smallest file, the test labels, is checked to be its own."""
     from minihash.datasets import mnist
 
@@ -61,3 +89,36 @@ def _where(source: Any, data_dir: str | None) -> str:
     except ValueError:
         return f"not found ({paths[3].parent} holds other files of these names); {get}"
     return f"found in {paths[3].parent}"
+
+
+def _show(name: str, data_dir: str | None, path: str, rows: int) -> str:
+    """Write a contact sheet to `path`, and return that."""
+    from minihash import datasets, figures
+
+    figures.check_format(path)
+    figures.require_matplotlib()  # before a minute of making
+    data = datasets.load(name, data_dir)
+    figures.draw(path, (0.55 * COLUMNS, 0.68 * rows + 0.5), lambda figure: _fill(figure, data, rows))
+    return path
+
+
+def _fill(figure: Any, data: Dataset, rows: int) -> None:
+    """Draw the first training images, each under the name of its class, on one pair of axes."""
+    images, labels = (part[: rows * COLUMNS] for part in data.train)
+    side = round(images.shape[1] ** 0.5)
+    width, height = 1.15 * side, 1.4 * side  # of a cell, in pixels of the images
+    font = 7 if max(map(len, data.class_names)) < 8 else 5
+    figure.set_facecolor("0.85")  # where an image ends is seen of white ones and of black ones
+    axes = figure.subplots()
+    for number, (image, label) in enumerate(zip(images.reshape(-1, side, side), labels)):
+        row, column = divmod(number, COLUMNS)
+        left, top = column * width, row * height
+        extent = (left, left + side, top + side, top)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="nearest")
+        axes.text(left + side / 2, top - 1, data.class_names[label], ha="center", fontsize=font)
+    sizes = (len(part[0]) for part in (data.train, data.validation, data.test))
+    train, validation, test = (f"{size:,}" for size in sizes)
+    about = f"{data.name}: {train} train, {validation} validation, {test} test"
+    axes.set_title(f"{about}\n{data.origin}", fontsize=8)
+    axes.set(xlim=(0, COLUMNS * width), ylim=(rows * height, -0.3 * side), aspect="equal")
+    axes.axis("off")

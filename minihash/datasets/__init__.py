@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from minihash import checks
-from minihash.datasets import mnist
+from minihash.datasets import made, mnist
 from minihash.datasets.dataset import Dataset
 
 __all__ = ["Dataset", "load", "names"]
@@ -13,7 +13,7 @@ __all__ = ["Dataset", "load", "names"]
 
 def names() -> tuple[str, ...]:
     """Return the names that `load` knows."""
-    return (mnist.SMALL, *mnist.SOURCES)
+    return (mnist.SMALL, *mnist.SOURCES, *made.RECIPES)
 
 
 def load(
@@ -21,16 +21,20 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     validation: int | None = None,
 ) -> Dataset:
-    """Load a data set; every file read is checked against the official digest.
+    """Load a data set; the files of MNIST and Fashion-MNIST are checked against the official digests.
 
     Parameters
     ----------
     name : "mnist-small" (12,000 training and 10,000 test digits, in the package), "mnist" or
-        "fashion-mnist" (60,000 and 10,000 images, downloaded with `minihash data fetch`).
-    data_dir : folder with the idx files, or with a subfolder `name` of them. By default the
-        environment's MINIHASH_DATA, then the user's data folder (~/.local/share/minihash).
+        "fashion-mnist" (60,000 and 10,000 images, downloaded with `minihash data fetch`); "basic",
+        "rot", "bg-rand", "bg-img", "bg-img-rot" (12,000 and 50,000 digits, made from "mnist"),
+        "rect" (1,200 and 50,000 outlines), "convex" (8,000 and 50,000 regions): the sets of Larochelle
+        et al. 2007, read from the original .amat files where the folder has them, else made when they
+        are first used, in up to a minute, and kept in the folder if it can be written.
+    data_dir : folder with the files, or with a subfolder `name` of them. By default the environment's
+        MINIHASH_DATA, then the user's data folder (~/.local/share/minihash).
     validation : how many of the last training rows to set apart; by default 10,000, and 2,000
-        for "mnist-small". 0 leaves empty arrays.
+        for the sets of 12,000, 200 for "rect", 1,500 for "convex". 0 leaves empty arrays.
 
     Returns
     -------
@@ -39,16 +43,20 @@ def load(
     Raises
     ------
     ValueError : unknown name, validation out of range, damaged file or other bytes than the
-        official ones. FileNotFoundError : the data has not been fetched.
+        official ones. FileNotFoundError : the data has not been fetched. ImportError : "bg-img" and
+        "bg-img-rot" are made from scikit-image's photographs, which is missing.
     """
     checks.choice("name", name, names())
     if name == mnist.SMALL:
         (inputs, labels), test = mnist.read_small()
-        default, class_names = 2_000, mnist.DIGITS
+        default, class_names, origin = 2_000, mnist.DIGITS, "minihash"
+    elif name in made.RECIPES:
+        ((inputs, labels), test, origin), class_names = made.read(name, data_dir)
+        default = made.RECIPES[name].validation
     else:
         source = mnist.SOURCES[name]
         (inputs, labels), test = mnist.read_source(source, data_dir)
-        default, class_names = 10_000, source.class_names
+        default, class_names, origin = 10_000, source.class_names, "official files"
 
     wanted = default if validation is None else validation
     split = len(inputs) - checks.integer("validation", wanted, 0, len(inputs))
@@ -59,4 +67,5 @@ def load(
         test=test,
         input_scale=1 / 255,
         class_names=class_names,
+        origin=origin,
     )

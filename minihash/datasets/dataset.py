@@ -20,6 +20,7 @@ class Dataset:
         shape (rows,).
     input_scale : what a network multiplies the raw inputs by (1/255: pixels become 0 to 1).
     class_names : the name of each label.
+    origin : where the rows are from, in words: "original files", "made from mnist", ...
     """
 
     name: str
@@ -28,6 +29,7 @@ class Dataset:
     test: Part
     input_scale: float
     class_names: tuple[str, ...]
+    origin: str = ""
 
     def train_and_validation(self) -> Part:
         """Return all rows that are not test rows: the training rows, then the validation rows."""

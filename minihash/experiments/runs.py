@@ -56,7 +56,7 @@ def run(cell: Cell, settings: Settings, dataset: Dataset, teacher: Network | Non
 
     Returns
     -------
-    The cell and its settings with: stored (numbers), budget, multiplications (of a row of inputs), loss
+    The cell and its settings with: origin (of the data), stored (numbers), budget, multiplications (of a row of inputs), loss
     (of the last epoch), test_error (a percentage), seconds.
     """
     network, budget = build(cell, settings, dataset)
@@ -65,6 +65,7 @@ def run(cell: Cell, settings: Settings, dataset: Dataset, teacher: Network | Non
     return {
         **cell.as_dict(),
         "settings": settings.as_dict(),
+        "origin": dataset.origin,
         "stored": network.num_parameters,
         "budget": budget,
         "multiplications": sum(multiplications(layer) for layer in network.layers),
