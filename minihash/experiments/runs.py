@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,10 @@ def sizes_of(cell: Cell, dataset: Dataset) -> list[int]:
     return [dataset.train[0].shape[1], *[units] * (cell.layers - 2), len(dataset.class_names)]
 
 
-def build(cell: Cell, settings: Settings, dataset: Dataset) -> tuple[Network, int]:
-    """Return the network of a cell, and the numbers it was to store."""
+def build(
+    cell: Cell, settings: Settings, dataset: Dataset, sizes: Sequence[int] | None = None
+) -> tuple[Network, int]:
+    """Return the network of a cell, by default of `sizes_of(cell, dataset)`, and the numbers it was to store."""
     row = ROWS[cell.row]
     arguments = {
         "dropout": (settings.input_dropout, settings.dropout),
@@ -42,7 +45,7 @@ def build(cell: Cell, settings: Settings, dataset: Dataset) -> tuple[Network, in
         "class_names": dataset.class_names,
         **row.arguments,
     }
-    sizes = sizes_of(cell, dataset)
+    sizes = sizes_of(cell, dataset) if sizes is None else sizes
     if cell.expansion:
         network = methods.build_expanded(row.method, sizes, cell.expansion, **arguments)
         return network, methods.storage_budget(sizes, 1)
@@ -56,8 +59,8 @@ def run(cell: Cell, settings: Settings, dataset: Dataset, teacher: Network | Non
 
     Returns
     -------
-    The cell and its settings with: origin (of the data), stored (numbers), budget, multiplications (of a row of inputs), loss
-    (of the last epoch), test_error (a percentage), seconds.
+    The cell and its settings with: origin (of the data), stored (numbers), budget, multiplications (of a
+    row of inputs), loss (of the last epoch), test_error (a percentage), seconds.
     """
     network, budget = build(cell, settings, dataset)
     start = time.perf_counter()
@@ -124,7 +127,9 @@ def teacher_cell(cell: Cell) -> Cell:
     return Cell(cell.dataset, cell.layers, "NN", "1", 0, cell.seed)
 
 
-def teacher_of(cell: Cell, settings: Settings, dataset: Dataset, folder: Path) -> Network:
+def teacher_of(
+    cell: Cell, settings: Settings, dataset: Dataset, folder: Path, sizes: Sequence[int] | None = None
+) -> Network:
     """Return the teacher of a cell, trained at its first use and kept in `folder`; other processes wait."""
     digest = hashlib.sha256(json.dumps(settings.as_dict()).encode()).hexdigest()
     name = f"{cell.dataset}-{cell.layers}-{cell.seed}-{digest[:8]}"
@@ -132,7 +137,7 @@ def teacher_of(cell: Cell, settings: Settings, dataset: Dataset, folder: Path) -
     path = folder / f"{name}.safetensors"
     with open(folder / f"{name}.lock", "ab") as lock, locked(lock):
         if not os.path.exists(path):
-            network, _ = build(teacher_cell(cell), settings, dataset)
+            network, _ = build(teacher_cell(cell), settings, dataset, sizes)
             train(network, dataset.train_and_validation(), settings, cell.seed)
             save(network, path)
     return load(path)
