@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from minihash.cli import bench, data, evaluate, gradcheck, inspect, predict, reproduce, train, warmup
+from minihash.cli import bench, data, evaluate, gradcheck, inspect, predict, reproduce, train, tune, warmup
 from minihash.cli.output import silence
 from minihash.version import __version__
 
-COMMANDS = (train, evaluate, predict, inspect, gradcheck, data, reproduce, bench, warmup)
+COMMANDS = (train, tune, evaluate, predict, inspect, gradcheck, data, reproduce, bench, warmup)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from minihash import checks
+from minihash import datasets as data_sets
 from minihash.experiments import methods
 
 DATASETS = ("mnist", "basic", "rot", "bg-rand", "bg-img", "bg-img-rot", "convex", "rect")  # the paper's order
@@ -65,14 +66,18 @@ class Grid(NamedTuple):
     expansions: tuple[int, ...] = (0,)
 
     def cells(self, seeds: Sequence[int]) -> Iterator[Cell]:
-        """Yield the cells, all with the first seed before those with the next."""
+        """Yield the cells, all with the first seed before those with the next.
+
+        NN has one storage and one width: of the expansions it has only the first.
+        """
         for seed in seeds:
             for dataset in self.datasets:
                 for layers in self.layers:
                     for compression in self.compressions:
                         for expansion in self.expansions:
                             for row in self.rows:
-                                yield Cell(dataset, layers, row, compression, expansion, seed)
+                                if row != "NN" or expansion == self.expansions[0]:
+                                    yield Cell(dataset, layers, row, compression, expansion, seed)
 
 
 HALVES = ("1/64", "1/32", "1/16", "1/8", "1/4", "1/2", "1")
@@ -95,12 +100,14 @@ def grid(
 
     Raises
     ------
-    ValueError for an unknown name, row or number of layers; unknown data sets are found when they are loaded.
+    ValueError for an unknown name, row, data set or number of layers.
     """
     checks.choice("name", name, tuple(GRIDS))
     found = GRIDS[name]
     for row in rows or ():
         checks.choice("rows", row, tuple(ROWS))
+    for dataset in datasets or ():
+        checks.choice("datasets", dataset, data_sets.names())
     for count in layers or ():
         checks.choice("layers", str(count), ("3", "5"))
     return found._replace(

@@ -106,7 +106,10 @@ def draw(grid: Grid, results: Results, seeds: Sequence[int], path: str | os.Path
                 color = figures.COLORS[place % len(figures.COLORS)]
                 style = {"color": color, "marker": MARKERS[place % len(MARKERS)], "markersize": 4}
                 ours, papers = _series(grid, results, seeds, dataset, layers, row)
-                axes.plot(*_points(ours), label=row, **style)
+                if len(ours) == 1:
+                    axes.axhline(ours[0][1], linestyle="--", label=row, color=color)
+                else:
+                    axes.plot(*_points(ours), label=row, **style)
                 axes.plot(*_points(papers), linewidth=1, linestyle=":", alpha=0.6, color=color)
             axes.set(xscale="log", yscale="log", title=f"{dataset}, {layers} layers", ylabel="test error, %")
             _ticks(axes, grid)

@@ -98,6 +98,8 @@ def _map(task: _Task, todo: list[Record], jobs: int, end: float | None) -> Itera
                 yield from _take(waiting)
         while waiting:
             yield from _take(waiting)
+        pool.close()  # and not terminated, which leaves semaphores behind
+        pool.join()
 
 
 def _take(waiting: list[Any]) -> Iterator[Record]:

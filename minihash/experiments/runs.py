@@ -36,7 +36,7 @@ def sizes_of(cell: Cell, dataset: Dataset) -> list[int]:
 def build(
     cell: Cell, settings: Settings, dataset: Dataset, sizes: Sequence[int] | None = None
 ) -> tuple[Network, int]:
-    """Return the network of a cell, by default of `sizes_of(cell, dataset)`, and the numbers it was to store."""
+    """Return the network of a cell, of its sizes unless others are given, and the numbers it was to store."""
     row = ROWS[cell.row]
     arguments = {
         "dropout": (settings.input_dropout, settings.dropout),

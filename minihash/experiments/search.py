@@ -17,8 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from minihash import checks
 from minihash.datasets import Dataset
 from minihash.experiments import methods
@@ -51,12 +49,14 @@ class Trial(NamedTuple):
     """What became of one choice of settings.
 
     number : how many trials have ended, this one among them.
+    settings, names : all of them, and which were searched.
     error : the fraction of wrong validation rows when it ended; infinite if training diverged.
     pruned : stopped early, as worse than half of the trials before it at the same part of their training.
     """
 
     number: int
     settings: Settings
+    names: tuple[str, ...]
     error: float
     pruned: bool
 
@@ -127,12 +127,11 @@ def search(
     end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     teacher = None
     if ROWS[cell.row].method in methods.DISTILLED and len(ended(study)) < trials:
-        teacher = _teacher(cell, rows, sizes, most, journal and f"{os.fspath(journal)}.teachers-{crc}")
+        folder = None if journal is None else f"{os.fspath(journal)}.teachers-{crc}"
+        teacher = _teacher(cell, rows, sizes, most, folder)
     while len(ended(study)) < trials and (time.monotonic() < end or not ended(study)):
         trial = ask(study, space, start.as_dict(), cell.seed)
-        settings = _settings(trial.params, start)
-        network, _ = build(cell, settings, rows, sizes)
-        report(_try(study, trial, settings, network, rows, cell.seed, teacher))
+        report(_try(study, trial, _settings(trial.params, start), cell, rows, sizes, teacher))
     return _best(study, start)
 
 
@@ -152,7 +151,8 @@ def split(dataset: Dataset) -> Dataset:
     """
     training, validation = validation_split(dataset)
     if not len(validation[0]):
-        raise ValueError(f"{dataset.name} has {len(training[0])} rows that are not test rows, wanted 3 or more")
+        found = f"{dataset.name} has {len(training[0])} rows that are not test rows"
+        raise ValueError(f"{found}, wanted at least 3")
     return replace(dataset, train=training, validation=validation, test=_none(training))
 
 
@@ -184,22 +184,23 @@ def _try(
     study: Study,
     trial: OptunaTrial,
     settings: Settings,
-    network: Network,
+    cell: Cell,
     rows: Dataset,
-    seed: int,
+    sizes: list[int],
     teacher: Network | None,
 ) -> Trial:
     """Train, and tell the study how it went."""
     watch = Watch(trial, rows.validation, settings.epochs)
     try:
-        train(network, rows.train, settings, seed, teacher, callbacks=(watch,))
+        network, _ = build(cell, settings, rows, sizes)
+        train(network, rows.train, settings, cell.seed, teacher, callbacks=(watch,))
     except FloatingPointError:  # diverged: a bad choice, and not the end of the search
         watch.error, watch.pruned = math.inf, True
     except BaseException:
         forget(study, trial)
         raise
     tell(study, trial, None if watch.pruned else watch.error)
-    return Trial(len(ended(study)), settings, watch.error, watch.pruned)
+    return Trial(len(ended(study)), settings, tuple(trial.params), watch.error, watch.pruned)
 
 
 def _epochs(cell: Cell, epochs: int | tuple[int, int] | None) -> tuple[int, int]:
@@ -221,8 +222,8 @@ def _teacher(cell: Cell, rows: Dataset, sizes: list[int], epochs: int, folder: s
 
 def _settings(params: dict[str, Any], start: Settings) -> Settings:
     """Return the settings of a trial, rounded to what one would write down: three digits."""
-    rounded = {name: float(f"{value:.3g}") for name, value in params.items() if name != "epochs"}
-    return replace(start, epochs=params.get("epochs", start.epochs), **rounded)
+    values = {name: value if name == "epochs" else float(f"{value:.3g}") for name, value in params.items()}
+    return Settings(**{**start.as_dict(), **values})
 
 
 def _best(study: Study, start: Settings) -> Found:
@@ -237,34 +238,5 @@ def _crc(rows: Dataset) -> str:
     """Return a number that other data would most likely not have."""
     crc = 0
     for array in (*rows.train, *rows.validation):
-        crc = zlib.crc32(np.ascontiguousarray(array), crc)
+        crc = zlib.crc32(array.tobytes(), crc)
     return f"{crc:08x}"
-
-
-def rule_of(cell: Cell, found: Found) -> dict[str, Any]:
-    """Return what was found as a rule of settings.json: of the settings only those that were searched.
-
-    Other rows of the same method, such as "HashNet, window", get the settings of the method too, until there
-    is a rule of their own.
-    """
-    method = ROWS[cell.row].method
-    row = {} if cell.row == method else {"row": cell.row}
-    settings = found.settings.as_dict()
-    return {
-        "for": {
-            "dataset": cell.dataset,
-            "layers": cell.layers,
-            "method": method,
-            **row,
-            "compression": cell.compression,
-            "expansion": cell.expansion,
-        },
-        "settings": {name: settings[name] for name in found.names},
-        "found": {
-            "validation_error": round(100 * found.error, 3),
-            "trials": found.trials,
-            "pruned": found.pruned,
-            "epochs": found.settings.epochs,
-            "seed": cell.seed,
-        },
-    }

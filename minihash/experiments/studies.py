@@ -1,4 +1,4 @@
-"""Studies: the trials of a search as Optuna keeps them, in memory or in a journal that outlives the process."""
+"""Studies: the trials of a search, kept by Optuna in memory or in a journal that outlives the process."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def require_optuna() -> Any:
 def open_study(name: str, journal: str | os.PathLike[str] | None = None) -> Study:
     """Return the study of that name, with the trials that a journal has of it.
 
-    Its pruner stops a trial that is worse, from three tenths of its training on, than the median of those that
-    were trained to their end; five must have been.
+    Its pruner stops a trial that is worse, from three tenths of its training on, than the median of those
+    that were trained to their end; five must have been.
 
     Raises
     ------
@@ -58,15 +58,16 @@ def ask(study: Study, space: dict[str, Range], start: dict[str, Any], seed: int)
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
+    items = space.items()
     if all(trial.state == TrialState.FAIL for trial in study.get_trials(deepcopy=False)):
-        study.enqueue_trial({name: min(max(start[name], low), high) for name, (low, high, _) in space.items()})
+        study.enqueue_trial({name: min(max(start[name], low), high) for name, (low, high, _) in items})
     trial = study.ask()
     # A seed for every trial: with one for all, each process and each resumption would draw the same again.
     own = int(np.random.SeedSequence((seed, trial.number)).generate_state(1)[0])
-    # Not multivariate, as `study.ask` would have drawn before there was a seed. And no constant liar: it keeps
-    # away from trials that run, and one that was killed seems to run for ever.
+    # Not multivariate, as `study.ask` would have drawn before there was a seed. And no constant liar: that
+    # keeps away from trials that run, and one that was killed seems to run for ever.
     study.sampler = TPESampler(seed=own, multivariate=False, constant_liar=False)
-    for name, (low, high, log) in space.items():
+    for name, (low, high, log) in items:
         if isinstance(low, int) and isinstance(high, int):
             trial.suggest_int(name, low, high, log=log)
         else:
