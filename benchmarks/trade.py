@@ -21,7 +21,7 @@ import numpy as np
 
 from minihash import datasets, evaluate, figures, fit, losses, mlp, optimizers, schedules
 from minihash.bench import peers
-from minihash.bench.cases import thread_count
+from minihash.bench.cases import check_layer, thread_count
 from minihash.bench.timing import Samples, Side
 from minihash.experiments.ledger import Ledger
 from minihash.kernels import threads
@@ -130,7 +130,9 @@ def time_all(seconds: float) -> None:
     for compression in EXPERIMENTS["mnist"][4]:
         sides = {"dense": _dense_step(inputs, labels)}
         for variant in HIDDEN:
-            sides[variant] = _step(build([1000], 1 / compression, variant, 0), inputs, labels)
+            network = build([1000], 1 / compression, variant, 0)
+            check_layer(network.layers[0], inputs, rng.normal(size=(BATCH, 1000)).astype(np.float32))
+            sides[variant] = _step(network, inputs, labels)
         with thread_count(1):
             samples = Samples(sides, seconds)
         for variant in HIDDEN:

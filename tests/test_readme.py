@@ -1,4 +1,4 @@
-"""README.md and docs/testing.md: their Python and README's commands run."""
+"""README.md, docs/testing.md and docs/search.md: their Python and README's commands run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minihash.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "docs" / "testing.md"]
+PAGES = [README, ROOT / "docs" / "testing.md", ROOT / "docs" / "search.md"]
 SEPARATORS = {"&&", "||", ";", "|", "&", "(", ")", "\n"}
 
 
