@@ -49,7 +49,9 @@ def add_parser(subparsers: Any) -> None:
     training = parser.add_argument_group("training")
     add(training, "--epochs", 50, "passes over the training rows", type=integer(1), metavar="N")
     add(training, "--batch-size", 128, "rows of a step", type=integer(1), metavar="ROWS")
-    add(training, "--optimizer", "adam", "sgd: with momentum 0.9", choices=("adam", "sgd"))
+    add(training, "--optimizer", "adam", "of the weights", choices=("adam", "sgd"))
+    add(training, "--momentum", "0.9", "of sgd, or adam's first beta", type=number(0, 0.999), metavar="RATE")
+    add(training, "--weight-decay", "0", "of the L2 penalty", type=number(0, 1e6), metavar="RATE")
     add(training, "--learning-rate", "0.002", "the largest", type=number(0, 1e6), metavar="RATE")
     schedules = ("one_cycle", "cosine", "step", "constant")
     add(training, "--schedule", "one_cycle", "of the learning rate", choices=schedules)
@@ -162,7 +164,8 @@ def _train(name: str, args: argparse.Namespace, dataset: Dataset, network: Netwo
     from minihash.training import evaluate, fit
 
     say(network.summary())
-    momentum = {"momentum": 0.9} if args.optimizer == "sgd" else {}
+    momentum = {"momentum" if args.optimizer == "sgd" else "beta1": args.momentum}
+    optimizer = optimizers.get(args.optimizer)(args.learning_rate, weight_decay=args.weight_decay, **momentum)
     rows = dataset.train_and_validation() if args.final else dataset.train
     validation = None if args.final else dataset.validation
     callbacks: list[Callback] = []
@@ -175,7 +178,7 @@ def _train(name: str, args: argparse.Namespace, dataset: Dataset, network: Netwo
         network,
         rows,
         validation,
-        optimizer=optimizers.get(args.optimizer)(args.learning_rate, **momentum),
+        optimizer=optimizer,
         schedule=schedules.get(args.schedule)(args.learning_rate),
         epochs=args.epochs,
         batch_size=args.batch_size,

@@ -84,7 +84,6 @@ def train(
     settings: Settings,
     seed: int,
     teacher: Network | None = None,
-    validation: Data | None = None,
     callbacks: tuple[Callback, ...] = (),
 ) -> History:
     """Train a network as the settings say: Adam, one cycle; with a teacher, on its outputs too."""
@@ -99,7 +98,6 @@ def train(
     return fit(
         network,
         (inputs, labels),
-        validation,
         loss=loss,
         optimizer=optimizers.Adam(rate, beta1=settings.momentum, weight_decay=settings.weight_decay),
         schedule=schedules.one_cycle(rate),

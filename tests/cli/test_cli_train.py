@@ -77,6 +77,8 @@ def test_arguments_reach_the_training(tmp_path: Path, run: Run) -> None:
         ("--schedule", "constant"),
         ("--seed", 1),
         ("--epochs", 2),
+        ("--momentum", 0.5),
+        ("--weight-decay", 0.1),
     )
     weights = set()
     for variant in variants:

@@ -1,0 +1,77 @@
+"""A data set of the user's own, from an npz file."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from minihash import checks
+from minihash.datasets.dataset import Dataset
+from minihash.datasets.inputs import DAMAGES
+
+
+def read_labelled(path: str | os.PathLike[str]) -> Dataset:
+    """Read an npz file with the arrays `inputs` and `labels`, as `np.savez` writes it.
+
+    Parameters
+    ----------
+    path : inputs are numbers of shape (rows, features), dimensions after the first are flattened; labels are
+        integers of shape (rows,), the classes 0 … C − 1, each with a row at least.
+
+    Returns
+    -------
+    A `Dataset`, all of whose rows are training rows. Its input_scale is 1/255 for inputs of uint8 (pixels)
+    and else 1: other features are best scaled to about 1 in the file.
+
+    Raises
+    ------
+    ValueError with the file's name if it is damaged or an array is not what it should be; OSError if it
+    cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            inputs, labels = _read(file)
+        if inputs.ndim < 2:
+            raise ValueError(f"inputs has shape {inputs.shape}, wanted (rows, features)")
+        inputs = inputs.reshape(len(inputs), int(np.prod(inputs.shape[1:])))
+        inputs = checks.data("inputs", inputs, None, np.dtype(np.float32))
+        classes = _count_classes(labels, len(inputs))
+    except DAMAGES as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
+    train, nothing = (inputs, labels.astype(np.int64)), (inputs[:0], labels[:0].astype(np.int64))
+    return Dataset(
+        name=Path(path).name,
+        train=train,
+        validation=nothing,
+        test=nothing,
+        input_scale=1 / 255 if inputs.dtype == np.uint8 else 1.0,
+        class_names=tuple(map(str, range(classes))),
+        origin=os.fspath(path),
+    )
+
+
+def _read(file: IO[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    if not zipfile.is_zipfile(file):
+        raise ValueError("is no npz file, wanted one with the arrays inputs and labels")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as arrays:
+        if not {"inputs", "labels"} <= set(arrays.files):
+            held = ", ".join(arrays.files) or "nothing"
+            raise ValueError(f"holds {held}, wanted the arrays inputs and labels")
+        return arrays["inputs"], arrays["labels"]
+
+
+def _count_classes(labels: np.ndarray, rows: int) -> int:
+    """Return C of labels 0 … C − 1. A class without rows is refused: most often they begin at 1."""
+    if labels.dtype.kind not in "iu" or labels.shape != (rows,):
+        found = f"labels has shape {labels.shape} ({labels.dtype})"
+        raise ValueError(f"{found}, wanted ({rows},) integers, one a row of inputs")
+    classes = np.unique(labels)
+    if len(classes) < 2 or classes[0] != 0 or classes[-1] != len(classes) - 1:
+        found = f"{len(classes)} classes from {classes[0]} to {classes[-1]}" if rows else "no rows"
+        raise ValueError(f"labels has {found}, wanted 0 … C - 1, at least two, each with a row")
+    return len(classes)
