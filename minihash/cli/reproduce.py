@@ -26,7 +26,8 @@ def add_parser(subparsers: Any) -> None:
     about = "methods: RER LRD NN DK HashNet HashNet_DK, or minihash's own such as 'HashNet, window'"
     parser.add_argument("--rows", help=f"{about} (default: the paper's)", **several)
     parser.add_argument("--datasets", help="data sets (default: the paper's)", **several)
-    parser.add_argument("--layers", nargs="+", type=integer(3), metavar="N", help="3 or 5, or both")
+    about = "default: both, or the figure's"
+    parser.add_argument("--layers", nargs="+", type=int, choices=(3, 5), help=about)
     about = "train each network once with each (default: 0)"
     parser.add_argument("--seeds", nargs="+", type=SEED, default=[0], metavar="SEED", help=about)
     parser.add_argument("--epochs", type=integer(1), metavar="N", help="instead of the settings'")
@@ -44,27 +45,26 @@ def run(args: argparse.Namespace) -> int:
     from minihash import figures
     from minihash.experiments import report
     from minihash.experiments.grids import grid
-    from minihash.experiments.reproduce import ledger_of, reproduce, wanted
+    from minihash.experiments.reproduce import ledger_of, plan, reproduce
 
     chosen = grid(args.name, args.rows, args.datasets, args.layers)
     if args.name.startswith("figure"):
         figures.require_matplotlib()
-    cells = list(chosen.cells(args.seeds))
+    planned = plan(chosen.cells(args.seeds), args.epochs, args.data_dir)
     ledger = ledger_of(args.out)
-    todo = len(ledger.missing(wanted(cells, args.epochs)))
-    say(f"{args.name}: {len(cells)} networks, {len(cells) - todo} of them in {ledger.path}")
+    todo = len(ledger.missing(planned))
+    say(f"{args.name}: {len(planned)} networks, {len(planned) - todo} of them in {ledger.path}")
     missing = reproduce(
-        cells,
+        planned,
         args.out,
-        epochs=args.epochs,
         budget_minutes=args.budget_minutes,
         jobs=args.jobs,
         data_dir=args.data_dir,
         report=lambda record: say(_describe(record)),
     )
-    results = report.Results(ledger, args.epochs)
-    paths = report.write(args.name, chosen, results, args.seeds, args.out)
+    results = report.Results(ledger, planned)
     say("\n" + report.table(chosen, results, args.seeds) + "\n")
+    paths = report.write(args.name, chosen, results, args.seeds, args.out)
     say(f"wrote {', '.join(map(str, paths))}")
     if missing:
         say(f"{missing} networks are missing: call again to go on")
@@ -74,4 +74,5 @@ def run(args: argparse.Namespace) -> int:
 def _describe(record: dict[str, Any]) -> str:
     at = f"x {record['expansion']}" if record["expansion"] else record["compression"]
     place = f"{record['dataset']}, {record['layers']} layers, {record['row']} {at}, seed {record['seed']}"
-    return f"{place}: {record['test_error']:.2f} % in {record['seconds']:.0f} s"
+    error = record.get("failure") or f"{record['test_error']:.2f} %"
+    return f"{place}: {error} in {record['seconds']:.0f} s"

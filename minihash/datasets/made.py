@@ -30,6 +30,7 @@ class Recipe:
     name : what `load` calls it; the papers write it in capitals.
     train, validation, test : rows; the validation rows are the last of the training rows.
     class_names : the name of each label.
+    seed : of everything that is drawn.
     version : one more with every change of what is made, so that no older set is read again.
     """
 
@@ -38,12 +39,13 @@ class Recipe:
     validation: int = 2_000
     test: int = 50_000
     class_names: tuple[str, ...] = mnist.DIGITS
+    seed: int = variations.SEED
     version: int = 1
 
     @property
     def key(self) -> str:
         """What a file must say to be read as this set."""
-        return f"minihash {self.name} version {self.version}, seed {variations.SEED}"
+        return f"minihash {self.name} version {self.version}, seed {self.seed}"
 
 
 #: RECT's and CONVEX's validation rows are what users of the original files take.
@@ -51,8 +53,8 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         *(Recipe(name) for name in variations.NAMES),
-        Recipe("rect", 1_200, 200, class_names=shapes.RECT_NAMES),
-        Recipe("convex", 8_000, 1_500, class_names=shapes.CONVEX_NAMES),
+        Recipe("rect", 1_200, 200, class_names=shapes.RECT_NAMES, seed=shapes.SEED),
+        Recipe("convex", 8_000, 1_500, class_names=shapes.CONVEX_NAMES, seed=shapes.SEED),
     )
 }
 
@@ -143,16 +145,16 @@ def _make(recipe: Recipe, data_dir: Folder, folder: Folder = None) -> Parts:
     if recipe.name in variations.NAMES:
         return _make_variation(recipe, data_dir, folder)
     draw = shapes.rectangles if recipe.name == "rect" else shapes.convex_and_not
-    images, labels = draw(recipe.train + recipe.test)
+    images, labels = draw(recipe.train + recipe.test, recipe.seed)
     inputs = images.reshape(len(images), -1)
     train, test = slice(recipe.train), slice(recipe.train, None)
-    return (inputs[train], labels[train]), (inputs[test], labels[test]), f"made, seed {shapes.SEED}"
+    return (inputs[train], labels[train]), (inputs[test], labels[test]), f"made, seed {recipe.seed}"
 
 
 def _make_variation(recipe: Recipe, data_dir: Folder, folder: Folder) -> Parts:
     """Make one of the variations of the MNIST that is in `data_dir`."""
     (images, labels), (more_images, more_labels) = mnist.read_source(mnist.MNIST, data_dir)
-    origin, pictures = f"made from mnist, seed {variations.SEED}", []
+    origin, pictures = f"made from mnist, seed {recipe.seed}", []
     if recipe.name in variations.WITH_PHOTOGRAPHS:
         pictures = photographs.read_bundled() if folder is None else photographs.read_folder(folder)
         whose = "of scikit-image" if folder is None else "of the user's"
@@ -160,5 +162,6 @@ def _make_variation(recipe: Recipe, data_dir: Folder, folder: Folder) -> Parts:
         origin += f", and photographs {whose} ({len(pictures)}, sha256 {digest})"
     images = np.concatenate([images, more_images]).reshape(-1, shapes.SIDE, shapes.SIDE)
     labels = np.concatenate([labels, more_labels])
-    parts = variations.make(recipe.name, images, labels, pictures, train=recipe.train, test=recipe.test)
+    counts = {"train": recipe.train, "test": recipe.test}
+    parts = variations.make(recipe.name, images, labels, pictures, seed=recipe.seed, **counts)
     return *parts, origin

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -56,6 +56,9 @@ class Cell:
     as_dict = asdict
 
 
+FIELDS = tuple(field.name for field in fields(Cell))
+
+
 class Grid(NamedTuple):
     """A table or a figure of the paper."""
 
@@ -65,10 +68,15 @@ class Grid(NamedTuple):
     compressions: tuple[str, ...] = ("1",)
     expansions: tuple[int, ...] = (0,)
 
+    @property
+    def expands(self) -> bool:
+        """Whether it is figure 4: storage stays, and layers become wider."""
+        return self.expansions != (0,)
+
     def cells(self, seeds: Sequence[int]) -> Iterator[Cell]:
         """Yield the cells, all with the first seed before those with the next.
 
-        NN has one storage and one width: of the expansions it has only the first.
+        NN (and DK) has one storage and one width: of the expansions it has only the first.
         """
         for seed in seeds:
             for dataset in self.datasets:
@@ -76,8 +84,14 @@ class Grid(NamedTuple):
                     for compression in self.compressions:
                         for expansion in self.expansions:
                             for row in self.rows:
-                                if row != "NN" or expansion == self.expansions[0]:
-                                    yield Cell(dataset, layers, row, compression, expansion, seed)
+                                if is_dense(row) and expansion != self.expansions[0]:
+                                    continue
+                                yield Cell(dataset, layers, row, compression, expansion, seed)
+
+
+def is_dense(row: str) -> bool:
+    """Tell whether a row's network is dense, and narrow to be small."""
+    return ROWS[row].method in ("NN", "DK")
 
 
 HALVES = ("1/64", "1/32", "1/16", "1/8", "1/4", "1/2", "1")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,9 +50,9 @@ class Ledger:
 
     def identity(self, record: Record) -> str:
         """Return the key of a record as one string."""
-        return json.dumps([record[name] for name in self.key])
+        return json.dumps([record[name] for name in self.key], sort_keys=True)
 
-    def missing(self, cells: list[Record]) -> list[Record]:
+    def missing(self, cells: Sequence[Record]) -> list[Record]:
         """Return the cells (records without results) that no record has the key of."""
         done = {self.identity(record) for record in self.records()}
         return [cell for cell in cells if self.identity(cell) not in done]

@@ -10,71 +10,77 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from minihash import figures
+from minihash import figures, text
 from minihash.experiments import paper
-from minihash.experiments.grids import Cell, Grid
+from minihash.experiments.grids import FIELDS, Cell, Grid, is_dense
 from minihash.experiments.ledger import Ledger, Record
 from minihash.files import replacing
 
 MARKERS = ("o", "s", "^", "D", "v", "x")
 HEADER = ("data", "layers", "at", "method", "error, %", "paper", "stored", "budget", "mult.", "epochs")
-FIELDS = ("dataset", "layers", "row", "compression", "expansion", "seed")
+RESULTS = ("stored", "budget", "multiplications", "test_error")
 
 
 class Results:
-    """Records by cell; of a cell with several records (other settings or epochs) the newest counts.
+    """The records of a plan, by cell.
 
     Parameters
     ----------
-    ledger : where they are.
-    epochs : look only at those with so many epochs; None: at all.
+    ledger : where they are; ValueError if one of them is not whole.
+    planned : what `reproduce.plan` returned: records with other settings or other data are not looked at.
     """
 
-    def __init__(self, ledger: Ledger, epochs: int | None = None) -> None:
+    def __init__(self, ledger: Ledger, planned: Sequence[Record]) -> None:
+        records = {ledger.identity(record): record for record in ledger.records()}
+        self.origins = {plan["dataset"]: plan["origin"] for plan in planned}
         self._found: dict[Cell, Record] = {}
-        for record in ledger.records():
-            if epochs is None or record["settings"]["epochs"] == epochs:
-                cell = Cell(**{name: record[name] for name in FIELDS})
-                self._found.pop(cell, None)
-                self._found[cell] = record
+        for plan in planned:
+            record = records.get(ledger.identity(plan))
+            if record is None:
+                continue
+            if lacking := [name for name in RESULTS if name not in record]:
+                raise ValueError(f"{ledger.path}: a record lacks {lacking[0]!r}, wanted a result")
+            self._found[Cell(**{name: plan[name] for name in FIELDS})] = record
 
     def of(self, cell: Cell, seeds: Sequence[int]) -> list[Record]:
         """Return the records of a cell, a seed each, as far as they are there."""
-        cells = [replace(cell, seed=seed) for seed in seeds]
+        cells = [replace(cell, seed=seed) for seed in dict.fromkeys(seeds)]
         return [self._found[cell] for cell in cells if cell in self._found]
 
 
 def table(grid: Grid, results: Results, seeds: Sequence[int]) -> str:
-    """Return a grid as a Markdown table: a line a row of it, with its spread, beside the paper's number."""
-    lines: list[tuple[str, ...]] = [HEADER, ("---",) * len(HEADER)]
-    for first in grid.cells(seeds[:1]):
-        found = results.of(first, seeds)
-        at = f"× {first.expansion}" if first.expansion else first.compression
-        place = (first.dataset, str(first.layers), at, first.row)
-        if not found:
-            lines.append((*place, "missing", paper.error_of(first), "", "", "", ""))
-            continue
-        newest = found[-1]
-        over = newest["stored"] - newest["budget"]
-        lines.append(
-            (
-                *place,
-                errors_text([record["test_error"] for record in found]),
-                paper.error_of(first),
-                f"{newest['stored']:,}",
-                f"{newest['budget']:,}" + (f" ({over:+,})" if over else ""),
-                f"{newest['multiplications']:,}",
-                str(newest["settings"]["epochs"]),
-            )
-        )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """Return a grid as a Markdown table, the paper's numbers beside ours, and a line on the data."""
+    rows = [_table_row(cell, results.of(cell, seeds)) for cell in grid.cells(seeds[:1])]
+    made = [f"{name}: {origin or 'of the user'}" for name, origin in results.origins.items()]
+    return text.markdown(HEADER, rows) + "\n\nData: " + "; ".join(made) + "."
 
 
-def errors_text(errors: Sequence[float]) -> str:
-    """Return the median, and of several all: "2.54 (2.37, 2.54, 2.58)"."""
-    if len(errors) == 1:
-        return f"{errors[0]:.2f}"
-    return f"**{statistics.median(errors):.2f}** ({', '.join(f'{error:.2f}' for error in sorted(errors))})"
+def _table_row(cell: Cell, found: list[Record]) -> tuple[str, ...]:
+    at = f"× {cell.expansion}" if cell.expansion else cell.compression
+    place = (cell.dataset, str(cell.layers), at, cell.row)
+    if not found:
+        return (*place, "missing", paper.error_of(cell), "", "", "", "")
+    first = found[0]
+    over = first["stored"] - first["budget"]
+    return (
+        *place,
+        errors_text([record["test_error"] for record in found]),
+        paper.error_of(cell),
+        f"{first['stored']:,}",
+        f"{first['budget']:,}" + (f" ({over:+,})" if over else ""),
+        f"{first['multiplications']:,}",
+        str(first["settings"]["epochs"]),
+    )
+
+
+def errors_text(errors: Sequence[float | None]) -> str:
+    """Return the median, and of several all, smallest first: "**2.54** (2.37, 2.54, 2.58)"."""
+    known = sorted(error for error in errors if error is not None)
+    diverged = "diverged" if len(errors) == 1 else f"{len(errors) - len(known)} diverged"
+    each = [f"{error:.2f}" for error in known] + [diverged] * (len(known) < len(errors))
+    if len(each) == 1:
+        return each[0]
+    return f"**{statistics.median(known):.2f}** ({', '.join(each)})"
 
 
 def write(
@@ -106,12 +112,12 @@ def draw(grid: Grid, results: Results, seeds: Sequence[int], path: str | os.Path
                 color = figures.COLORS[place % len(figures.COLORS)]
                 style = {"color": color, "marker": MARKERS[place % len(MARKERS)], "markersize": 4}
                 ours, papers = _series(grid, results, seeds, dataset, layers, row)
-                if len(ours) == 1:
+                if is_dense(row) and grid.expands and ours:  # of one width: at all factors the same
                     axes.axhline(ours[0][1], linestyle="--", label=row, color=color)
                 else:
                     axes.plot(*_points(ours), label=row, **style)
                 axes.plot(*_points(papers), linewidth=1, linestyle=":", alpha=0.6, color=color)
-            axes.set(xscale="log", yscale="log", title=f"{dataset}, {layers} layers", ylabel="test error, %")
+            axes.set(xscale="log", title=f"{dataset}, {layers} layers", ylabel="test error, %")
             _ticks(axes, grid)
         figure.axes[0].legend(title="dotted: the paper", fontsize=8)
 
@@ -131,7 +137,8 @@ def _series(
     for cell in one.cells(seeds[:1]):
         at = float(cell.expansion or Fraction(cell.compression))
         if found := results.of(cell, seeds):
-            ours.append((at, statistics.median(record["test_error"] for record in found)))
+            errors = [record["test_error"] for record in found if record["test_error"] is not None]
+            ours += [(at, statistics.median(errors))] if errors else []
         printed = paper.error_of(cell)
         if printed and not printed.startswith(">"):
             papers.append((at, float(printed)))
@@ -144,13 +151,17 @@ def _points(points: Points) -> tuple[list[float], list[float]]:
 
 def _ticks(axes: Any, grid: Grid) -> None:
     """Label the factors as the paper does, and errors in plain numbers."""
-    if grid.expansions == (0,):
+    if grid.expands:
+        axes.set_xticks(grid.expansions, map(str, grid.expansions), fontsize=8)
+        axes.set_xlabel("expansion factor")
+    else:
         places = [float(Fraction(at)) for at in grid.compressions]
         axes.set_xticks(places, grid.compressions, fontsize=8)
         axes.set_xlabel("compression factor")
-    else:
-        axes.set_xticks(grid.expansions, map(str, grid.expansions), fontsize=8)
-        axes.set_xlabel("expansion factor")
+    axes.minorticks_off()
+    if not axes.lines or not any(len(line.get_ydata()) for line in axes.lines):
+        return  # nothing is known yet, and a logarithmic axis wants something
+    axes.set_yscale("log")
     axes.minorticks_off()
     axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     axes.yaxis.set_major_formatter("{x:g}")

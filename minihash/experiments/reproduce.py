@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import functools
 import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from minihash import datasets
+from minihash.datasets import Dataset
 from minihash.experiments import methods
-from minihash.experiments.grids import ROWS, Cell
+from minihash.experiments.grids import FIELDS, ROWS, Cell
 from minihash.experiments.ledger import Ledger, Record
 from minihash.experiments.runs import run, teacher_cell, teacher_of
-from minihash.experiments.settings import settings_of
+from minihash.experiments.settings import Settings, settings_of
 from minihash.kernels import threads
 from minihash.machine import machine
 
 LEDGER = "ledger.jsonl"
 TEACHERS = "teachers"
-#: What a record is the result of: another choice of settings is another result.
-KEY = ("dataset", "layers", "row", "compression", "expansion", "seed", "settings")
-CELLS_A_PROCESS = 16  # then a fresh one: whatever grows in it goes
+#: What a record is the result of: with other settings, another teacher or other data it is another result.
+KEY = (*FIELDS, "settings", "teacher", "origin")
 
 
 def ledger_of(folder: str | os.PathLike[str]) -> Ledger:
@@ -30,100 +35,119 @@ def ledger_of(folder: str | os.PathLike[str]) -> Ledger:
     return Ledger(Path(folder, LEDGER), KEY)
 
 
-def wanted(cells: Iterable[Cell], epochs: int | None = None) -> list[Record]:
-    """Return the cells as records without results, with their settings; in so many epochs, if given."""
-    return [
-        {**cell.as_dict(), "settings": settings_of(cell).with_epochs(epochs).as_dict()} for cell in cells
-    ]
+def plan(cells: Iterable[Cell], epochs: int | None = None, data_dir: str | None = None) -> list[Record]:
+    """Return the cells, each once, as records without results: with settings, teacher's settings and data.
+
+    Parameters
+    ----------
+    cells : to train.
+    epochs : instead of those of the settings, teachers included.
+    data_dir : as in `datasets.load`. Every data set is loaded (or made), so that a missing one is found now.
+
+    Raises
+    ------
+    ValueError, OSError, ImportError : as `datasets.load` does.
+    """
+    origins: dict[str, str] = {}
+    records = []
+    for cell in dict.fromkeys(cells):
+        if cell.dataset not in origins:
+            origins[cell.dataset] = datasets.load(cell.dataset, data_dir).origin
+        teacher = None
+        if ROWS[cell.row].method in methods.DISTILLED:
+            teacher = settings_of(teacher_cell(cell)).with_epochs(epochs).as_dict()
+        settings = settings_of(cell).with_epochs(epochs).as_dict()
+        facts = {"settings": settings, "teacher": teacher, "origin": origins[cell.dataset]}
+        records.append({**cell.as_dict(), **facts})
+    return records
 
 
 def reproduce(
-    cells: Sequence[Cell],
+    planned: Sequence[Record],
     folder: str | os.PathLike[str],
     *,
-    epochs: int | None = None,
     budget_minutes: float | None = None,
     jobs: int = 1,
     data_dir: str | None = None,
     report: Callable[[Record], Any] = lambda record: None,
 ) -> int:
-    """Train what the ledger of a folder lacks of some cells; return how many are still missing.
+    """Train what the ledger of a folder lacks of a plan; return how many are still missing.
 
     Parameters
     ----------
-    cells : what to train, in this order.
+    planned : what `plan` returns, in the order to train in.
     folder : for the ledger and the teachers; made if it is not there.
-    epochs : instead of those of the settings, teachers included.
     budget_minutes : begin no cell after so many minutes.
     jobs : processes, each with its share of the cores.
-    data_dir : as in `datasets.load`.
+    data_dir : as in `plan`.
     report : called with each record when it is in the ledger.
 
     Raises
     ------
-    ValueError, OSError : as `datasets.load` does, or for a damaged ledger.
+    ValueError for a damaged ledger; OSError if a file cannot be written, ChildProcessError if a process was
+    killed.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     ledger = ledger_of(folder)
-    todo = ledger.missing(wanted(cells, epochs))
-    end = None if budget_minutes is None else time.monotonic() + 60 * budget_minutes
-    task = _Task(Path(folder), epochs, data_dir, jobs)
-    found, where = 0, machine()
-    for record in _map(task, todo, jobs, end):
-        record["machine"] = where
+    todo = ledger.missing(planned)
+    task = functools.partial(_do, Path(folder), data_dir)
+    found = 0
+    for record in _map(task, _within(todo, budget_minutes), jobs):
         ledger.append(record)
         report(record)
         found += 1
     return len(todo) - found
 
 
-def _map(task: _Task, todo: list[Record], jobs: int, end: float | None) -> Iterator[Record]:
-    """Yield the records as they become known; begin nothing after `end`, by the monotonic clock."""
+def _within(todo: list[Record], budget_minutes: float | None) -> Iterator[Record]:
+    """Yield cells until the time is over."""
+    start = time.monotonic()
+    for record in todo:
+        if budget_minutes is not None and time.monotonic() - start > 60 * budget_minutes:
+            return
+        yield record
 
-    def begun() -> Iterator[Record]:
-        for cell in todo:
-            if end is not None and time.monotonic() > end:
-                return
-            yield cell
 
+def _map(task: Callable[[Record], Record], todo: Iterator[Record], jobs: int) -> Iterator[Record]:
+    """Yield the records as they become known; a cell is drawn when a process is free for it."""
     if jobs == 1:
-        yield from map(task, begun())
+        yield from map(task, todo)
         return
-    # Spawned: a fork would copy the parent's threads' locks. A process asks for a cell when it is free.
-    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=CELLS_A_PROCESS) as pool:
-        waiting: list[Any] = []
-        for cell in begun():
-            waiting.append(pool.apply_async(task, (cell,)))
-            while len(waiting) >= jobs:
-                yield from _take(waiting)
-        while waiting:
-            yield from _take(waiting)
-        pool.close()  # and not terminated, which leaves semaphores behind
-        pool.join()
+    share = max(1, threads.num_threads() // jobs)
+    # Spawned: a fork would copy locks that the parent's threads hold.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(jobs, context, _take_share, (share,)) as pool:
+        running: set[Any] = set()
+        try:
+            while True:
+                while len(running) < jobs and (record := next(todo, None)) is not None:
+                    running.add(pool.submit(task, record))
+                if not running:
+                    return
+                done, running = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
+                for future in done:
+                    yield future.result()
+        except BrokenProcessPool:
+            raise ChildProcessError("a process was killed (for its memory?): call again to go on") from None
 
 
-def _take(waiting: list[Any]) -> Iterator[Record]:
-    """Yield what is ready, and wait a little for it."""
-    waiting[0].wait(0.2)
-    for result in [result for result in waiting if result.ready()]:
-        waiting.remove(result)
-        yield result.get()
+def _take_share(share: int) -> None:
+    """Hold a process to its share of the cores: hashed layers, and BLAS for the others."""
+    threads.set_num_threads(share)
+    threadpool_limits(share)
 
 
-class _Task:
-    """What a process does with a cell."""
+def _do(folder: Path, data_dir: str | None, planned: Record) -> Record:
+    """Train one cell of a plan, as the plan says, whatever the settings are by now."""
+    cell = Cell(**{name: planned[name] for name in FIELDS})
+    dataset = _load(cell.dataset, data_dir)
+    teacher = None
+    if planned["teacher"] is not None:
+        teacher = teacher_of(cell, Settings(**planned["teacher"]), dataset, folder / TEACHERS)
+    found = run(cell, Settings(**planned["settings"]), dataset, teacher)
+    return {**planned, **found, "machine": machine()}
 
-    def __init__(self, folder: Path, epochs: int | None, data_dir: str | None, jobs: int) -> None:
-        self.folder, self.epochs, self.data_dir, self.jobs = folder, epochs, data_dir, jobs
 
-    def __call__(self, record: Record) -> Record:
-        if self.jobs > 1:
-            threads.set_num_threads(max(1, (os.cpu_count() or 1) // self.jobs))
-        cell = Cell(**{name: record[name] for name in KEY if name != "settings"})
-        settings = settings_of(cell).with_epochs(self.epochs)
-        dataset = datasets.load(cell.dataset, self.data_dir)
-        teacher = None
-        if ROWS[cell.row].method in methods.DISTILLED:
-            of_teacher = settings_of(teacher_cell(cell)).with_epochs(self.epochs)
-            teacher = teacher_of(cell, of_teacher, dataset, self.folder / TEACHERS)
-        return run(cell, settings, dataset, teacher)
+@functools.lru_cache(maxsize=1)
+def _load(name: str, data_dir: str | None) -> Dataset:
+    return datasets.load(name, data_dir)

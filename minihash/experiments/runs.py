@@ -17,14 +17,13 @@ from minihash import losses, optimizers, schedules
 from minihash.datasets import Dataset
 from minihash.experiments import methods
 from minihash.experiments.grids import ROWS, STORED_UNITS, UNITS, Cell, compression_of
+from minihash.experiments.ledger import Record
 from minihash.experiments.settings import Settings
 from minihash.files import locked
 from minihash.layers import HashedLinear, Layer, Linear, LowRankLinear, SparseLinear
 from minihash.network import Network
 from minihash.persistence import load, save
 from minihash.training import Callback, Data, History, evaluate, fit
-
-Record = dict[str, Any]
 
 
 def sizes_of(cell: Cell, dataset: Dataset) -> list[int]:
@@ -59,22 +58,24 @@ def run(cell: Cell, settings: Settings, dataset: Dataset, teacher: Network | Non
 
     Returns
     -------
-    The cell and its settings with: origin (of the data), stored (numbers), budget, multiplications (of a
-    row of inputs), loss (of the last epoch), test_error (a percentage), seconds.
+    stored (numbers), budget, multiplications (of a row of inputs), seconds, loss (of the last epoch) and
+    test_error (a percentage). The last two are None where training diverged, and `failure` says how.
     """
     network, budget = build(cell, settings, dataset)
     start = time.perf_counter()
-    history = train(network, dataset.train_and_validation(), settings, cell.seed, teacher)
+    results: Record = {"loss": None, "test_error": None}
+    try:
+        history = train(network, dataset.train_and_validation(), settings, cell.seed, teacher)
+        results["loss"] = round(history["loss"][-1], 6)
+        results["test_error"] = round(100 * evaluate(network, dataset.test)["error"], 4)
+    except FloatingPointError as error:
+        results["failure"] = str(error)
     return {
-        **cell.as_dict(),
-        "settings": settings.as_dict(),
-        "origin": dataset.origin,
         "stored": network.num_parameters,
         "budget": budget,
         "multiplications": sum(multiplications(layer) for layer in network.layers),
-        "loss": round(history["loss"][-1], 6),
-        "test_error": round(100 * evaluate(network, dataset.test)["error"], 4),
         "seconds": round(time.perf_counter() - start, 1),
+        **results,
     }
 
 
@@ -112,7 +113,7 @@ def train(
 def multiplications(layer: Layer) -> int:
     """Return the multiplications with weights that one row of inputs takes; biases are not counted."""
     if isinstance(layer, HashedLinear):
-        return layer.out_features * (layer.window or layer.in_features)
+        return layer.out_features * min(layer.window or layer.in_features, layer.in_features)
     if isinstance(layer, SparseLinear):
         return layer.num_weights
     if isinstance(layer, LowRankLinear):
@@ -128,8 +129,12 @@ def teacher_cell(cell: Cell) -> Cell:
 def teacher_of(
     cell: Cell, settings: Settings, dataset: Dataset, folder: Path, sizes: Sequence[int] | None = None
 ) -> Network:
-    """Return the teacher of a cell, trained at its first use and kept in `folder`; other processes wait."""
-    digest = hashlib.sha256(json.dumps(settings.as_dict()).encode()).hexdigest()
+    """Return the teacher of a cell, trained at its first use and kept in `folder`; other processes wait.
+
+    Other settings or data make another teacher.
+    """
+    facts = json.dumps([settings.as_dict(), dataset.origin])
+    digest = hashlib.sha256(facts.encode()).hexdigest()
     name = f"{cell.dataset}-{cell.layers}-{cell.seed}-{digest[:8]}"
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.safetensors"

@@ -1,7 +1,8 @@
-"""How each network is trained: settings found by search, kept as data in settings.json.
+"""How each network is trained: settings kept as data, in settings.json.
 
 The file is a list of rules, `{"for": {…}, "settings": {…}}`. A rule holds for the cells that have all its
-values in "for" (dataset, layers, method, row, compression, expansion); where several hold, the last decides.
+values in "for" (dataset, layers, method, row, compression, expansion, seed); where several hold, the last
+decides. Rules that a search has found (docs/search.md) say by what in "found"; the others are chosen by hand.
 "found" says what a search found a rule by; it is for readers.
 """
 
@@ -42,6 +43,10 @@ class Settings:
 
     as_dict = asdict
 
+    def __post_init__(self) -> None:
+        for name, kind in self.__annotations__.items():  # 0 and 0.0 are one setting, in a ledger too
+            object.__setattr__(self, name, {"int": int, "float": float}[kind](getattr(self, name)))
+
     def with_epochs(self, epochs: int | None) -> Settings:
         """Return these settings with another number of epochs, unless that is None."""
         return self if epochs is None else replace(self, epochs=epochs)
@@ -57,6 +62,8 @@ def settings_from(rules: Any, cell: Cell) -> Settings:
     facts = {**cell.as_dict(), "method": ROWS[cell.row].method}
     values: dict[str, Any] = {}
     for rule in rules:
+        if unknown := [*(rule["for"].keys() - facts), *(rule["settings"].keys() - Settings.__annotations__)]:
+            raise ValueError(f"the rule {rule} has {unknown[0]!r}, which is no setting and no fact of a cell")
         if all(facts[name] == wanted for name, wanted in rule["for"].items()):
             values.update(rule["settings"])
     return Settings(**values)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minihash import HashedLinear, Linear, LowRankLinear, Network, ReLU, SparseLinear
+from minihash import Dropout, HashedLinear, Linear, LowRankLinear, Network, ReLU, SparseLinear
 from minihash.experiments import runs
 from minihash.experiments.grids import ROWS, Cell
 from minihash.experiments.runs import build, multiplications, run, teacher_cell, teacher_of, validation_split
@@ -42,8 +42,6 @@ def test_expansion_widens_and_keeps_the_storage(tiny):
 def test_a_run(tiny):
     record = run(CELL, SETTINGS, tiny)
     assert record == run(CELL, SETTINGS, tiny) | {"seconds": record["seconds"]}
-    assert {name: record[name] for name in CELL.as_dict()} == CELL.as_dict()
-    assert record["settings"] == SETTINGS.as_dict()
     assert (record["stored"], record["budget"]) == (37, 36)  # each layer is rounded by itself
     assert record["multiplications"] == 12 * 20 + 3 * 12
     assert 0 <= record["test_error"] <= 100 and record["loss"] > 0
@@ -57,6 +55,27 @@ def test_a_run(tiny):
 )
 def test_every_setting_changes_the_training(tiny, change):
     assert run(CELL, replace(SETTINGS, **change), tiny)["loss"] != run(CELL, SETTINGS, tiny)["loss"]
+
+
+def test_the_two_dropouts_and_the_schedule(tiny):
+    network, _ = build(CELL, replace(SETTINGS, input_dropout=0.1, dropout=0.3), tiny)
+    rates = [layer.rate for layer in network.layers if isinstance(layer, Dropout)]
+    assert rates == pytest.approx([0.1, 0.3])
+    settings = replace(SETTINGS, epochs=10)
+    history = runs.train(network, tiny.train, settings, 0)
+    assert max(history["learning_rate"]) <= settings.learning_rate
+    assert history["learning_rate"][0] > 1.5 * settings.learning_rate / 25  # rising
+    assert history["learning_rate"][-1] < 0.1 * settings.learning_rate  # fallen
+
+
+def test_the_teacher_does_not_see_test_rows(tiny, tmp_path):
+    other = replace(tiny, test=(tiny.test[0] // 2, (tiny.test[1] + 1) % 3))
+    first, second = (
+        teacher_of(CELL, SETTINGS, dataset, tmp_path / name)
+        for name, dataset in (("a", tiny), ("b", other))
+    )
+    for name, array in first.params.items():
+        np.testing.assert_array_equal(array, second.params[name])
 
 
 def test_all_rows_but_the_test_rows_are_trained_on(tiny):

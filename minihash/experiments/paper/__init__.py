@@ -11,8 +11,7 @@ from minihash.experiments.grids import Cell
 
 def error_of(cell: Cell) -> str:
     """Return the paper's test error (a percentage, or such as ">4") of a cell; "" where it gives none."""
-    found = _errors().get((cell.dataset, cell.layers, cell.row, cell.compression, cell.expansion), "")
-    return found
+    return _errors().get((cell.dataset, cell.layers, cell.row, cell.compression, cell.expansion), "")
 
 
 @functools.cache
