@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from minihash.version import __version__
 
 if TYPE_CHECKING:
-    from minihash import callbacks, datasets, gradient_check, hashing, losses, optimizers, schedules
+    from minihash import callbacks, datasets, export, gradient_check, hashing, losses, optimizers, schedules
     from minihash.layers import (
         Dropout,
         HashedLinear,
@@ -58,6 +58,7 @@ __all__ = [
     "callbacks",
     "datasets",
     "evaluate",
+    "export",
     "fit",
     "gradient_check",
     "hashing",

@@ -7,11 +7,23 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from minihash.cli import bench, data, evaluate, gradcheck, inspect, predict, reproduce, train, tune, warmup
+from minihash.cli import (
+    bench,
+    data,
+    evaluate,
+    export,
+    gradcheck,
+    inspect,
+    predict,
+    reproduce,
+    train,
+    tune,
+    warmup,
+)
 from minihash.cli.output import silence
 from minihash.version import __version__
 
-COMMANDS = (train, tune, evaluate, predict, inspect, gradcheck, data, reproduce, bench, warmup)
+COMMANDS = (train, tune, evaluate, predict, inspect, export, gradcheck, data, reproduce, bench, warmup)
 
 
 class _Parser(argparse.ArgumentParser):

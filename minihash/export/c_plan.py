@@ -1,0 +1,175 @@
+"""The order in which a network is computed on a device, and the memory that it needs.
+
+Inputs come one at a time. A layer that gets its inputs so adds each to all its units, which are kept; the
+next layer finds them all there, and makes its units one at a time, which again need not be kept; and so on.
+So every other hidden layer is kept, in two buffers that take turns; a layer with an inner vector
+(c_layers.py) keeps that alone.
+
+Training needs what comes out of every layer, so then all of them are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from minihash.export.c_layers import CLayer, kind_of
+from minihash.layers import Dropout, Layer, ReLU, Sigmoid, Tanh, WeightLayer
+
+ACTIVATIONS: dict[type[Layer], str] = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
+CALLS = {"relu": "relu", "tanh": "tanhf", "sigmoid": "sigmoid"}
+
+
+@dataclass
+class Stage:
+    """A layer with weights, and the activations that follow it."""
+
+    layer: CLayer
+    activations: list[str] = field(default_factory=list)
+
+    @property
+    def outputs(self) -> int:
+        return self.layer.layer.out_features
+
+
+@dataclass
+class Plan:
+    """A network in the order of its computation.
+
+    Attributes
+    ----------
+    first : activations before the first layer with weights.
+    stages : these layers.
+    training : whether what comes out of every layer is kept.
+    buffers : static arrays of floats, name -> length.
+    pointers : declarations of names for the two buffers that take turns.
+    lines : of the function `forward`.
+    """
+
+    training: bool
+    first: list[str] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+    buffers: dict[str, int] = field(default_factory=dict)
+    pointers: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def layers(self) -> list[CLayer]:
+        return [stage.layer for stage in self.stages]
+
+    @property
+    def activations(self) -> set[str]:
+        return {*self.first, *(name for stage in self.stages for name in stage.activations)}
+
+
+def make_plan(layers: Sequence[Layer], training: bool) -> Plan:
+    """Return the plan of a network's layers.
+
+    Raises
+    ------
+    ValueError for a layer that C has no form of, and for a network without weights.
+    """
+    plan = Plan(training)
+    kept = False  # whether the inputs of the layer at hand are all there
+    for position, layer in enumerate(layers):
+        if type(layer) in ACTIVATIONS:
+            names = plan.stages[-1].activations if plan.stages else plan.first
+            names.append(ACTIVATIONS[type(layer)])
+        elif type(layer) is not Dropout:
+            kind = kind_of(layer) if isinstance(layer, WeightLayer) else None
+            if kind is None:
+                what = f"layers[{position}] is a {type(layer).__name__}"
+                raise ValueError(f"{what}, wanted layers that C has a form of, such as HashedLinear")
+            plan.stages.append(Stage(kind(layer, len(plan.stages), by_input=not kept)))
+            kept = training or not (kept or kind.has_inner)
+    if not plan.stages:
+        raise ValueError("network has no layer with weights, wanted one at least")
+    _write_forward(plan)
+    return plan
+
+
+def activate(names: Sequence[str], expression: str) -> str:
+    """Return the expression after some activations."""
+    for name in names:
+        expression = f"{CALLS[name]}({expression})"
+    return expression
+
+
+@dataclass
+class _Values:
+    """Numbers on their way: how many, what they are, the expression of one, and the array if all are kept."""
+
+    count: int
+    words: str
+    at: Callable[[str], str]
+    array: str = ""
+
+
+def _write_forward(plan: Plan) -> None:
+    """Write the loops of the plan, one for all values that pass from a layer to the next."""
+    inputs = plan.layers[0].layer.in_features
+    values = _Values(inputs, "The inputs, as they come", lambda index: f"input(x, read, {index})")
+    for stage in plan.stages:
+        last = stage is plan.stages[-1]
+        if stage.layer.inner or not values.array:
+            values = _take_singly(plan, stage, values, last)
+        else:
+            values = _units(stage, values.array)
+        if not values.array and (plan.training or last):
+            target = "out" if last else _buffer(plan, f"{stage.layer.name}_out", values.count)
+            use = "the outputs" if last else "kept for the training"
+            _write_loop(plan, values, use, f"{target}[i] = {values.at('i')};", "i")
+            values = _array(stage, target)
+
+
+def _take_singly(plan: Plan, stage: Stage, values: _Values, last: bool) -> _Values:
+    """Write the loop that gives a layer its inputs one by one; return what comes out of the layer."""
+    layer = stage.layer
+    if layer.inner:
+        target = _buffer(plan, f"{layer.name}_inner", layer.inner)
+    else:
+        target = "out" if last else _buffer(plan, f"{layer.name}_out", stage.outputs)
+    use = f"each is added to the {'inner vector' if layer.inner else 'units'} of layer {layer.position}"
+    begin = f"{layer.name}_begin({target});"
+    _write_loop(plan, values, use, f"{layer.name}_add({target}, j, {values.at('j')});", "j", begin)
+    if layer.inner:
+        return _units(stage, target)
+    if stage.activations:
+        activated = activate(stage.activations, f"{target}[i]")
+        plan.lines += [_head("i", stage.outputs), f"    {target}[i] = {activated};"]
+    return _array(stage, target)
+
+
+def _units(stage: Stage, inputs: str) -> _Values:
+    """Return the units of a layer as they are made from an array."""
+    layer = stage.layer
+    words = f"The units of layer {layer.position}, one at a time"
+
+    def unit(index: str) -> str:
+        return activate(stage.activations, f"{layer.name}_unit({inputs}, {index})")
+
+    return _Values(stage.outputs, words, unit)
+
+
+def _array(stage: Stage, array: str) -> _Values:
+    """Return the units of a layer as they lie in an array."""
+    words = f"The units of layer {stage.layer.position}"
+    return _Values(stage.outputs, words, lambda index: f"{array}[{index}]", array)
+
+
+def _write_loop(plan: Plan, values: _Values, use: str, statement: str, index: str, begin: str = "") -> None:
+    plan.lines += [f"/* {values.words}: {use}. */", *([begin] if begin else [])]
+    plan.lines += [_head(index, values.count), f"    {statement}"]
+
+
+def _head(index: str, count: int) -> str:
+    return f"for (index_t {index} = 0; {index} < {count}; {index}++)"
+
+
+def _buffer(plan: Plan, name: str, count: int) -> str:
+    """Return an array for `count` floats: for training its own, else one of the two that take turns."""
+    shared = name if plan.training else f"buffer{len(plan.pointers) % 2}"
+    plan.buffers[shared] = max(count, plan.buffers.get(shared, 0))
+    if not plan.training:
+        plan.pointers.append(f"float *const {name} = {shared};")
+    return name

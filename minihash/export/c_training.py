@@ -1,0 +1,86 @@
+"""Training in C: parameters in RAM, the backward pass, the arrays it needs."""
+
+from __future__ import annotations
+
+from minihash.export.c_layers import CLayer
+from minihash.export.c_plan import Plan
+from minihash.export.c_text import fill, indent, values
+
+
+def check(plan: Plan) -> None:
+    """Raise a ValueError for a network that cannot be trained on the device."""
+    for stage in plan.stages:
+        if len(stage.activations) > 1:
+            names = " and ".join(stage.activations)
+            raise ValueError(f"training wants one activation after a layer, found {names} after one")
+    if plan.stages[-1].outputs == 1:
+        raise ValueError("training has the loss of a classifier, wanted 2 outputs at least")
+
+
+def arrays(plan: Plan) -> dict[str, int]:
+    """Return the static arrays of training beside those of `forward`: name -> floats."""
+    deltas = {f"{stage.layer.name}_delta": stage.outputs for stage in plan.stages}
+    last = plan.stages[-1]
+    return {f"{last.layer.name}_out": last.outputs, **deltas}
+
+
+def floats(plan: Plan) -> int:
+    """Return how many floats training keeps in RAM beside those of `forward`, without momentum."""
+    back = sum(layer.back_floats for layer in plan.layers)
+    return count(plan) + sum(arrays(plan).values()) + back + 1  # the learning rate
+
+
+def count(plan: Plan) -> int:
+    """Return the number of all parameters."""
+    return sum(array.size for layer in plan.layers for array in layer.parameters.values())
+
+
+def parameters_code(plan: Plan, name: str) -> str:
+    """Return the definition of the parameters, and their names in each layer."""
+    lines, names, offset = [], [], 0
+    for layer in plan.layers:
+        for kind, array in layer.parameters.items():
+            lines += [f"    /* {layer.name}_{kind} */", values(array)]
+            step = "step" if kind == "weight" else f"{kind}_step"
+            names.append(f"#define {layer.name}_{kind}(k) parameters[{offset} + (k)]")
+            names.append(f"#define {layer.name}_{step}(k, grad) step({offset} + (k), grad)")
+            offset += array.size
+    code = fill(
+        "training.c", "parameters", name=name, NAME=name.upper(), count=offset, values="\n".join(lines)
+    )
+    return code + "\n" + "\n".join(names) + "\n"
+
+
+def train_code(plan: Plan, name: str) -> str:
+    """Return the functions of training."""
+    last = plan.stages[-1]
+    return fill(
+        *("training.c", "train"),
+        name=name,
+        NAME=name.upper(),
+        count=count(plan),
+        outputs=last.outputs,
+        last=last.layer.name,
+        lines=indent(_backward(plan)),
+    )
+
+
+def _backward(plan: Plan) -> list[str]:
+    """Return the lines that go from the last layer to the first."""
+    lines = []
+    for stage in reversed(plan.stages):
+        layer, delta = stage.layer, f"{stage.layer.name}_delta"
+        for activation in stage.activations:
+            lines.append(f"for (index_t i = 0; i < {stage.outputs}; i++)")
+            lines.append(f"    {delta}[i] *= {activation}_slope({layer.name}_out[i]);")
+        if layer.position:
+            lines.append(f"{layer.name}_back({delta}, layer{layer.position - 1}_delta);")
+        lines.append(f"{layer.name}_update({_source(layer)}, {delta});")
+    return lines
+
+
+def _source(layer: CLayer) -> str:
+    """Return what a layer's weights were multiplied by."""
+    if layer.inner:
+        return f"{layer.name}_inner"
+    return f"layer{layer.position - 1}_out" if layer.position else "x"

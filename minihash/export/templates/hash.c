@@ -1,0 +1,73 @@
+//: hash
+/* ---------------------------------------------------------------------------------------------- the hash
+ *
+ * XXH32 (Yann Collet) of the eight bytes i, j: `hash_row` takes in i, `hash_column` takes in j and mixes.
+ */
+#define PRIME2 2246822519u
+#define PRIME3 3266489917u
+#define PRIME4 668265263u
+#define PRIME5 374761393u
+#define EVERY 4294967295u /* in place of i or j, where the hash does not depend on it */
+
+#ifdef __AVR__ /* h >> n, on a chip that shifts bit by bit, but moves 16 bits at once */
+#define SHIFT_RIGHT(h, n) ((h) >> 16 << (16 - (n)) | (uint16_t)(h) >> (n))
+#else
+#define SHIFT_RIGHT(h, n) ((h) >> (n))
+#endif
+
+static uint32_t absorb(uint32_t h, uint32_t word)
+{
+    h += word * PRIME3;
+    h = (h << 16) | (h >> 16); /* a rotation by 17 in two steps, for the same chips */
+    h = (h << 1) | (h >> 31);
+    return h * PRIME4;
+}
+
+static uint32_t hash_row(uint32_t i, uint32_t seed)
+{
+    return absorb(seed + PRIME5 + 8u, i);
+}
+
+static uint32_t hash_column(uint32_t row, uint32_t j)
+{
+    uint32_t h = absorb(row, j);
+
+    h = (h ^ SHIFT_RIGHT(h, 15)) * PRIME2;
+    h = (h ^ SHIFT_RIGHT(h, 13)) * PRIME3;
+    return h ^ (h >> 16);
+}
+//: scale16
+/* (hash * n) >> 32, a number below n < 2^16: the halves of the hash one after the other, in 32 bits. */
+static index_t scale(uint32_t hash, uint16_t n)
+{
+    const uint32_t low = (uint32_t)(uint16_t)hash * n;
+    const uint32_t high = (uint32_t)(uint16_t)(hash >> 16) * n;
+
+    return (index_t)((high + (low >> 16)) >> 16);
+}
+//: scale32
+/* (hash * n) >> 32, a number below n. */
+static index_t scale(uint32_t hash, uint32_t n)
+{
+    return (index_t)(((uint64_t)hash * n) >> 32);
+}
+//: gaussian
+/* The Gaussian number whose quantile the hash is: Wichura's algorithm AS 241 (PPND7), 1988. */
+static float gaussian(uint32_t hash)
+{
+    const uint32_t tail = hash >> 31 ? ~hash : hash; /* how far from the nearer end */
+    const float p = ((float)tail + 0.5f) / 4294967296.0f;
+    float z, r;
+
+    if (p >= 0.075f) {
+        const float q = ((float)(0x7FFFFFFFu - tail) + 0.5f) / 4294967296.0f; /* 1/2 - p */
+        r = 0.180625f - q * q;
+        z = q * (((59.109374720f * r + 159.29113202f) * r + 50.434271938f) * r + 3.3871327179f)
+            / (((67.187563600f * r + 78.757757664f) * r + 17.895169469f) * r + 1.0f);
+    } else {
+        r = sqrtf(-logf(p)) - 1.6f;
+        z = (((0.17023821103f * r + 1.3067284816f) * r + 2.7568153900f) * r + 1.4234372777f)
+            / ((0.12021132975f * r + 0.73700164250f) * r + 1.0f);
+    }
+    return hash >> 31 ? z : -z;
+}

@@ -1,0 +1,38 @@
+/* $name: made by minihash $version. $summary
+ *
+$report
+ *
+ * Static buffers: one inference at a time. Nothing is allocated, nothing recurses, no double is used.
+ */
+#ifndef ${NAME}_H
+#define ${NAME}_H
+
+#include <stdint.h>
+
+#define ${NAME}_INPUTS $inputs
+#define ${NAME}_OUTPUTS $outputs
+#define ${NAME}_FLASH_BYTES $flash /* weights and tables */
+#define ${NAME}_CODE_BYTES $code /* at most, as avr-gcc -Os compiles it */
+$ram
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The outputs (${NAME}_OUTPUTS of them, for a classifier its logits) for raw inputs x (${NAME}_INPUTS). */
+void ${name}_predict(const float *x, float *out);
+
+/* The same, asking for the inputs: read(0), read(1), ..., each once, in this order. None is kept. */
+void ${name}_predict_stream(float (*read)(uint32_t j), float *out);
+
+/* The likeliest class: of given outputs, and of raw inputs. */
+int ${name}_label(const float *out);
+int ${name}_classify(const float *x);
+
+/* In ${name}_selftest.c: 0 if the golden vectors come out, else the number (1, 2) of the first wrong one. */
+int ${name}_selftest(void);
+$training
+#ifdef __cplusplus
+}
+#endif
+
+#endif

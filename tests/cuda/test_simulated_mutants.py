@@ -1,0 +1,199 @@
+"""Bugs planted in the kernels, each with the test that catches it: the tests are tested.
+
+The lockstep machine has to catch them in every order of its threads. Numba's own simulator passes the six
+that lack an atomic operation.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import lockstep
+import naive
+import numpy as np
+import pytest
+import test_simulated_kernels as tests
+from cards import Twin, make_small
+from kernels.test_kernels import Block
+from lockstep import Divergence, OutOfBounds, Race, Uninitialised
+
+pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+
+ELEMENT = Block("element", (7, 3, True), (3, 4), (9, 6))
+WINDOW = Block("window", (7, 9, True), (3, 2), (9, 6))
+WRONG = AssertionError  # another result
+
+
+def examples(test, **examples):
+    """One example of a test, for every case in turn."""
+    inner = test.hypothesis.inner_test if hasattr(test, "hypothesis") else test
+    return lambda card: inner(card, **examples)
+
+
+F4 = {"dtype": np.float32}
+FAST, FIXED = {"name": "KERNELS", **F4}, {"name": "DETERMINISTIC", **F4}
+locate = examples(tests.test_locate_equals_naive, block=ELEMENT)
+locate_window = examples(tests.test_locate_equals_naive, block=WINDOW)
+expand = examples(tests.test_expand_has_the_bits_of_the_cpu, block=ELEMENT, **F4)
+expand_window = examples(tests.test_expand_has_the_bits_of_the_cpu, block=WINDOW, **F4)
+aggregate = examples(
+    tests.test_aggregate_adds_to_what_is_there, block=ELEMENT._replace(key=(7, 50, True)), **FAST
+)
+aggregate_shared = examples(tests.test_aggregate_adds_to_what_is_there, block=ELEMENT, **FAST)
+aggregate_window = examples(
+    tests.test_aggregate_adds_to_what_is_there, block=WINDOW._replace(key=(7, 50, True)), **FAST
+)
+aggregate_fixed = examples(tests.test_aggregate_adds_to_what_is_there, block=ELEMENT, **FIXED)
+multiply = examples(tests.test_multiply_adds_to_what_is_there, block=ELEMENT, batch=4, **F4)
+multiply_window = examples(tests.test_multiply_adds_to_what_is_there, block=WINDOW, batch=4, **F4)
+gradients = examples(
+    tests.test_gradients_add_to_what_is_there, block=ELEMENT, batch=4, need_grad_inputs=True, **FAST
+)
+folds = examples(
+    tests.test_folds_have_the_bits_of_the_cpu,
+    fold=(4, 7, 3, np.array([1, -1] * 4, np.int8), np.arange(8, dtype=np.uint32) % 3),
+    **F4,
+)
+largest = examples(tests.test_deterministic_sums_of_the_largest_and_smallest, **F4)
+not_finite = examples(
+    tests.test_deterministic_sums_of_what_is_not_finite_are_nan, map="element", bad=np.inf, **F4
+)
+
+BARRIER = "    cuda.syncthreads()\n"
+ADD_SHARED = "cuda.atomic.add(partial, slot & BUCKET, value)"
+ADD_GLOBAL = "cuda.atomic.add(grad_weight, slot & BUCKET, value)"
+HAND_OVER = "cuda.atomic.add(grad_weight, k, partial[k])"
+STORE = "            terms[t] += terms[t + half]\n"
+
+MUTANTS = {
+    "non-atomic add in shared memory": (
+        *(aggregate_shared, Race, ADD_SHARED, "partial[slot & BUCKET] += value"),
+    ),
+    "non-atomic add to the buckets": (aggregate, Race, ADD_GLOBAL, "grad_weight[slot & BUCKET] += value"),
+    "the same, windows": (aggregate_window, Race, ADD_GLOBAL, "grad_weight[slot & BUCKET] += value"),
+    "blocks hand over without atomics": (aggregate_shared, Race, HAND_OVER, "grad_weight[k] += partial[k]"),
+    "blocks overwrite each other's": (aggregate_shared, Race, HAND_OVER, "grad_weight[k] = partial[k]"),
+    "non-atomic largest of a block": (
+        *(aggregate_fixed, Race, "cuda.atomic.max(largest, 0, own)"),
+        "largest[0] = max(largest[0], own)",
+    ),
+    "non-atomic largest of all": (
+        *(aggregate_fixed, Race, "cuda.atomic.max(peak, 0, largest[0])"),
+        "peak[0] = max(peak[0], largest[0])",
+    ),
+    "no barrier after sums are set to zero": (
+        *(aggregate_shared, (Race, Uninitialised)),
+        *("        k += cuda.blockDim.x\n" + BARRIER, "        k += cuda.blockDim.x\n"),
+    ),
+    "no barrier before sums are handed over": (
+        *(aggregate_shared, Race),
+        *('"""Add the block\'s own sums to all blocks\'."""\n' + BARRIER, '"""No barrier."""\n'),
+    ),
+    "sums not set to zero": (aggregate_shared, Uninitialised, "partial[k] = 0", "pass"),
+    "the largest not set to zero": (aggregate_fixed, Uninitialised, "largest[0] = 0", "pass"),
+    "no barrier before terms are summed": (
+        *(multiply, (Race, Uninitialised), "terms.size\n" + BARRIER, "terms.size\n"),
+    ),
+    "no barrier between sums of terms": (
+        *(multiply, Race, STORE + "        cuda.syncthreads()\n", STORE),
+    ),
+    "barrier for some of the threads": (
+        *(multiply, (Divergence, Race), STORE + "        cuda", STORE + "            cuda"),
+    ),
+    "barrier after some have left": (
+        *(aggregate_shared, Divergence, "            r += cuda.gridDim.y\n    _add_partial"),
+        "            r += cuda.gridDim.y\n        _add_partial",
+    ),
+    "the odd term is lost": (multiply, WRONG, "half = (count + 1) >> 1", "half = count >> 1"),
+    "locate goes one column too far": (locate, OutOfBounds, "c < slots.shape[1]", "c <= slots.shape[1]"),
+    "locate goes one row too far": (locate, OutOfBounds, "r < slots.shape[0]", "r <= slots.shape[0]"),
+    "expand goes one column too far": (expand, OutOfBounds, "c < panel.shape[1]", "c <= panel.shape[1]"),
+    "expand goes one row too far": (expand_window, OutOfBounds, "r < panel.shape[0]", "r <= panel.shape[0]"),
+    "aggregate goes one column too far": (
+        *(aggregate, OutOfBounds, "c < grad_panel.shape[1]", "c <= grad_panel.shape[1]"),
+    ),
+    "aggregate goes one row too far": (
+        *(aggregate_window, OutOfBounds, "r < grad_panel.shape[0]", "r <= grad_panel.shape[0]"),
+    ),
+    "multiply goes one column too far": (
+        *(multiply, OutOfBounds, "c < inputs.shape[1]", "c <= inputs.shape[1]"),
+    ),
+    "the grid lacks its last block": (expand, WRONG, "-(-columns // threads)", "columns // threads"),
+    "the stride skips a row": (expand, WRONG, "r += cuda.gridDim.y", "r += cuda.gridDim.y + 1"),
+    "the block's last column is lost": (
+        *(aggregate, WRONG, "c < grad_panel.shape[1]", "c < grad_panel.shape[1] - 1"),
+    ),
+    "windows wrap a place too late": (expand_window, OutOfBounds, "if bucket >= np", "if bucket > np"),
+    "windows do not start at the block's column": (
+        *(locate_window, WRONG, "return _along(slot, column, key[1])", "return slot"),
+    ),
+    "the bias has an input": (folds, OutOfBounds, "if j < features", "if j <= features"),
+    "two threads a place": (
+        *(folds, Race, "n = cuda.blockIdx.y\n                while n", "n = 0\n                while n"),
+    ),
+    "the sign is lost": (aggregate, WRONG, "-grad if slot & SIGN else grad", "grad"),
+    "grad_inputs are overwritten": (
+        *(gradients, WRONG, "grad_inputs[n, c] += total", "grad_inputs[n, c] = total"),
+    ),
+    "a digit too many": (largest, (WRONG, OverflowError), "digits = 30 if", "digits = 32 if"),
+    "work is not set to zero": (aggregate_fixed, (WRONG, OverflowError), "_set_zero(work)", "pass"),
+    "what is not finite goes unseen": (
+        *(not_finite, (WRONG, OverflowError), "<= 2 * point[3]", "<= 3 * point[3]"),
+    ),
+}
+
+
+@pytest.mark.parametrize("order", lockstep.ORDERS)
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_mutant_is_caught(mutant, order, monkeypatch):
+    check, fault, *edit = MUTANTS[mutant]
+    run(check, monkeypatch, order)  # without the bug it passes
+    with pytest.raises(fault):
+        run(check, monkeypatch, order, tuple(edit))
+
+
+def run(check, monkeypatch, order, *edits):
+    module = make_small(lockstep.load(lockstep.Machine(order), *edits))
+    with monkeypatch.context() as patched:
+        patched.setattr(tests, "kernels_on", lambda card: module)
+        patched.setattr(tests, "twin_on", lambda card, name="KERNELS": Twin(module, name))
+        check("mutant")
+
+
+# ------------------------------------------------------------------------- the types that Numba infers
+
+LIMITS = [(0, 0), (783, 999), (2**32 - 2, 2**32 - 2)]
+POSITIONS = [*LIMITS, *np.random.default_rng(0).integers(0, 2**32 - 1, (50, 2)).tolist()]
+KEYS = list(itertools.product((0, 2**32 - 1), (1, 24500, 2**30 - 1), (True, False)))
+
+
+def check_scalars(*edits):
+    """Slots by the device functions, compiled, against naive."""
+    module = lockstep.load(lockstep.Scalars(), *edits)
+    for key in KEYS:
+        buckets = naive.element(*key)
+        for i, j in POSITIONS:
+            bucket, sign = buckets(i, j)
+            assert module._locate(key, i, j) == bucket + (sign < 0) * 2**31
+            bucket, sign = naive.window_rows(*key)(i)
+            for column in (0, key[1] - 1):
+                assert module._start(key, i, column) == (bucket + column) % key[1] + (sign < 0) * 2**31
+
+
+def test_slots_have_32_bits_when_compiled():
+    check_scalars()
+
+
+#: The cast that is left out, by what it belongs to.
+PROMOTED = {
+    "message": ("h = np.uint32(h + product)", "h = h + product"),
+    "first product": ("np.uint32(np.uint32(h ^ (h >> np.uint32(15))", "(np.uint32(h ^ (h >> np.uint32(15))"),
+    "second product": ("np.uint32(np.uint32(h ^ (h >> np.uint32(13))", "(np.uint32(h ^ (h >> np.uint32(13))"),
+    "sign shifted out": ("scale_to_range(np.uint32(hashed << shift)", "scale_to_range((hashed << shift)"),
+}
+
+
+@pytest.mark.parametrize("mutant", PROMOTED)
+def test_wrong_promotion_of_uint32_is_caught(mutant):
+    with pytest.raises(AssertionError):
+        check_scalars(PROMOTED[mutant])

@@ -1,0 +1,119 @@
+"""What `to_c` writes and refuses to write, and the sizes that it states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from c_tools import require, run
+
+from minihash import Network, mlp
+from minihash.export import to_c
+from minihash.export.c_text import number
+from minihash.layers import HashedLinear, Linear, ReLU, Tanh
+
+
+class Other(Linear):
+    """A layer that C export cannot know."""
+
+
+@pytest.fixture
+def network() -> Network:
+    return mlp([8, 6, 3], compression=0.5, seed=1)
+
+
+def with_nan() -> Network:
+    layer = Linear(2, 2)
+    layer.weight = np.full((2, 2), np.nan)
+    return Network([layer])
+
+
+@pytest.mark.parametrize(
+    "arguments, found",
+    [
+        ({"network": None}, "network is None, wanted a Network"),
+        ({"network": Network([Linear(2, 2, dtype="float64")])}, "network has dtype float64, wanted float32"),
+        ({"network": Network([Linear(2, 2), Other(2, 2)])}, r"layers\[1\] is a Other, wanted layers that C"),
+        ({"network": Network([ReLU(), Tanh()])}, "network has no layer with weights"),
+        ({"network": with_nan()}, "0.weight has NaN or infinity"),
+        ({"name": "two words"}, "name is 'two words', wanted a C identifier"),
+        ({"name": "_x"}, "name is '_x', wanted a C identifier"),
+        ({"name": "main"}, "name is 'main'"),
+        ({"weights": "int8"}, "weights is 'int8', wanted one of 'float32'"),
+        ({"training": 1}, "training is 1, wanted True or False"),
+    ],
+)
+def test_refusals_write_nothing(
+    arguments: dict[str, Any], found: str, network: Network, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=found):
+        to_c(**{"network": network, "directory": tmp_path / "c", **arguments})
+    assert not (tmp_path / "c").exists()
+
+
+def test_only_own_files_are_replaced(network: Network, tmp_path: Path) -> None:
+    to_c(network, tmp_path)
+    to_c(network, tmp_path, name="other")  # main.c and the Makefile are replaced
+    assert '"other.h"' in (tmp_path / "main.c").read_text()
+    (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match="main.c is not from minihash export and would be replaced"):
+        to_c(network, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_nothing_is_written_by_half(network: Network, tmp_path: Path) -> None:
+    (tmp_path / "model_selftest.c").mkdir()
+    with pytest.raises(IsADirectoryError):
+        to_c(network, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model_selftest.c"]
+
+
+def test_files_are_ascii_and_the_same_each_time(network: Network, tmp_path: Path) -> None:
+    report = to_c(network, tmp_path / "a", training=True)
+    to_c(network, tmp_path / "b", training=True)
+    assert report.files == ("model.h", "model.c", "model_selftest.c", "main.c", "Makefile")
+    for name in report.files:
+        content = (tmp_path / "a" / name).read_bytes()
+        assert content.isascii() and content.endswith(b"\n") and b"\n\n\n" not in content
+        assert content == (tmp_path / "b" / name).read_bytes()
+        assert max(map(len, content.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("value", [0.1, -0.0, 1e-45, 3.4028235e38, 16777216, 1 / 3])
+def test_numbers_read_back(value: float) -> None:
+    text = number(value)
+    assert text.endswith("f") and set(text) & {".", "e"}
+    assert np.float32(text[:-1]).tobytes() == np.float32(value).tobytes()
+
+
+def test_report(tmp_path: Path) -> None:
+    layers = [HashedLinear(784, 100, num_buckets=1000, seed=1), ReLU(), Linear(100, 10)]
+    report = to_c(Network(layers), tmp_path)
+    assert report.flash == 4 * (1000 + 1000 + 10)
+    assert report.ram == 4 * (100 + 10)  # the first layer's units, and the outputs of `classify`
+    assert (report.multiply_adds, report.hashes) == (784 * 100 + 100 * 10, 785 * 100)
+    assert (report.inputs, report.outputs) == (784, 10)
+    header = (tmp_path / "model.h").read_text()
+    assert all(line.rstrip() in header for line in str(report).splitlines())
+
+
+@pytest.mark.parametrize("window, kept", [(1.0, 785 + 301), (0.25, 196 + 75)])
+def test_a_window_network_keeps_its_folded_inputs_alone(window: float, kept: int, tmp_path: Path) -> None:
+    network = mlp([784, 300, 10], compression=1 / 8, map="window", window=window)
+    assert to_c(network, tmp_path).ram == 4 * (kept + 10)
+
+
+def test_every_other_layer_is_kept(tmp_path: Path) -> None:
+    network = mlp([20, 100, 200, 30, 40, 10], compression=0.5)
+    assert to_c(network, tmp_path).ram == 4 * (100 + 30 + 10)
+
+
+def test_the_statics_are_what_the_report_says(tmp_path: Path) -> None:
+    require("gcc", "size")
+    report = to_c(mlp([20, 100, 200, 30, 10], compression=0.5), tmp_path)
+    run("gcc", "-std=c99", "-Os", "-c", "-o", tmp_path / "model.o", tmp_path / "model.c")
+    _, data, bss = map(int, run("size", tmp_path / "model.o").splitlines()[1].split()[:3])
+    assert report.ram <= data + bss < report.ram + 64  # arrays are aligned

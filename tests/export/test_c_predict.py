@@ -1,0 +1,111 @@
+"""Exported C predicts what Python predicts: real digits, drawn architectures, two compilers, sanitizers."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from c_tools import HARNESS, SANITIZERS, WARNINGS, Library, close, networks, predict_with, require, run
+from hypothesis import given
+
+from minihash import Network, mlp, testing
+from minihash.export import to_c
+from minihash.layers import HashedLinear, Linear, LowRankLinear, ReLU, Sigmoid, SparseLinear, Tanh
+
+EVERY_LAYER = [
+    HashedLinear(20, 40, num_buckets=100, seed=1),
+    ReLU(),
+    HashedLinear(40, 30, num_buckets=90, map="window", window=0.4, seed=2, bias="free"),
+    Tanh(),
+    SparseLinear(30, 20, num_weights=130, seed=3),
+    Sigmoid(),
+    LowRankLinear(20, 25, rank=5, seed=4),
+    ReLU(),
+    HashedLinear(25, 15, num_buckets=60, signed=False, seed=5),
+    ReLU(),
+    Linear(15, 10, seed=6),
+]
+
+
+def test_digits(trained: Network, exported: Path, images: np.ndarray) -> None:
+    library = Library(exported, trained)
+    wanted = trained.predict(images)
+    assert library.selftest() == 0
+    assert close(library.predict(images), wanted)
+    assert library.classify(images) == wanted.argmax(axis=1).tolist()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"map": "window"}, {"map": "window", "window": 0.25}], ids=str)
+def test_large_untrained_network(arguments: dict, images: np.ndarray, tmp_path: Path) -> None:
+    network = mlp([784, 1000, 10], compression=1 / 64, input_scale=1 / 255, input_shift=3.0, **arguments)
+    to_c(network, tmp_path)
+    assert close(Library(tmp_path, network, "-O2").predict(images[:100]), network.predict(images[:100]))
+
+
+def test_weights_beyond_16_bits(tmp_path: Path) -> None:
+    network = mlp([300, 300, 3], num_buckets=[70_000, 500])
+    to_c(network, tmp_path)
+    inputs = np.random.default_rng(0).normal(size=(5, 300))
+    assert "uint32_t index_t" in (tmp_path / "model.c").read_text()
+    assert close(Library(tmp_path, network).predict(inputs), network.predict(inputs))
+
+
+@given(network=networks(), seed=testing.seeds())
+def test_drawn_networks(network: Network, seed: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        report = to_c(network, name)
+        inputs = np.random.default_rng(seed).normal(size=(4, report.inputs))
+        library = Library(Path(name), network)
+        wanted = network.predict(inputs)
+        found = library.predict(inputs)
+        assert close(found, wanted)
+        for x, out in zip(inputs, found):
+            streamed, asked = library.predict_stream(x)
+            assert np.array_equal(streamed, out) and asked == list(range(report.inputs))
+        assert library.selftest() == 0
+
+
+@pytest.mark.parametrize("optimized", ["-O0", "-O3"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("training", [False, True])
+def test_compilers_have_no_complaint(compiler: str, optimized: str, training: bool, tmp_path: Path) -> None:
+    require(compiler)
+    to_c(Network(EVERY_LAYER), tmp_path, training=training)
+    sources = [tmp_path / name for name in ("model.c", "model_selftest.c", "main.c")]
+    for momentum in ("", "-DMODEL_MOMENTUM")[: 1 + training]:
+        flags = [*WARNINGS, optimized, *filter(None, [momentum])]
+        run(compiler, *flags, "-o", tmp_path / "main", *sources, "-lm")
+        run(tmp_path / "main", stdin=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_sanitizers(compiler: str, tmp_path: Path) -> None:
+    require(compiler)
+    network = Network(EVERY_LAYER, input_scale=np.linspace(1, 2, 20))
+    to_c(network, tmp_path)
+    sources = [HARNESS / "predict.c", tmp_path / "model.c", tmp_path / "model_selftest.c"]
+    run(compiler, *WARNINGS, *SANITIZERS, f"-I{tmp_path}", "-o", tmp_path / "predict", *sources, "-lm")
+    inputs = np.random.default_rng(0).normal(size=(10, 20)).astype(np.float32)
+    assert close(predict_with([tmp_path / "predict"], inputs, 10), network.predict(inputs))
+
+
+def test_the_gaussian_numbers_of_a_low_rank_layer(tmp_path: Path) -> None:
+    network = Network([LowRankLinear(2000, 50, rank=50, seed=9)])
+    network.layers[0].weight = np.eye(50)
+    to_c(network, tmp_path)
+    columns = np.eye(2000)[:200]
+    found, wanted = Library(tmp_path, network).predict(columns), network.predict(columns)
+    assert np.abs(found / wanted - 1).max() < 2e-6
+
+
+def test_the_self_test_notices_a_changed_weight(tmp_path: Path) -> None:
+    network = Network([HashedLinear(5, 4, num_buckets=3, seed=1)])
+    to_c(network, tmp_path)
+    path = tmp_path / "model.c"
+    number = f"{network.params['0.weight'][0]!s}f"
+    assert number in path.read_text()
+    path.write_text(path.read_text().replace(number, "9.0f"))
+    assert Library(tmp_path, network).selftest() == 1
