@@ -2,7 +2,7 @@
 
     h(i, j) = (start(i, ⌊j / B⌋) + j mod B) mod K,   ξ(i, j) = ξ(i, ⌊j / B⌋),   B = 8 or 16
 
-It hashes and looks up once a block. The package has no such map: it costs accuracy (benchmarks/trade.md).
+It hashes and looks up once a block. The package has no such map: it costs accuracy (trade.md).
 """
 
 from __future__ import annotations

@@ -19,17 +19,18 @@ from typing import Any
 import blocks
 import numpy as np
 
-from minihash import datasets, evaluate, figures, fit, losses, mlp, optimizers, schedules
+from minihash import datasets, evaluate, figures, fit, losses, mlp, optimizers, schedules, text
 from minihash.bench import peers
 from minihash.bench.cases import check_layer, thread_count
 from minihash.bench.timing import Samples, Side
 from minihash.experiments.ledger import Ledger
 from minihash.kernels import threads
 from minihash.layers import HashedLinear
+from minihash.machine import machine
 from minihash.network import Network
 
 LEDGER = Ledger(
-    Path(__file__).with_name("trade.jsonl"), ("experiment", "compression", "variant", "seed")
+    Path(__file__).with_name("trade.jsonl"), ("experiment", "compression", "variant", "seed", "epochs")
 )
 HIDDEN: dict[str, Any] = {
     "element": {"map": "element"},
@@ -49,7 +50,9 @@ Grid = tuple[str, list[int], int | None, int, tuple[int, ...], tuple[str, ...]]
 EXPERIMENTS: dict[str, Grid] = {
     "mnist": ("mnist", [1000], None, 10, (8, 64, 256), tuple(HIDDEN)),
     "rot": ("rot", [1000], None, 20, (8, 64, 256), tuple(HIDDEN)),
-    "rot, few buckets": ("rot", [1000], None, 20, (1024, 4096), (*FEW, "window, element")),
+    "rot, few buckets": ("rot", [1000], None, 20, (1024,), (*FEW, "window, element")),
+    # 192 buckets: no window is longer, folded or not.
+    "rot, fewest buckets": ("rot", [1000], None, 20, (4096,), ("element", "window", "window, element")),
     "rot, three hidden layers": ("rot", [1000] * 3, None, 20, (64,), (*FEW, "window, element")),
     "1,000 digits": ("mnist", [1000], 1000, 100, (8, 64), (*FEW, "window, element")),
     "rot, element outputs": ("rot", [1000], None, 20, (64, 256), ("window, element",)),
@@ -61,9 +64,15 @@ BATCH = 128
 def cells() -> list[dict[str, Any]]:
     """Return what there is to train: all experiments with the first seed, then with the next."""
     return [
-        {"experiment": experiment, "compression": compression, "variant": variant, "seed": seed}
+        {
+            "experiment": experiment,
+            "compression": compression,
+            "variant": variant,
+            "seed": seed,
+            "epochs": epochs,
+        }
         for seed in SEEDS
-        for experiment, (*_, compressions, variants) in EXPERIMENTS.items()
+        for experiment, (_, _, _, epochs, compressions, variants) in EXPERIMENTS.items()
         for compression in compressions
         for variant in variants
     ]
@@ -85,7 +94,7 @@ def train(cell: dict[str, Any], data_dir: str) -> dict[str, Any]:
     """Train one network and return its cell with the test error, a percentage."""
     threads.set_num_threads(1)
     blocks.register()
-    name, hidden, rows, epochs, *_ = EXPERIMENTS[cell["experiment"]]
+    name, hidden, rows, *_ = EXPERIMENTS[cell["experiment"]]
     dataset = datasets.load(name, data_dir)
     seed, inputs, labels = cell["seed"], *dataset.train_and_validation()
     network = build(
@@ -96,7 +105,7 @@ def train(cell: dict[str, Any], data_dir: str) -> dict[str, Any]:
         (inputs[:rows], labels[:rows]),
         optimizer=optimizers.Adam(2e-3),
         schedule=schedules.one_cycle(2e-3),
-        epochs=epochs,
+        epochs=cell["epochs"],
         seed=seed,
         progress=False,
     )
@@ -137,8 +146,9 @@ def time_all(seconds: float) -> None:
             samples = Samples(sides, seconds)
         for variant in HIDDEN:
             ratio = samples.ratio(variant, "dense")
-            cell = {"experiment": "time", "compression": compression, "variant": variant, "seed": None}
-            LEDGER.append({**cell, "ratio": ratio.as_dict()})
+            cell = {"experiment": "time", "compression": compression, "variant": variant}
+            where = {"ratio": ratio.as_dict(), "machine": machine()}
+            LEDGER.append({**cell, "seed": None, "epochs": None, **where})
             print(compression, variant, ratio, flush=True)
 
 
@@ -186,17 +196,12 @@ def report(plot: str) -> None:
             rows.append((variant, *found, *(shown if experiment == "mnist" else ())))
         header = ["map", *(f"1/{c}" for c in compressions)]
         header += [f"time 1/{c}" for c in compressions] if experiment == "mnist" else []
-        print(f"\n{experiment}\n" + _markdown(header, rows))
+        print(f"\n### {experiment}\n\n" + text.markdown(header, rows))
     _draw(errors, times, plot)
 
 
 def _describe(errors: list[float]) -> str:
     return f"{np.mean(errors):.2f} ({', '.join(f'{error:.2f}' for error in errors)})" if errors else ""
-
-
-def _markdown(header: list[str], rows: list[tuple[str, ...]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _draw(errors: Any, times: Any, plot: str) -> None:

@@ -38,7 +38,7 @@ WRITER = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_float)
 
 
 def require(*tools: str) -> None:
-    """Skip the test if a program is missing; CI installs all of them (.ci/embedded)."""
+    """Skip the test if a program is missing; CI installs all of them (.ci/run)."""
     for tool in tools:
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
