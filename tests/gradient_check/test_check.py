@@ -52,6 +52,9 @@ def test_right_networks_pass(dtype, data, seed, loss):
         "softmax_cross_entropy": rng.integers(0, outputs, len(inputs)),
         "mean_squared_error": rng.normal(size=(len(inputs), outputs)),
         "binary_cross_entropy": rng.uniform(size=len(inputs)),
+        "distillation": losses.distillation_targets(
+            rng.integers(0, outputs, len(inputs)), rng.normal(size=(len(inputs), outputs))
+        ),
     }[loss]
     report = check_gradients(network, inputs, loss=loss, targets=targets, seed=seed)
     report.raise_for_errors()
@@ -96,6 +99,7 @@ def test_losses_by_themselves(name, dtype):
         "softmax_cross_entropy": [0, 3, 1],
         "mean_squared_error": np.ones((3, 4)),
         "binary_cross_entropy": [0.0, 0.3, 1.0],
+        "distillation": losses.distillation_targets([0, 3, 1], X[::-1]),
     }[name]
     weights = [1.0, 0.5, 2.0]
     loss = losses.LOSSES[name]

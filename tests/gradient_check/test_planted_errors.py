@@ -595,7 +595,10 @@ ARRAYS = {
         lambda dtype: randomize(accumulated(Linear)(IN, OUT, dtype=dtype), 1),
         r"gradient of bias .*accumulate",
     ),
-    "inputs are changed": (lambda dtype: hashed(planted(change_inputs), dtype=dtype), r"change inputs"),
+    "inputs are changed": (  # of a dense layer, which keeps them: a small hashed one keeps a copy
+        lambda dtype: randomize(planted(change_inputs, Linear)(IN, OUT, dtype=dtype), 1),
+        r"change inputs",
+    ),
     "grad_outputs are changed": (
         lambda dtype: hashed(planted(change_grad_outputs), dtype=dtype),
         r"change grad_outputs",
