@@ -21,6 +21,7 @@ TARGETS = {
     "binary_cross_entropy": RNG.uniform(size=(BATCH, 1)),
 }
 PROBABILITIES = RNG.dirichlet(np.ones(OUTPUTS), BATCH)
+TARGETS["distillation"] = losses.distillation_targets([0, 2, 1, 1, 0], RNG.normal(size=(BATCH, OUTPUTS)))
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
