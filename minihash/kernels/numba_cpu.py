@@ -186,13 +186,14 @@ def _rows_by_start(key, origin, slots):  # type: ignore[no-untyped-def]
     Windows that start near each other overlap: what one reads is in the L1 cache for the next.
     """
     rows, num_buckets = slots.size, np.uint64(key[1])
-    order, bins = np.arange(rows), np.empty(rows, np.uint32)
-    ends = np.zeros(BINS + 1, np.int64)
+    order = np.arange(rows)
     for r in range(rows):
         slots[r] = _start(key, origin[0] + r, origin[1])
-        bins[r] = np.uint64(slots[r] & BUCKET) * np.uint64(BINS) // num_buckets
-        ends[bins[r] + 1] += 1
     if key[1] > CACHED:
+        bins, ends = np.empty(rows, np.uint32), np.zeros(BINS + 1, np.int64)
+        for r in range(rows):
+            bins[r] = np.uint64(slots[r] & BUCKET) * np.uint64(BINS) // num_buckets
+            ends[bins[r] + 1] += 1
         for b in range(BINS):
             ends[b + 1] += ends[b]
         for r in range(rows):

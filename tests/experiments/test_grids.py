@@ -8,6 +8,7 @@ from importlib import resources
 import pytest
 
 from minihash import datasets
+from minihash.cli.reproduce import NAMES as NAMES_OF_COMMAND
 from minihash.experiments import paper
 from minihash.experiments.grids import DATASETS, GRIDS, HALVES, Cell, compression_of, grid
 from minihash.experiments.methods import NAMES
@@ -21,6 +22,10 @@ def test_sizes():
     assert counts == {"table1": 96, "table2": 96, "figure2": 84, "figure3": 84, "figure4": 44}
     assert set(DATASETS) <= set(datasets.names())
     assert {compression_of(cell) for cell in GRIDS["figure2"].cells([0])} == {2.0**-n for n in range(7)}
+
+
+def test_the_command_names_them_all():
+    assert NAMES_OF_COMMAND == tuple(GRIDS)  # written out there: a parser imports nothing heavy
 
 
 def test_seeds_come_one_after_the_other():
