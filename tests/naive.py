@@ -83,6 +83,19 @@ def window(seed, num_buckets, columns, window, signed=True):
     return lookup
 
 
+# ------------------------------------------------------------------------------------- dropout
+
+
+def dropped(inputs, rate, seed, row=0):
+    """Unit j of a row is dropped by a hash of the row's number and j; the others make up for it."""
+    threshold = min(round(rate * 2**32), MASK)
+    kept = []
+    for n, a in enumerate(inputs):
+        hashes = [xxhash32((row + n) & MASK, j, seed) for j in range(len(a))]
+        kept.append([x * 2**32 / (2**32 - threshold) if h >= threshold else 0 for x, h in zip(a, hashes)])
+    return np.array(kept).reshape(np.shape(inputs))
+
+
 # ---------------------------------------------------------------------------- the hashed layer
 
 

@@ -105,7 +105,7 @@ def test_the_test_sees_the_package() -> None:
     assert len(NAMES) > 30
     assert "minihash.hashing" in set(imports(TREES["minihash.kernels.numba_cpu"]))
     assert "minihash.kernels.numba_cpu" in set(imports(TREES["minihash.kernels"]))
-    assert says("minihash.kernels.numba_cpu", "numba") and says("minihash.layers.dropout", "numpy.random")
+    assert says("minihash.kernels.numba_cpu", "numba") and says("minihash.layers.base", "numpy.random")
 
 
 @pytest.mark.parametrize("module", NAMES)
@@ -233,5 +233,5 @@ def test_kernels_of_all_devices_are_the_same_functions_in_the_same_order() -> No
     longest = max(twins, key=len)  # a twin may build `multiply` and `gradients` from the others
     assert all(twin == [function for function in longest if function in twin] for twin in twins)
     kernels = [f"{kernel}_{map}" for map in MAPS for kernel in Kernels._fields[:-1]]
-    assert [name for name, _ in longest] == [*kernels, "fold", "unfold"]
+    assert [name for name, _ in longest] == [*kernels, "fold", "unfold", "drop"]
     assert all(len(arguments) <= 8 for _, arguments in longest)

@@ -1,4 +1,4 @@
-"""Twins: copies of a layer or a network in another precision, whose random generators can be rewound."""
+"""Twins: copies of a layer or a network in another precision, whose random draws can be made again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash.layers import Layer
+from minihash.layers import Dropout, Layer
 from minihash.network import Network
 
 
@@ -49,10 +49,12 @@ def layers_of(module: Layer | Network) -> list[Layer]:
 
 
 def rewind(copied: Any, original: Any) -> None:
-    """Set every random generator in a copy of a module to the state of the original's.
+    """Set every random generator in a copy of a module to the state of the original's, and `Dropout` too.
 
     Layers may hold generators, and layers with generators, in attributes, lists, tuples and dicts.
     """
+    if isinstance(original, Dropout):
+        copied.row = original.row
     if isinstance(original, np.random.Generator):
         copied.bit_generator.state = original.bit_generator.state
     elif isinstance(original, np.random.RandomState):

@@ -46,11 +46,18 @@ def _slot(hashed, num_buckets, shift):  # type: ignore[no-untyped-def]
 
 
 @_inline
+def _products(column, count):  # type: ignore[no-untyped-def]
+    """Return what all rows share of the hashes of some columns."""
+    products = np.empty(count, np.uint32)
+    for c in range(count):
+        products[c] = np.uint32(np.uint32(column + c) * hashing.PRIME3)
+    return products
+
+
+@_inline
 def _locate(key, row, column, slots):  # type: ignore[no-untyped-def]
     seed, num_buckets, shift = key[0], np.uint64(key[1]), np.uint32(key[2])
-    products = np.empty(slots.shape[1], np.uint32)
-    for c in range(products.size):  # what all rows share of the hash
-        products[c] = np.uint32(np.uint32(column + c) * hashing.PRIME3)
+    products = _products(column, slots.shape[1])
     for r in range(slots.shape[0]):
         h = _start_hash(row + r, seed)
         hashed = slots[r]
@@ -300,6 +307,23 @@ def unfold(grad_folded, signs, places, grad_inputs):  # type: ignore[no-untyped-
         row, out_of = grad_inputs[n], grad_folded[n]
         for j in range(row.size):
             row[j] = signs[j] * out_of[places[j]]
+
+
+# -------------------------------------------------------------------------------------- dropout
+
+
+@kernel
+def drop(inputs, key, scale, outputs):  # type: ignore[no-untyped-def]
+    """Fill `outputs` with `inputs · scale`, and with 0 where the hash of a place is below a threshold."""
+    seed, row, threshold = key[0], key[1], np.uint32(key[2])
+    products, zero = _products(0, inputs.shape[1]), outputs.dtype.type(0)
+    hashed = np.empty_like(products)
+    for n in range(inputs.shape[0]):
+        h, values, kept = _start_hash((row + n) & 0xFFFFFFFF, seed), inputs[n], outputs[n]
+        for j in range(products.size):
+            hashed[j] = avalanche(absorb(h, products[j]))
+        for j in range(products.size):
+            kept[j] = values[j] * scale if hashed[j] >= threshold else zero
 
 
 KERNELS = {

@@ -7,6 +7,7 @@ fast, the products without panels, is here one function for both.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -98,6 +99,17 @@ def unfold(
     """Fill `grad_inputs` from the gradient of the folded: the transpose of `fold`."""
     features = grad_inputs.shape[1]
     grad_inputs[...] = grad_folded[:, places[:features]] * signs[:features].astype(grad_inputs.dtype)
+
+
+# -------------------------------------------------------------------------------------- dropout
+
+
+def drop(inputs: np.ndarray, key: tuple[int, int, int], scale: Any, outputs: np.ndarray) -> None:
+    """Fill `outputs` with `inputs · scale`, and with 0 where the hash of a place is below a threshold."""
+    seed, row, threshold = key
+    i = (np.arange(row, row + len(inputs)) & EVERY).astype(np.uint32)
+    hashed = hash_position(i[:, None], _indices(0, inputs.shape[1]), np.full(1, seed, np.uint32))
+    outputs[...] = np.where(hashed >= np.uint32(threshold), inputs * scale, 0)
 
 
 # -------------------------------------------------------------------------------- without panels

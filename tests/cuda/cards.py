@@ -35,7 +35,8 @@ class Twin:
     """A module of kernels as the CPU's tests want it, with its fast or its deterministic sums."""
 
     def __init__(self, module, name="KERNELS"):
-        self.KERNELS, self.fold, self.unfold = getattr(module, name), module.fold, module.unfold
+        self.KERNELS = getattr(module, name)
+        self.fold, self.unfold, self.drop = module.fold, module.unfold, module.drop
 
 
 def twin_on(card, name="KERNELS"):

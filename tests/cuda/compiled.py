@@ -22,6 +22,7 @@ CHIPS = {"sm_80": (8, 0), "sm_90": (9, 0)}
 DTYPES = {"float32": (types.float32, types.int32), "float64": (types.float64, types.int64)}
 KERNELS = {name: value for name, value in vars(numba_cuda).items() if isinstance(value, numba_cuda.Kernel)}
 KEY = types.Tuple((types.int64, types.int64, types.boolean))
+DROP_KEY = types.UniTuple(types.int64, 3)
 DOUBLE = re.compile(r"\bD(?:ADD|MUL|FMA|SETP|MNMX)\b|\.F64|64H")  # what float32 has no use for
 
 
@@ -45,7 +46,8 @@ def argument_types(kernel, dtype, layout="C", whole=False):
         **dict.fromkeys(("panel", "inputs", "outputs", "grad_outputs", "grad_inputs"), matrix),
         **dict.fromkeys(("folded", "grad_folded", "grad_panel"), matrix),
         **{"weight": vector, "grad_weight": totals if whole else vector},
-        **{"key": KEY, "origin": types.UniTuple(types.int64, 2), "slots": types.uint32[:, ::1]},
+        **{"scale": number, "key": DROP_KEY if kernel.body.__name__ == "drop" else KEY},
+        **{"origin": types.UniTuple(types.int64, 2), "slots": types.uint32[:, ::1]},
         **{"signs": types.int8[::1], "places": types.uint32[::1]},
         **dict.fromkeys(("work", "totals", "peak"), totals),
         **{"integers": types.Array(integer, 2, "C"), "point": types.UniTuple(types.int64, 4)},

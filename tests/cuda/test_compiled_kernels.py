@@ -15,7 +15,7 @@ from compiled import CHIPS, DOUBLE, KERNELS, build
 TABLE = (Path(__file__).parents[2] / "docs" / "cuda.md").read_text("utf-8")
 VARIANTS = list(compiled.variants())
 #: What the panel driver cuts out of larger arrays.
-IN_PARTS = ("multiply_element", "multiply_window", "fold", "unfold", "_outer", "_add_product")
+IN_PARTS = ("multiply_element", "multiply_window", "fold", "unfold", "drop", "_outer", "_add_product")
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=["-".join(map(str, v)) for v in VARIANTS])
 every_chip = pytest.mark.parametrize("chip", CHIPS)
@@ -98,4 +98,5 @@ def test_without_a_card_kernels_are_there_but_do_not_start():
 def test_every_kernel_is_compiled():
     public = {name for name in KERNELS if not name.startswith("_")}
     kinds = ("locate", "expand", "aggregate", "multiply")
-    assert public == {f"{kind}_{map}" for kind in kinds for map in ("element", "window")} | {"fold", "unfold"}
+    of_maps = {f"{kind}_{map}" for kind in kinds for map in ("element", "window")}
+    assert public == of_maps | {"fold", "unfold", "drop"}

@@ -92,6 +92,14 @@ def test_deterministic_sums_have_the_same_bits_every_time(map, dtype, num_bucket
 
 
 @every_dtype
+def test_drop_has_the_bits_of_the_cpu(dtype):
+    inputs = np.random.default_rng(0).normal(size=(BATCH, COLUMNS)).astype(dtype)
+    arguments = inputs, (7, 2**32 - 2, 2**30), dtype(4 / 3), np.empty_like(inputs)
+    refs, comps = (run(twin.drop, *arguments) for twin in (numba_cpu, numba_cuda))
+    assert comps[1].tobytes() == refs[1].tobytes()
+
+
+@every_dtype
 def test_folds_have_the_bits_of_the_cpu(dtype):
     rng = np.random.default_rng(0)
     window = COLUMNS // 2

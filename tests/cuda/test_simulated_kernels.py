@@ -102,6 +102,19 @@ def test_folds_have_the_bits_of_the_cpu(card, dtype, fold):
     assert results[0] == results[1]
 
 
+@every_card
+@every_dtype
+@given(shape=st.tuples(batches, st.integers(1, 12)), row=st.sampled_from([0, 2**32 - 2]))
+def test_drop_has_the_bits_of_the_cpu(card, dtype, shape, row):
+    inputs = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    results = []
+    for twin in (twin_on(card), numba_cpu):
+        outputs = np.full_like(inputs, np.nan)
+        twin.drop(inputs, (7, row, 2**31), dtype(2), outputs)
+        results.append(outputs.tobytes())
+    assert results[0] == results[1]
+
+
 # ----------------------------------------------------------------------------- sums in shared memory
 
 

@@ -54,6 +54,7 @@ folds = examples(
     fold=(4, 7, 3, np.array([1, -1] * 4, np.int8), np.arange(8, dtype=np.uint32) % 3),
     **F4,
 )
+drop = examples(tests.test_drop_has_the_bits_of_the_cpu, shape=(4, 7), row=2**32 - 2, **F4)
 largest = examples(tests.test_deterministic_sums_of_the_largest_and_smallest, **F4)
 not_finite = examples(
     tests.test_deterministic_sums_of_what_is_not_finite_are_nan, map="element", bad=np.inf, **F4
@@ -131,6 +132,8 @@ MUTANTS = {
     "two threads a place": (
         *(folds, Race, "n = cuda.blockIdx.y\n                while n", "n = 0\n                while n"),
     ),
+    "drop goes one column too far": (drop, OutOfBounds, "j < outputs.shape[1]", "j <= outputs.shape[1]"),
+    "every batch drops the same": (drop, WRONG, "(key[1] + n) & 0xFFFFFFFF", "n"),
     "the sign is lost": (aggregate, WRONG, "-grad if slot & SIGN else grad", "grad"),
     "grad_inputs are overwritten": (
         *(gradients, WRONG, "grad_inputs[n, c] += total", "grad_inputs[n, c] = total"),

@@ -161,7 +161,9 @@ def test_kernels_are_right_without_jit():
             folded, grad_inputs = np.zeros((3, 4), "f4"), np.zeros((3, 9), "f4")
             twin.fold(inputs, signs, places, folded)
             twin.unfold(folded, signs, places, grad_inputs)
-            yield from (folded, grad_inputs)
+            kept = np.empty_like(inputs)
+            twin.drop(inputs, (7, 4294967294, 2**31), np.float32(2), kept)
+            yield from (folded, grad_inputs, kept)
 
         for comp, ref in zip(results(numba_cpu), results(numpy_cpu), strict=True):
             np.testing.assert_array_equal(comp, ref)

@@ -247,6 +247,22 @@ def test_unfold_takes_the_gradient_of_every_place(twin, dtype, fold):
     np.testing.assert_array_equal(grad_inputs, ref)
 
 
+@both_twins
+@every_dtype
+@given(
+    shape=st.tuples(batches, lengths),
+    seed=st.integers(0, 2**32 - 1),
+    row=st.one_of(st.integers(0, 50), st.integers(2**32 - 4, 2**32 - 1)),
+    rate=st.floats(0, 1),
+)
+def test_drop_equals_naive(twin, dtype, shape, seed, row, rate):
+    inputs, outputs = integers(shape, dtype), np.full(shape, np.nan, dtype)
+    threshold = min(round(rate * 2**32), 2**32 - 1)
+    scale = np.finfo(dtype).dtype.type(2**32 / (2**32 - threshold))
+    twin.drop(inputs, (seed, row, threshold), scale, outputs)
+    np.testing.assert_allclose(outputs, naive.dropped(inputs, rate, seed, row), rtol=1e-6)
+
+
 # ------------------------------------------------------------------------------------------ laws
 
 

@@ -1,7 +1,8 @@
-"""Dropout: its expectation, its mask, and its own generator."""
+"""Dropout: its expectation, and what decides which units it drops."""
 
 from __future__ import annotations
 
+import naive
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ ONES = np.ones((200, 500), np.float32)
 @pytest.mark.parametrize("rate", [0.1, 0.25, 0.5, 0.9])
 def test_drops_at_the_rate_and_keeps_the_expectation(rate):
     outputs = Dropout(rate, seed=3).forward(ONES, training=True)
-    np.testing.assert_allclose(np.unique(outputs), [0, 1 / (1 - rate)], rtol=1e-4)  # rate in 2⁻¹⁶
+    np.testing.assert_allclose(np.unique(outputs), [0, 1 / (1 - rate)], rtol=1e-6)
     deviation = np.sqrt(rate * (1 - rate) / ONES.size)
     assert abs((outputs == 0).mean() - rate) < 5 * deviation
     assert abs(outputs.mean() - 1) < 5 * deviation / (1 - rate)
@@ -35,6 +36,35 @@ def test_backward_uses_the_mask_of_the_training_forward(dtype):
     np.testing.assert_array_equal(grad_inputs, 1.5 * outputs)
     assert 0 < np.count_nonzero(outputs) < 42
     assert outputs.dtype == grad_inputs.dtype == dtype
+
+
+def test_equals_naive():
+    layer, inputs = Dropout(0.3, seed=5), np.random.default_rng(0).normal(size=(6, 7)).astype(np.float32)
+    for row in (0, 6):
+        outputs = layer.forward(inputs, training=True)
+        np.testing.assert_allclose(outputs, naive.dropped(inputs, 0.3, 5, row), rtol=1e-6)
+
+
+def test_a_row_loses_the_same_units_in_any_batch():
+    whole, cut = Dropout(0.5, seed=3), Dropout(0.5, seed=3)
+    outputs = whole.forward(ONES, training=True)
+    parts = [cut.forward(ONES[start:stop], training=True) for start, stop in ((0, 1), (1, 70), (70, 200))]
+    np.testing.assert_array_equal(np.concatenate(parts), outputs)
+    assert whole.row == cut.row == len(ONES)
+
+
+def test_the_count_of_rows_wraps_around_and_can_be_set_back():
+    layer = Dropout(0.5, seed=3)
+    layer.row = 2**32 - 150
+    outputs = layer.forward(ONES, training=True)
+    assert layer.row == 50
+    layer.row = 0
+    np.testing.assert_array_equal(layer.forward(ONES[:50], training=True), outputs[150:])
+
+
+def test_what_is_dropped_is_zero_whatever_it_was():
+    outputs = Dropout(0.5).forward(np.full((9, 9), np.inf), training=True)
+    assert set(np.unique(outputs)) == {0, np.inf}
 
 
 def test_passes_inputs_on_outside_training():
