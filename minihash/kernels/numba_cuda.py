@@ -364,9 +364,10 @@ def unfold(grad_folded: Array, signs: Array, places: Array, grad_inputs: Array) 
 def drop(inputs: Array, key: tuple[int, int, int], scale: Any, outputs: Array) -> None:
     """Fill `outputs` with `inputs · scale`, and with 0 where the hash of a place is below a threshold."""
     j, n = cuda.grid(1), cuda.blockIdx.y
+    product = np.uint32(np.uint32(j) * hashing.PRIME3)
     if j < outputs.shape[1]:
         while n < outputs.shape[0]:
-            h = absorb(_start_hash((key[1] + n) & 0xFFFFFFFF, key[0]), np.uint32(np.uint32(j) * hashing.PRIME3))
+            h = absorb(_start_hash((key[1] + n) & 0xFFFFFFFF, key[0]), product)
             kept = avalanche(h) >= np.uint32(key[2])
             outputs[n, j] = inputs[n, j] * scale if kept else outputs.dtype.type(0)
             n += cuda.gridDim.y

@@ -1,4 +1,4 @@
-"""Dropout, whose draws are hashes of places: nothing is drawn in advance, and nothing kept but a count of rows."""
+"""Dropout, whose draws are hashes of places: there is no mask to keep, only a count of rows."""
 
 from __future__ import annotations
 
