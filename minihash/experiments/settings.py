@@ -1,9 +1,9 @@
 """How each network is trained: settings kept as data, in settings.json.
 
 The file is a list of rules, `{"for": {…}, "settings": {…}}`. A rule holds for the cells that have all its
-values in "for" (dataset, layers, method, row, compression, expansion, seed); where several hold, the last
-decides. Rules that a search has found (docs/search.md) say by what in "found"; the others are chosen by hand.
-"found" says what a search found a rule by; it is for readers.
+values in "for" (dataset, layers, method, row, compression, expansion, seed), or one of a list of values; where
+several hold, the last decides. "found" says what search found a rule (docs/search.md); it is for readers, and
+the others are chosen by hand.
 """
 
 from __future__ import annotations
@@ -64,9 +64,13 @@ def settings_from(rules: Any, cell: Cell) -> Settings:
     for rule in rules:
         if unknown := [*(rule["for"].keys() - facts), *(rule["settings"].keys() - Settings.__annotations__)]:
             raise ValueError(f"the rule {rule} has {unknown[0]!r}, which is no setting and no fact of a cell")
-        if all(facts[name] == wanted for name, wanted in rule["for"].items()):
+        if all(_holds(facts[name], wanted) for name, wanted in rule["for"].items()):
             values.update(rule["settings"])
     return Settings(**values)
+
+
+def _holds(fact: Any, wanted: Any) -> bool:
+    return fact in wanted if isinstance(wanted, list) else fact == wanted
 
 
 @functools.cache

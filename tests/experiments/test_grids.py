@@ -103,10 +103,12 @@ def test_of_rules_that_hold_the_last_decides():
         {"for": {"dataset": "rot", "method": "HashNet"}, "settings": {"epochs": 7, "dropout": 0.5}},
         {"for": {"row": "HashNet, window", "compression": "1/8"}, "settings": {"epochs": 9}},
         {"for": {"dataset": "mnist"}, "settings": {"epochs": 11}},
-        {"for": {"layers": 5}, "settings": {"dropout": 0.1}},
+        {"for": {"layers": 5, "dataset": ["rot", "rect"]}, "settings": {"dropout": 0.1}},
+        {"for": {"dataset": ["mnist", "rect"]}, "settings": {"dropout": 0.2}},
+        {"for": {"layers": 3, "dataset": ["rot", "rect"]}, "settings": {"momentum": 0.7}},
     ]
     found = settings_from(rules, cell)
-    assert (found.epochs, found.dropout) == (9, 0.5)
+    assert (found.epochs, found.dropout, found.momentum) == (9, 0.5, 0.7)
     assert found.with_epochs(None) == found and found.with_epochs(2).epochs == 2
 
 
