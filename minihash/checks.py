@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from minihash.arrays import as_array
+
 
 def integer(name: str, value: Any, low: int, high: int) -> int:
     """Return `value` as an int with `low <= value < high`."""
@@ -61,8 +63,8 @@ def floating_dtype(name: str, value: Any) -> np.dtype:
 
 
 def matrix(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.ndarray:
-    """Return `value` as an array (batch, columns) of `dtype`; a copy only where the dtype differs."""
-    array = np.asarray(value)
+    """Return `value` as an array (batch, columns) of `dtype`, where it is; a copy only if needed."""
+    array = as_array(value)
     _check_matrix(name, array, columns, complex_too=dtype.kind == "c")
     if array.dtype == dtype:
         return array

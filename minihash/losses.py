@@ -6,6 +6,8 @@ Every loss is called as `loss(outputs, targets, sample_weight=None)` and returns
     grad_outputs = ∂L/∂outputs, of the shape and dtype of `outputs`
 
 so the division by the batch is already in the gradient, and `Network.backward` takes it as it is.
+Outputs may be on a device, with targets and weights there too; their gradient is then, the mean is a number.
+Of what is on a device only shapes are checked: to look at its numbers would take a transfer.
 Complex outputs are computed by the same, analytic, lines (no absolute value, comparisons of real
 parts only): they are for complex-step gradient checks, and then L is complex.
 """
@@ -18,6 +20,7 @@ from typing import Any, Callable
 import numpy as np
 
 from minihash import checks
+from minihash.arrays import array_module, as_array, on_host
 
 Loss = Callable[..., tuple[float, np.ndarray]]
 
@@ -52,18 +55,19 @@ def softmax_cross_entropy(
     """
     outputs = _check_outputs(outputs, (2,))
     targets = _check_classes(targets, outputs)
-    row_weight = _normalize_weights(sample_weight, len(outputs))
+    row_weight = _normalize_weights(sample_weight, outputs)
 
+    xp = array_module(outputs)
     shifted = outputs - outputs.real.max(axis=1, keepdims=True)
-    grad_outputs = np.exp(shifted)
+    grad_outputs = xp.exp(shifted)
     totals = grad_outputs.sum(axis=1, keepdims=True)
     if targets.ndim == 1:
-        chosen = np.arange(len(outputs)), targets
-        losses = np.log(totals[:, 0]) - shifted[chosen]
+        chosen = xp.arange(len(outputs)), targets
+        losses = xp.log(totals[:, 0]) - shifted[chosen]
         grad_outputs *= 1 / totals
         grad_outputs[chosen] -= 1
     else:
-        losses = (targets * (np.log(totals) - shifted)).sum(axis=1)
+        losses = (targets * (xp.log(totals) - shifted)).sum(axis=1)
         # With Σ t written out, this is the gradient of the line above even where Σ t is 1 only nearly.
         grad_outputs *= targets.sum(axis=1, keepdims=True) / totals
         grad_outputs -= targets
@@ -96,12 +100,13 @@ def mean_squared_error(
     """
     outputs = _check_outputs(outputs, (1, 2))
     targets = _match_shape(targets, outputs)
-    _check_rows("targets", targets, np.isfinite(targets), "a finite number")
+    xp = array_module(outputs)
+    _check_rows("targets", targets, xp.isfinite(targets), "a finite number")
     difference = outputs - targets
-    row_weight = _normalize_weights(sample_weight, len(outputs))
+    row_weight = _normalize_weights(sample_weight, outputs)
 
     rows = difference.reshape(len(outputs), -1)  # a view: what is done to it is done to difference
-    losses = np.square(rows).mean(axis=1)
+    losses = xp.square(rows).mean(axis=1)
     rows *= (2.0 / rows.shape[1]) * row_weight[:, None]
     return (row_weight @ losses).item(), difference
 
@@ -135,13 +140,14 @@ def binary_cross_entropy(
         raise ValueError(f"outputs has shape {outputs.shape}, wanted (batch, 1) or (batch,)")
     targets = _match_shape(targets, outputs)
     _check_rows("targets", targets, (targets.real >= 0) & (targets.real <= 1), "0 <= target <= 1")
-    row_weight = _normalize_weights(sample_weight, len(outputs))
+    row_weight = _normalize_weights(sample_weight, outputs)
 
+    xp = array_module(outputs)
     positive = outputs.real >= 0
-    decay = np.exp(np.where(positive, -outputs, outputs))  # exp(−|z|), in (0, 1]
-    losses = np.where(positive, outputs, 0) - targets * outputs + np.log1p(decay)
+    decay = xp.exp(xp.where(positive, -outputs, outputs))  # exp(−|z|), in (0, 1]
+    losses = xp.where(positive, outputs, 0) - targets * outputs + xp.log1p(decay)
 
-    grad_outputs = np.where(positive, 1, decay) / (1 + decay) - targets
+    grad_outputs = xp.where(positive, 1, decay) / (1 + decay) - targets
     grad_outputs *= row_weight.reshape(outputs.shape)
     return (row_weight @ losses.ravel()).item(), grad_outputs
 
@@ -184,13 +190,11 @@ def distillation(
     ------
     Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015.
     """
-    from scipy.special import softmax
-
     temperature = checks.number("temperature", temperature, 0, 1e6, open_low=True)
     weight = checks.number("weight", weight, 0, 1)
     outputs = _check_outputs(outputs, (2,))
     labels, teacher = _split_targets(targets, outputs)
-    soft_targets = softmax(teacher / temperature, axis=1)
+    soft_targets = _softmax(teacher / temperature)
     hard, grad_hard = softmax_cross_entropy(outputs, labels, sample_weight)
     soft, grad_soft = softmax_cross_entropy(outputs / temperature, soft_targets, sample_weight)
     loss = (1 - weight) * hard + weight * temperature**2 * soft
@@ -224,11 +228,11 @@ def class_probabilities(outputs: np.ndarray) -> np.ndarray:
 
     The softmax of logits (batch, classes); for one logit a row, `[1 − p, p]` with p its sigmoid.
     """
-    from scipy.special import expit, softmax
+    from scipy.special import expit
 
     if outputs.shape[1] == 1:
         return np.hstack([expit(-outputs), expit(outputs)])
-    return softmax(outputs, axis=1)
+    return _softmax(outputs)
 
 
 LOSSES: dict[str, Loss] = {
@@ -253,9 +257,15 @@ def name_of(loss: str | Loss) -> str:
     return loss if isinstance(loss, str) else getattr(loss, "__name__", "")
 
 
+def _softmax(outputs: np.ndarray) -> np.ndarray:
+    """Return `exp(z_c) / Σ_k exp(z_k)` of each row, without overflow."""
+    powers = array_module(outputs).exp(outputs - outputs.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
 def _check_outputs(outputs: Any, dimensions: tuple[int, ...], name: str = "outputs") -> np.ndarray:
     """Return `outputs` as a floating (or complex) array with a known number of dimensions."""
-    outputs = np.asarray(outputs)
+    outputs = as_array(outputs)
     if outputs.dtype.kind not in "fc":
         raise ValueError(f"{name} has dtype {outputs.dtype}, wanted float32 or float64")
     if outputs.ndim not in dimensions or outputs.size == 0:
@@ -266,7 +276,7 @@ def _check_outputs(outputs: Any, dimensions: tuple[int, ...], name: str = "outpu
 
 def _match_shape(targets: Any, outputs: np.ndarray) -> np.ndarray:
     """Return `targets` in the shape and dtype of `outputs`; (batch,) may stand for (batch, 1)."""
-    targets = np.asarray(targets)
+    targets = as_array(targets)
     if targets.shape != outputs.shape and (*targets.shape, 1) != outputs.shape:
         raise ValueError(f"targets has shape {targets.shape}, wanted {outputs.shape} as outputs")
     return targets.astype(outputs.dtype, copy=False).reshape(outputs.shape)
@@ -274,7 +284,7 @@ def _match_shape(targets: Any, outputs: np.ndarray) -> np.ndarray:
 
 def _check_classes(targets: Any, outputs: np.ndarray) -> np.ndarray:
     """Return integer labels (batch,) as they are, and rows of probabilities in the outputs' dtype."""
-    targets = np.asarray(targets)
+    targets = as_array(targets)
     batch, classes = outputs.shape
     if targets.shape == (batch,):
         if targets.dtype.kind not in "iu":
@@ -288,43 +298,44 @@ def _check_classes(targets: Any, outputs: np.ndarray) -> np.ndarray:
     targets = targets.astype(outputs.dtype, copy=False)
     _check_rows("targets", targets, targets.real >= 0, "a probability")
     sums = targets.sum(axis=1)
-    _check_rows("the sum of targets", sums, np.abs(sums - 1) <= 1e-3, "1")
+    _check_rows("the sum of targets", sums, abs(sums - 1) <= 1e-3, "1")
     return targets
 
 
 def _split_targets(targets: Any, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels (batch,) and the teacher's logits (batch, classes) of targets of `distillation`."""
-    targets = np.asarray(targets)
+    targets = as_array(targets)
     wanted = outputs.shape[0], 1 + outputs.shape[1]
     if targets.shape != wanted or targets.dtype.kind not in "fiu":
         raise ValueError(
             f"targets has shape {targets.shape} ({targets.dtype}), wanted {wanted}: "
             "a label and the teacher's outputs in each row"
         )
-    labels, teacher = targets[:, 0], targets[:, 1:]
+    xp, labels, teacher = array_module(targets), targets[:, 0], targets[:, 1:]
     classes = outputs.shape[1]
-    good = (labels >= 0) & (labels < classes) & (labels == np.rint(labels))
+    good = (labels >= 0) & (labels < classes) & (labels == xp.rint(labels))
     _check_rows("targets", labels, good, f"a label 0 <= label < {classes}")
-    _check_rows("the teacher's output in targets", teacher, np.isfinite(teacher), "a finite number")
+    _check_rows("the teacher's output in targets", teacher, xp.isfinite(teacher), "a finite number")
     return labels.astype(np.intp), teacher
 
 
-def _normalize_weights(sample_weight: Any, batch: int) -> np.ndarray:
+def _normalize_weights(sample_weight: Any, outputs: np.ndarray) -> np.ndarray:
     """Return the rows' weights (batch,), in float64, with the sum 1."""
+    batch, xp = len(outputs), array_module(outputs)
     if sample_weight is None:
-        return np.full(batch, 1.0 / batch)
-    weight = np.asarray(sample_weight, dtype=np.float64)
+        return xp.full(batch, 1.0 / batch)
+    weight = xp.asarray(sample_weight, dtype=np.float64)
     if weight.shape != (batch,):
         raise ValueError(f"sample_weight has shape {weight.shape}, wanted ({batch},)")
-    _check_rows("sample_weight", weight, (weight >= 0) & np.isfinite(weight), "a weight >= 0")
+    _check_rows("sample_weight", weight, (weight >= 0) & xp.isfinite(weight), "a weight >= 0")
     total = weight.sum()
-    if not 0 < total < np.inf:
+    if on_host(total) and not 0 < total < np.inf:
         raise ValueError(f"sample_weight has the sum {total:g}, wanted a positive one")
     return weight / total
 
 
 def _check_rows(name: str, values: np.ndarray, good: np.ndarray, wanted: str) -> None:
-    """Raise a ValueError that names the first value that is not `good`, and its row."""
-    if not good.all():
+    """Raise a ValueError that names the first value that is not `good`, and its row, if they are at hand."""
+    if on_host(good) and not good.all():
         where = tuple(np.argwhere(~good)[0])
         raise ValueError(f"{name} is {values[where]} in row {where[0]}, wanted {wanted}")

@@ -10,6 +10,8 @@ import numpy as np
 
 from minihash import checks, text
 from minihash.hashing import layer_seed, xxhash32
+from minihash.kernels import devices
+from minihash.kernels.devices import Device
 from minihash.layers import (
     Dropout,
     HashedLinear,
@@ -58,6 +60,7 @@ class Network:
         self.layers = list(layers)
         self.in_features, self.out_features = _check_layers(self.layers)
         self.dtype = self.layers[0].dtype
+        self.device = self.layers[0].device
         self.input_scale = self._per_feature("input_scale", input_scale)
         self.input_shift = self._per_feature("input_shift", input_shift)
         self.class_names = None if class_names is None else tuple(map(str, class_names))
@@ -74,9 +77,32 @@ class Network:
             raise ValueError(f"{name} is not finite")
         return array.astype(np.float64)
 
+    def to(self, device: str | Device, *, deterministic: bool = False) -> Network:
+        """Move the network to a device, in place, and return it.
+
+        Parameters, gradients, what `forward` and `backward` return and all in between live there; `predict`
+        and `fit` take and give arrays of the host. An optimizer's memory does not move: give it a new one.
+
+        Parameters
+        ----------
+        device : "cpu", or "cuda" for an NVIDIA card (extra `cuda`; docs/cuda.md), or what `device` of another
+            network is.
+        deterministic : on a card, sum gradients to the same bits every time; it takes longer.
+
+        Raises
+        ------
+        ValueError for a wrong argument; ImportError if a package is missing or does not fit, OSError if there
+        is no card.
+        """
+        found = device if isinstance(device, Device) else devices.get(device, deterministic)
+        for layer in self.layers:
+            layer.to(found)
+        self.device = found
+        return self
+
     def forward(self, inputs: Any, training: bool = False) -> np.ndarray:
         """Return the outputs (batch, out_features) for raw `inputs` (batch, in_features)."""
-        outputs = self.scale(checks.matrix("inputs", inputs, self.in_features, self.dtype))
+        outputs = self.scale(checks.matrix("inputs", self.device.put(inputs), self.in_features, self.dtype))
         for layer in self.layers:
             outputs = layer.forward(outputs, training)
         return outputs
@@ -88,7 +114,7 @@ class Network:
         grad = grad_outputs
         for position in range(len(self.layers) - 1, lowest - 1, -1):
             grad = self.layers[position].backward(grad, need_grad_inputs or position > lowest)
-        return grad * self.input_scale.astype(self.dtype) if need_grad_inputs else None
+        return grad * self._constant(self.input_scale) if need_grad_inputs else None
 
     def _first_with_params(self) -> int:
         with_params = (position for position, layer in enumerate(self.layers) if layer.params)
@@ -104,16 +130,21 @@ class Network:
         inputs = checks.data("inputs", inputs, self.in_features, self.dtype)
         # One pass even without rows: its outputs have the right shape and dtype.
         chunks = range(0, max(1, len(inputs)), PREDICT_ROWS)
-        return np.concatenate([self.forward(inputs[row : row + PREDICT_ROWS]) for row in chunks])
+        forward, get = self.forward, self.device.get
+        return np.concatenate([get(forward(inputs[row : row + PREDICT_ROWS])) for row in chunks])
 
     def scale(self, inputs: np.ndarray) -> np.ndarray:
         """Return `(inputs − input_shift) · input_scale`, what the first layer sees."""
         # np.any takes longer than a small layer: plain numbers are compared as such.
         if self.input_shift.ndim or self.input_shift != 0:
-            inputs = inputs - self.input_shift.astype(self.dtype)
+            inputs = inputs - self._constant(self.input_shift)
         if self.input_scale.ndim or self.input_scale != 1:
-            inputs = inputs * self.input_scale.astype(self.dtype)
+            inputs = inputs * self._constant(self.input_scale)
         return inputs
+
+    def _constant(self, values: np.ndarray) -> Any:
+        """Return a number, or one a feature, for arithmetic with arrays on the device."""
+        return self.device.resident(values).astype(self.dtype) if values.ndim else self.dtype.type(values)
 
     @property
     def params(self) -> dict[str, np.ndarray]:
@@ -191,6 +222,10 @@ def _check_layers(layers: list[Layer]) -> tuple[int | None, int | None]:
         if layer.dtype != layers[0].dtype:
             raise ValueError(
                 f"layers[{position}] has dtype {layer.dtype}, wanted {layers[0].dtype} as layers[0]"
+            )
+        if layer.device is not layers[0].device:
+            raise ValueError(
+                f"layers[{position}] is on {layer.device.name}, wanted {layers[0].device.name} as layers[0]"
             )
         if None not in (width, layer.in_features) and layer.in_features != width:
             raise ValueError(

@@ -15,6 +15,7 @@ import math
 import numpy as np
 
 from minihash import checks
+from minihash.arrays import array_module
 
 Arrays = dict[str, np.ndarray]
 
@@ -51,7 +52,7 @@ class Optimizer:
             if self.weight_decay:
                 grad = grad + self.weight_decay * param
             if self.slots and name not in self.state:
-                self.state[name] = {slot: np.zeros_like(param) for slot in self.slots}
+                self.state[name] = {slot: array_module(param).zeros_like(param) for slot in self.slots}
             self.update(param, grad, self.state.get(name, {}))
 
     def update(self, param: np.ndarray, grad: np.ndarray, state: Arrays) -> None:
@@ -71,6 +72,8 @@ class Optimizer:
                 if array.shape != param.shape:
                     found = f"{source} has shape {array.shape} for {name!r}"
                     raise ValueError(f"{found}, wanted {param.shape} as the parameter")
+                if array_module(array) is not array_module(param):
+                    raise ValueError(f"{source} for {name!r} is on another device, wanted the parameter's")
 
 
 class SGD(Optimizer):
@@ -168,19 +171,20 @@ class Adam(Optimizer):
 
     def update(self, param: np.ndarray, grad: np.ndarray, state: Arrays) -> None:
         first, second = state["first_moment"], state["second_moment"]
-        change = np.empty_like(param)  # the one temporary array, used three times
-        np.multiply(grad, 1 - self.beta1, out=change)
+        xp = array_module(param)
+        change = xp.empty_like(param)  # the one temporary array, used three times
+        xp.multiply(grad, 1 - self.beta1, out=change)
         first *= self.beta1
         first += change
-        np.square(grad, out=change)
+        xp.square(grad, out=change)
         change *= 1 - self.beta2
         second *= self.beta2
         second += change
 
-        np.sqrt(second, out=change)
+        xp.sqrt(second, out=change)
         change /= math.sqrt(1 - self.beta2**self.steps)
         change += self.epsilon
-        np.divide(first, change, out=change)
+        xp.divide(first, change, out=change)
         change *= float(self.learning_rate) / (1 - self.beta1**self.steps)
         param -= change
 

@@ -66,7 +66,8 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
         "class_names": network.class_names,
     }
     # safetensors writes the memory of an array as it lies, in Fortran order too: only contiguous ones.
-    tensors = {name: np.ascontiguousarray(array) for name, array in network.params.items()}
+    get = network.device.get
+    tensors = {name: np.ascontiguousarray(get(array)) for name, array in network.params.items()}
     content = serialize(tensors, {"minihash": json.dumps(description, allow_nan=False)})
     with replacing(path) as file:
         file.write(content)

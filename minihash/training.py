@@ -73,10 +73,10 @@ def fit(
     callbacks: Sequence[Callback] = (),
     progress: bool | None = None,
 ) -> History:
-    """Train a network in place, by gradient descent on shuffled batches.
+    """Train a network in place, by gradient descent on shuffled batches, on the device it is on.
 
     Same seeds, machine and versions: the same weights, to the last bit, whatever the number of threads
-    of the hashed layers.
+    of the hashed layers; on a card if it is told to be deterministic (`Network.to`).
 
     Parameters
     ----------
@@ -128,7 +128,8 @@ def fit(
                         raise _diverged(f"loss is {value}", epoch, step + 1, steps, optimizer)
                     total += value * len(rows)
                     bar.update()
-                if not all(np.isfinite(array).all() for array in network.params.values()):
+                isfinite = network.device.xp.isfinite
+                if not all(isfinite(array).all() for array in network.params.values()):
                     raise _diverged("a parameter is not finite", epoch, steps, steps, optimizer)
                 record = {"epoch": epoch, "learning_rate": optimizer.learning_rate}
                 record["loss"] = total / len(inputs)
@@ -150,7 +151,11 @@ def fit(
 def _train_step(
     network: Network, inputs: np.ndarray, targets: np.ndarray, loss: Callable, optimizer: Optimizer
 ) -> float:
-    """Do one step on one batch and return its loss; where that is not finite, change nothing."""
+    """Do one step on one batch and return its loss; where that is not finite, change nothing.
+
+    A device gets the batch at once, and gives back one number.
+    """
+    inputs, targets = network.device.put_together(inputs, targets)
     outputs = network.forward(inputs, training=True)
     value, grad_outputs = loss(outputs, targets)
     if np.isfinite(value):

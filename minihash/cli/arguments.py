@@ -41,6 +41,14 @@ def number(low: float, high: float) -> Callable[[str], float]:
 SEED = integer(0, 2**32)
 
 
+def add_device_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add --device and --deterministic."""
+    about = "that computes; cuda: an NVIDIA card, with the extra 'cuda' (default: %(default)s)"
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help=about)
+    about = "on a card, sum gradients to the same bits every time"
+    parser.add_argument("--deterministic", action="store_true", help=about)
+
+
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --data and --data-dir."""
     about = "data set, see: minihash data list (default: %(default)s)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from minihash.cli.arguments import add_data_arguments
+from minihash.cli.arguments import add_data_arguments, add_device_arguments
 
 
 def add_parser(subparsers: Any) -> None:
@@ -15,6 +15,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("model", metavar="MODEL", help="file written by train --out")
     parser.add_argument("--part", default="test", choices=("train", "validation", "test"), help="of the data")
     add_data_arguments(parser)
+    add_device_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from minihash.persistence import load
     from minihash.training import evaluate
 
-    network = load(args.model)
+    network = load(args.model).to(args.device, deterministic=args.deterministic)
     dataset = datasets.load(args.data, args.data_dir)
     result = evaluate(network, getattr(dataset, args.part))
     print(f"{args.part} loss: {result['loss']:.4f}")

@@ -8,6 +8,8 @@ import io
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
+from minihash.cli.arguments import add_device_arguments
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -25,6 +27,7 @@ def add_parser(subparsers: Any) -> None:
         help="raw inputs (pixels 0 to 255): idx, idx.gz, npy, or npz with one array or one named inputs",
     )
     parser.add_argument("--out", metavar="FILE", help="write the CSV here instead of to the terminal")
+    add_device_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from minihash.files import replacing
     from minihash.persistence import load
 
-    network = load(args.model)
+    network = load(args.model).to(args.device, deterministic=args.deterministic)
     rows = read_inputs(args.inputs)
     try:
         outputs = network.predict(rows)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from minihash import text
-from minihash.cli.arguments import SEED, add_data_arguments, integer, number
+from minihash.cli.arguments import SEED, add_data_arguments, add_device_arguments, integer, number
 from minihash.cli.output import say
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="of hashed layers (default: MINIHASH_NUM_THREADS, else one per core)",
     )
+    add_device_arguments(training)
 
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, print, save."""
     from minihash import datasets, figures, plots
     from minihash.files import check_writable
-    from minihash.kernels import threads
+    from minihash.kernels import devices, threads
     from minihash.persistence import save
 
     for path in filter(None, (args.out, args.plot)):
@@ -102,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--compare is for hashed networks with hidden layers, wanted both")
     if args.final and args.patience is not None:
         raise ValueError("--patience needs validation rows, and --final trains on them: wanted one of them")
+    devices.get(args.device, args.deterministic)  # is it there?
     dataset = datasets.load(args.data, args.data_dir)
     runs = [_train("hashed" if args.compression else "dense", args, dataset, _build(args, dataset))]
     if args.out:
@@ -143,7 +145,7 @@ def _build(args: argparse.Namespace, dataset: Dataset) -> Network:
         bias=args.bias,
         input_scale=dataset.input_scale,
         class_names=dataset.class_names,
-    )
+    ).to(args.device, deterministic=args.deterministic)
 
 
 def _build_dense(args: argparse.Namespace, dataset: Dataset, hashed: Network) -> Network:

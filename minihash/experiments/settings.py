@@ -1,9 +1,9 @@
 """How each network is trained: settings kept as data, in settings.json.
 
 The file is a list of rules, `{"for": {…}, "settings": {…}}`. A rule holds for the cells that have all its
-values in "for" (dataset, layers, method, row, compression, expansion, seed), or one of a list of values; where
-several hold, the last decides. "found" says what search found a rule (docs/search.md); it is for readers, and
-the others are chosen by hand.
+values in "for" (dataset, layers, method, row, compression, expansion, seed), or one of a list of values;
+where several hold, the last decides. "found" says what search found a rule (docs/search.md); it is for
+readers, and the others are chosen by hand.
 """
 
 from __future__ import annotations

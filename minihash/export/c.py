@@ -22,6 +22,7 @@ from minihash.export.c_plan import CALLS, Plan, activate, make_plan
 from minihash.export.c_report import Report
 from minihash.export.c_text import Constant, fill, indent, number, values
 from minihash.files import replacing
+from minihash.kernels.devices import check_on_host
 from minihash.network import Network
 from minihash.version import __version__
 
@@ -96,6 +97,7 @@ def _check_network(network: Any) -> None:
         raise ValueError(f"network is {network!r}, wanted a Network")
     if network.dtype != np.float32:
         raise ValueError(f"network has dtype {network.dtype}, wanted float32 for C")
+    check_on_host("network", network)
     scaling = {"input_scale": network.input_scale, "input_shift": network.input_shift}
     for name, array in {**network.params, **scaling}.items():
         if not (np.abs(array) <= np.finfo(np.float32).max).all():

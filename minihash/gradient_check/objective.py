@@ -11,6 +11,7 @@ import numpy as np
 
 from minihash import checks, losses
 from minihash.gradient_check.twins import layers_of, rewind, twin_of
+from minihash.kernels.devices import check_on_host
 from minihash.layers import Layer
 from minihash.network import Network
 
@@ -95,6 +96,7 @@ class ModuleObjective(Objective):
         targets: Any,
         rng: np.random.Generator,
     ) -> None:
+        check_on_host("target", module)
         self.module = module
         self.dtype = module.dtype
         self.loss = None if loss is None else losses.get(loss)

@@ -10,34 +10,38 @@ from __future__ import annotations
 
 import numpy as np
 
-from minihash import kernels
+from minihash.kernels.devices import CPU, Device
 from minihash.maps import ElementMap, WindowMap
 
 
-def fold(inputs: np.ndarray, map: ElementMap | WindowMap) -> np.ndarray:
+def fold(inputs: np.ndarray, map: ElementMap | WindowMap, device: Device = CPU) -> np.ndarray:
     """Return the folded inputs (batch, S); for the element map the inputs themselves."""
     if not isinstance(map, WindowMap):
         return inputs
     batch, features = inputs.shape
+    signs = device.resident(map.signs)
     if map.folds:
-        folded = np.zeros((batch, map.window), inputs.dtype)
-        kernels.module().fold(inputs, map.signs, map.places, folded)
+        folded = device.xp.zeros((batch, map.window), inputs.dtype)
+        device.kernels.fold(inputs, signs, device.resident(map.places), folded)
     else:
-        signs = map.signs.astype(inputs.dtype)
-        folded = np.empty((batch, map.columns), inputs.dtype)
-        np.multiply(inputs, signs[:features], out=folded[:, :features])
+        signs = signs.astype(inputs.dtype)
+        folded = device.xp.empty((batch, map.columns), inputs.dtype)
+        device.xp.multiply(inputs, signs[:features], out=folded[:, :features])
         folded[:, features:] = signs[features:]
     return folded
 
 
-def unfold(grad_folded: np.ndarray, map: ElementMap | WindowMap, features: int) -> np.ndarray:
+def unfold(
+    grad_folded: np.ndarray, map: ElementMap | WindowMap, features: int, device: Device = CPU
+) -> np.ndarray:
     """Return the gradient of the inputs (batch, features) from that of the folded, which is used up."""
     if not isinstance(map, WindowMap):
         return grad_folded[:, :features]
+    signs = device.resident(map.signs)
     if not map.folds:
         grad_inputs = grad_folded[:, :features]
-        grad_inputs *= map.signs[:features].astype(grad_folded.dtype)
+        grad_inputs *= signs[:features].astype(grad_folded.dtype)
         return grad_inputs
-    grad_inputs = np.empty((len(grad_folded), features), grad_folded.dtype)
-    kernels.module().unfold(grad_folded, map.signs, map.places, grad_inputs)
+    grad_inputs = device.xp.empty((len(grad_folded), features), grad_folded.dtype)
+    device.kernels.unfold(grad_folded, signs, device.resident(map.places), grad_inputs)
     return grad_inputs

@@ -26,6 +26,7 @@ SIGN = np.uint32(1 << 31)  # of a slot; the other bits are the bucket
 BUCKET = np.uint32(SIGN - 1)
 EVERY = np.uint32(2**32 - 1)
 WARP = 32  # threads that march in step: a block is made of whole ones
+SIMULATED = getattr(getattr(cuda, "devicearray", None), "FakeCUDAArray", None)
 LIMIT_GRID = 2**16 - 1  # blocks of a grid along its second dimension
 
 _device = cuda.jit(device=True, inline="always")
@@ -102,7 +103,7 @@ class Kernel:
         covered = arguments[self.over]
         if covered.size:
             grid, threads, shared = getattr(LAUNCHER, self.plan)(covered, *arguments)
-            self.compiled[grid, threads, LAUNCHER.stream, shared](*arguments)
+            self.compiled[grid, threads, LAUNCHER.stream, shared](*map(_lent, arguments))
 
 
 class Aggregate(Kernel):
@@ -128,6 +129,11 @@ class Aggregate(Kernel):
         _to_integers(grad_panel, point, peak, integers)
         super().__call__(integers, slots, totals)
         _add_integers(totals, point, peak, grad_weight)
+
+
+def _lent(value: Any) -> Any:
+    """Return an argument as a kernel takes it: the simulator would copy arrays, and refuses parts of one."""
+    return SIMULATED(value) if SIMULATED and isinstance(value, np.ndarray) else value
 
 
 def _kernel(over: str, plan: str = "elements", made: type[Kernel] = Kernel) -> Callable[..., Any]:

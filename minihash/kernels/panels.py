@@ -13,26 +13,24 @@ and `gradients` do a block in one call, without BLAS.
 Blocks are grouped into tasks so that each task owns its part of the result: rows of V going forward,
 columns of V going backward. Only the gradient of the weights is shared, and every *shard* of tasks
 sums into its own copy; the number of shards depends on the layer alone. So neither the number of
-threads nor their timing changes a bit of any result.
+threads nor their timing changes a bit of any result. On a card tasks follow each other, and each fills it.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from minihash import kernels
 from minihash.kernels import threads
+from minihash.kernels.devices import CPU, Device
 
-PANEL_SIZE = 2**18  # numbers in V's panel: 1 MiB, as its gradient's and its slots, for the L2 cache
+PANEL_SIZE = 2**18  # numbers in V's panel: 1 MiB, as its gradient's and its slots, for the CPU's L2 cache
 PANEL_SUMMED = 1024  # of a panel, along the dimension summed over by the product
 LINE, ALIGNED = 16, 64  # numbers in a cache line; blocks longer than ALIGNED are whole lines
-SHARDS = 4  # copies of the weights' gradient, at most: enough for four threads, few enough to stay small
 SMALL_BATCH = 1  # rows of a batch up to which panels are not worth their while,
 SMALL_WORK = 2**18  # and multiplications of a product,
 SMALL_BLOCK = 2**18  # which then is done in blocks of so many weights at least;
@@ -71,43 +69,55 @@ class Part(NamedTuple):
 
 
 class _Matrix:
-    """V as the kernels see it: the weights, and what says where in them to look."""
+    """V as the kernels see it: the weights, what says where in them to look, and where all that is."""
 
-    def __init__(self, weight: np.ndarray, map: Map) -> None:
-        self.weight = weight
-        self.kernels = kernels.get(map.name)
+    def __init__(self, weight: np.ndarray, map: Map, device: Device) -> None:
+        self.weight, self.device = weight, device
+        self.kernels = device.kernels_of(map.name)
         self.key = (map.seed, map.num_buckets, map.signed)
 
     def locate(self, rows: Block, part: Part) -> np.ndarray:
         """Return this thread's slots of a block."""
         width = 1 if self.kernels.one_slot_a_row else part.inputs.shape[1]
-        slots = _buffer("slots", (rows[1] - rows[0], width), np.dtype(np.uint32))
+        slots = self.device.buffer("slots", (rows[1] - rows[0], width), np.dtype(np.uint32))
         self.kernels.locate(self.key, (rows[0], part.column), slots)
         return slots
 
     def expand(self, slots: np.ndarray, width: int) -> np.ndarray:
         """Return this thread's panel of V, (rows, width)."""
-        panel = _buffer("panel", (len(slots), width), self.weight.dtype)
+        panel = self.device.buffer("panel", (len(slots), width), self.weight.dtype)
         self.kernels.expand(self.weight, slots, panel)
         return panel
 
+    def accumulate(self, left: np.ndarray, right: np.ndarray, target: np.ndarray, first: bool) -> None:
+        """Set (first) or add to `target` the product `left @ right`."""
+        if first:
+            self.device.xp.matmul(left, right, out=target)
+        else:
+            product = self.device.buffer("product", target.shape, target.dtype)
+            self.device.xp.matmul(left, right, out=product)
+            target += product
 
-def multiply(parts: Sequence[Part], weight: np.ndarray, map: Map, outputs: np.ndarray) -> None:
-    """Fill `outputs` (batch, rows) with `inputs @ Vᵀ` (eq. 8), the inputs given in parts."""
+
+def multiply(
+    parts: Sequence[Part], weight: np.ndarray, map: Map, outputs: np.ndarray, device: Device = CPU
+) -> None:
+    """Fill `outputs` (batch, rows) with `inputs @ Vᵀ` (eq. 8), the inputs given in parts, all on `device`."""
     rows, columns = outputs.shape[1], _count_columns(parts)
-    matrix = _Matrix(weight, map)
+    matrix = _Matrix(weight, map, device)
     if is_small(len(outputs), rows, columns):
         # A row's product is the same in any block, so there are no more blocks than threads.
         blocks = _blocks(rows, max(SMALL_BLOCK // columns, -(-rows // threads.num_threads())))
         if len(blocks) == 1:
             _multiply_small(matrix, parts, outputs, (0, rows))
         else:
-            threads.run(functools.partial(_multiply_small, matrix, parts, outputs, block) for block in blocks)
+            task = functools.partial(_multiply_small, matrix, parts, outputs)
+            device.run(functools.partial(task, block) for block in blocks)
         return
-    height, width = _panel_shape(columns)
+    height, width = _panel_shape(columns, device.panels)
     # BLAS is 1.3 times faster where neither of its matrices is transposed in memory: panel @ inputsᵀ.
-    panels = [Part(column, np.asfortranarray(inputs)) for column, inputs, _ in _cut(parts, width)]
-    threads.run(
+    panels = [Part(column, device.xp.asfortranarray(inputs)) for column, inputs, _ in _cut(parts, width)]
+    device.run(
         functools.partial(_multiply_rows, matrix, panels, outputs, block) for block in _blocks(rows, height)
     )
 
@@ -121,15 +131,20 @@ def _multiply_small(matrix: _Matrix, parts: Sequence[Part], outputs: np.ndarray,
 
 def _multiply_rows(matrix: _Matrix, parts: Sequence[Part], outputs: np.ndarray, rows: Block) -> None:
     """Fill the outputs of one block of rows; every part is a panel."""
-    transposed = _buffer("outputs", (rows[1] - rows[0], len(outputs)), outputs.dtype)
+    transposed = matrix.device.buffer("outputs", (rows[1] - rows[0], len(outputs)), outputs.dtype)
     for number, part in enumerate(parts):
         panel = matrix.expand(matrix.locate(rows, part), part.inputs.shape[1])
-        _accumulate(panel, part.inputs.T, transposed, first=number == 0)
+        matrix.accumulate(panel, part.inputs.T, transposed, first=number == 0)
     outputs[:, rows[0] : rows[1]] = transposed.T
 
 
 def gradients(
-    parts: Sequence[Part], weight: np.ndarray, map: Map, grad_outputs: np.ndarray, grad_weight: np.ndarray
+    parts: Sequence[Part],
+    weight: np.ndarray,
+    map: Map,
+    grad_outputs: np.ndarray,
+    grad_weight: np.ndarray,
+    device: Device = CPU,
 ) -> None:
     """Fill `grad_weight` (eq. 12), and the parts' `grad_inputs` with `grad_outputs @ V`.
 
@@ -140,23 +155,24 @@ def gradients(
     map : of the layer.
     grad_outputs : (batch, rows).
     grad_weight : (num_buckets,), to be filled.
+    device : that all arrays are on.
     """
     rows, columns = grad_outputs.shape[1], _count_columns(parts)
-    matrix = _Matrix(weight, map)
+    matrix = _Matrix(weight, map, device)
     grad_weight.fill(0)
     small = is_small(len(grad_outputs), rows, columns)
     if small and rows * columns <= SMALL_BLOCK:
         _gradients_small(matrix, parts, grad_outputs, grad_weight)
         return
-    width, height = _panel_shape(rows)
+    width, height = _panel_shape(rows, device.panels)
     if small:
         width, height = max(SMALL_BLOCK // rows, columns // SMALL_BLOCKS, 1), rows
-    blocks = list(_cut(parts, width, SHARDS))
-    shards = _count_shards(rows * columns, weight.size, len(blocks))
-    copies = [grad_weight, *(np.zeros_like(grad_weight) for _ in range(1, shards))]
+    blocks = list(_cut(parts, width, device.shards))
+    shards = _count_shards(rows * columns, weight.size, min(device.shards, len(blocks)))
+    copies = [grad_weight, *(device.xp.zeros_like(grad_weight) for _ in range(1, shards))]
     task = _gradients_small if small else functools.partial(_gradients_of_columns, height=height)
     cuts = itertools.pairwise(len(blocks) * n // shards for n in range(shards + 1))
-    threads.run(
+    device.run(
         functools.partial(task, matrix, blocks[start:stop], grad_outputs, copy)
         for (start, stop), copy in zip(cuts, copies)
     )
@@ -192,9 +208,9 @@ def _gradients_of_columns(
             slots = matrix.locate(rows, part)
             if part.grad_inputs is not None:
                 panel = matrix.expand(slots, width)
-                _accumulate(grad_rows, panel, part.grad_inputs, first=rows[0] == 0)
-            grad_panel = _buffer("grad_panel", (len(slots), width), grad_weight.dtype)
-            np.matmul(grad_rows.T, part.inputs, out=grad_panel)
+                matrix.accumulate(grad_rows, panel, part.grad_inputs, first=rows[0] == 0)
+            grad_panel = matrix.device.buffer("grad_panel", (len(slots), width), grad_weight.dtype)
+            matrix.device.xp.matmul(grad_rows.T, part.inputs, out=grad_panel)
             matrix.kernels.aggregate(grad_panel, slots, grad_weight)
 
 
@@ -213,14 +229,14 @@ def is_small(batch: int, rows: int, columns: int) -> bool:
     return batch <= SMALL_BATCH or batch * rows * columns <= SMALL_WORK
 
 
-def _count_shards(virtual: int, num_buckets: int, blocks: int) -> int:
+def _count_shards(virtual: int, num_buckets: int, most: int) -> int:
     """Return how many copies of the weights' gradient to keep: together at most half the size of V."""
-    return min(SHARDS, blocks, max(1, virtual // (2 * num_buckets)))
+    return min(most, max(1, virtual // (2 * num_buckets)))
 
 
-def _panel_shape(summed: int) -> tuple[int, int]:
+def _panel_shape(summed: int, times: int = 1) -> tuple[int, int]:
     """Return a panel's extent, more or less, along the dimension the product keeps and that it sums over."""
-    return PANEL_SIZE // min(summed, PANEL_SUMMED), PANEL_SUMMED
+    return times * PANEL_SIZE // min(summed, PANEL_SUMMED), PANEL_SUMMED
 
 
 def _blocks(length: int, about: int, multiple: int = 1) -> list[Block]:
@@ -234,26 +250,3 @@ def _blocks(length: int, about: int, multiple: int = 1) -> list[Block]:
     line = LINE if length >= ALIGNED * count else 1
     ends = [round(length * block / count / line) * line for block in range(1, count)]
     return list(itertools.pairwise(sorted({0, *ends, length})))
-
-
-def _accumulate(left: np.ndarray, right: np.ndarray, target: np.ndarray, first: bool) -> None:
-    """Set (first) or add to `target` the product `left @ right`."""
-    if first:
-        np.matmul(left, right, out=target)
-    else:
-        product = _buffer("product", target.shape, target.dtype)
-        np.matmul(left, right, out=product)
-        target += product
-
-
-_local = threading.local()
-
-
-def _buffer(name: str, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
-    """Return this thread's scratch array of that name, contiguous; its contents are undefined."""
-    size = shape[0] * shape[1] * dtype.itemsize
-    memory = getattr(_local, name, None)
-    if memory is None or memory.size < size:
-        memory = np.empty(size, np.uint8)
-        setattr(_local, name, memory)
-    return memory[:size].view(dtype).reshape(shape)

@@ -13,10 +13,11 @@ class ReLU(Layer):
     """Rectifier, `z = max(a, 0)`; its gradient at 0 is 0. Any shape (batch, features)."""
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
-        if np.iscomplexobj(inputs):  # a complex step follows the branch of the real part
-            outputs = np.where(inputs.real > 0, inputs, 0)
+        xp = self.device.xp
+        if inputs.dtype.kind == "c":  # a complex step follows the branch of the real part
+            outputs = xp.where(inputs.real > 0, inputs, 0)
         else:
-            outputs = np.maximum(inputs, 0)  # and NaN stays NaN
+            outputs = xp.maximum(inputs, 0)  # and NaN stays NaN
         return outputs, outputs
 
     def _backward(self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool) -> np.ndarray:
@@ -27,7 +28,7 @@ class Tanh(Layer):
     """Hyperbolic tangent, `z = tanh(a)`. Any shape (batch, features)."""
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
-        outputs = np.tanh(inputs)
+        outputs = self.device.xp.tanh(inputs)
         return outputs, outputs
 
     def _backward(self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool) -> np.ndarray:
@@ -38,9 +39,10 @@ class Sigmoid(Layer):
     """Logistic function, `z = 1 / (1 + exp(−a))`. Any shape (batch, features)."""
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
+        xp = self.device.xp
         positive = inputs.real >= 0
-        decay = np.exp(np.where(positive, -inputs, inputs))  # exp(−|a|): it cannot overflow
-        outputs = np.where(positive, 1, decay) / (1 + decay)
+        decay = xp.exp(xp.where(positive, -inputs, inputs))  # exp(−|a|): it cannot overflow
+        outputs = xp.where(positive, 1, decay) / (1 + decay)
         return outputs, outputs
 
     def _backward(self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from minihash import checks
 from minihash.hashing import LIMIT_FEATURES, LIMIT_SEED
 from minihash.initializers import INITIALIZERS
+from minihash.kernels.devices import CPU, Device
 
 
 class Layer:
@@ -19,6 +20,8 @@ class Layer:
     params : dict of name -> array, the learned parameters; arrays may be changed in place at any time.
     grads : dict of the same names, ∂L/∂parameter, overwritten in place by each `backward`.
     in_features, out_features : int, or None where the layer takes any number and keeps it.
+    device : that params and grads are on, and that `forward` and `backward` move their arguments to; what
+        they return stays there.
 
     A subclass writes `_forward` and `_backward`; the base class checks shapes and keeps what `backward`
     needs of the last training forward.
@@ -31,8 +34,16 @@ class Layer:
         self.dtype = checks.floating_dtype("dtype", dtype)
         self.params: dict[str, np.ndarray] = {}
         self.grads: dict[str, np.ndarray] = {}
+        self.device: Device = CPU
         self._saved: Any = None
         self._shape: tuple[int, int] | None = None  # of the outputs of the last training forward
+
+    def to(self, device: Device) -> None:
+        """Move parameters and gradients to a device, and forget the last forward; see `Network.to`."""
+        for arrays in (self.params, self.grads):
+            for name, array in arrays.items():
+                arrays[name] = device.put(self.device.get(array))
+        self.device, self._saved, self._shape = device, None, None
 
     def forward(self, inputs: Any, training: bool = False) -> np.ndarray:
         """Return the outputs (batch, out_features) for `inputs` (batch, in_features).
@@ -44,7 +55,7 @@ class Layer:
         ------
         ValueError if `inputs` has the wrong shape or is not made of real numbers.
         """
-        inputs = checks.matrix("inputs", inputs, self.in_features, self.dtype)
+        inputs = checks.matrix("inputs", self.device.put(inputs), self.in_features, self.dtype)
         outputs, saved = self._forward(inputs, training)
         if training:
             self._saved, self._shape = saved, (outputs.shape[0], outputs.shape[1])
@@ -64,7 +75,7 @@ class Layer:
             raise RuntimeError(
                 f"{type(self).__name__}.backward needs a forward(inputs, training=True) before it"
             )
-        grad_outputs = checks.matrix("grad_outputs", grad_outputs, None, self.dtype)
+        grad_outputs = checks.matrix("grad_outputs", self.device.put(grad_outputs), None, self.dtype)
         if grad_outputs.shape != self._shape:
             raise ValueError(
                 f"grad_outputs has shape {grad_outputs.shape}, wanted {self._shape} as the outputs"
@@ -168,7 +179,7 @@ class WeightLayer(Layer):
 
     @weight.setter
     def weight(self, values: Any) -> None:
-        values = np.asarray(values)
+        values = self.device.put(values)
         if values.shape != self.weight.shape:
             raise ValueError(f"weight has shape {values.shape}, wanted {self.weight.shape}")
         self.weight[...] = values

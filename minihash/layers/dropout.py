@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash import checks, kernels
+from minihash import checks
 from minihash.hashing import LIMIT_SEED
 from minihash.layers.base import Layer
 
@@ -50,8 +50,8 @@ class Dropout(Layer):
     def _drop(self, values: np.ndarray, row: int) -> np.ndarray:
         threshold = min(round(self.rate * LEVELS), LEVELS - 1)
         scale = values.real.dtype.type(LEVELS / (LEVELS - threshold))
-        kept = np.empty_like(values)
-        kernels.module().drop(values, (self.seed, row, threshold), scale, kept)
+        kept = self.device.xp.empty_like(values)
+        self.device.kernels.drop(values, (self.seed, row, threshold), scale, kept)
         return kept
 
     def config(self) -> dict[str, Any]:

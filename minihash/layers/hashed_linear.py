@@ -119,8 +119,8 @@ class HashedLinear(WeightLayer):
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
         folded = self._fold(inputs)
-        outputs = np.empty((inputs.shape[0], self.out_features), self.dtype)
-        panels.multiply(self._parts(folded), self.weight, self.bucket_map, outputs)
+        outputs = self.device.xp.empty((inputs.shape[0], self.out_features), self.dtype)
+        panels.multiply(self._parts(folded), self.weight, self.bucket_map, outputs, self.device)
         if self.bias == "free":
             outputs += self.params["bias"]
         return outputs, folded
@@ -128,19 +128,21 @@ class HashedLinear(WeightLayer):
     def _backward(
         self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool
     ) -> np.ndarray | None:
-        grad_folded = np.empty(saved.shape, self.dtype) if need_grad_inputs else None
+        xp, map = self.device.xp, self.bucket_map
+        grad_folded = xp.empty(saved.shape, self.dtype) if need_grad_inputs else None
         parts = self._parts(saved, grad_folded)
-        panels.gradients(parts, self.weight, self.bucket_map, grad_outputs, self.grads["weight"])
+        panels.gradients(parts, self.weight, map, grad_outputs, self.grads["weight"], self.device)
         if self.bias == "free":
-            np.sum(grad_outputs, axis=0, out=self.grads["bias"])
-        return None if grad_folded is None else unfold(grad_folded, self.bucket_map, self.in_features)
+            xp.sum(grad_outputs, axis=0, out=self.grads["bias"])
+        return None if grad_folded is None else unfold(grad_folded, map, self.in_features, self.device)
 
     def _fold(self, inputs: np.ndarray) -> np.ndarray:
         """Return what V's columns are multiplied by, unless the bias's 1 is left to `_parts`."""
         small = panels.is_small(len(inputs), self.out_features, self.columns)
         if not (small and self.bias == "hashed" and self.map == "element"):
-            return fold(inputs, self.bucket_map)
-        with_bias = np.empty((len(inputs), self.columns), self.dtype)  # one call of a kernel instead of two
+            return fold(inputs, self.bucket_map, self.device)
+        # One call of a kernel instead of two.
+        with_bias = self.device.xp.empty((len(inputs), self.columns), self.dtype)
         with_bias[:, :-1] = inputs
         with_bias[:, -1] = 1
         return with_bias
@@ -149,22 +151,22 @@ class HashedLinear(WeightLayer):
         """Return V's columns with what they are multiplied by; the element map's bias column with 1."""
         parts = [Part(0, folded, grad_folded)]
         if self.bias == "hashed" and self.map == "element" and folded.shape[1] < self.columns:
-            parts.append(Part(self.in_features, np.ones((len(folded), 1), self.dtype)))
+            ones = self.device.xp.ones((len(folded), 1), self.dtype)
+            parts.append(Part(self.in_features, ones))
         return parts
 
     def virtual_weight_matrix(self) -> np.ndarray:
         """Return V without its bias column, (out_features, in_features): as large as a dense layer's."""
-        return virtual_weight_matrix(
-            self.weight, self.bucket_map, self.out_features, self.in_features
-        )
+        weight = self.device.get(self.weight)
+        return virtual_weight_matrix(weight, self.bucket_map, self.out_features, self.in_features)
 
     def virtual_bias(self) -> np.ndarray:
         """Return b (out_features,), zeros for bias="none"."""
         if self.bias == "hashed":
             buckets, signs = self.bucket_map(np.arange(self.out_features), self.in_features)
-            return self.weight[buckets] * signs.astype(self.dtype)
+            return self.device.get(self.weight)[buckets] * signs.astype(self.dtype)
         if self.bias == "free":
-            return self.params["bias"].copy()
+            return self.device.get(self.params["bias"]).copy()
         return np.zeros(self.out_features, self.dtype)
 
     @property

@@ -60,9 +60,10 @@ class Linear(WeightLayer):
     def _backward(
         self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool
     ) -> np.ndarray | None:
-        np.matmul(grad_outputs.T, saved, out=self.grads["weight"])
+        xp = self.device.xp
+        xp.matmul(grad_outputs.T, saved, out=self.grads["weight"])
         if self.bias:
-            np.sum(grad_outputs, axis=0, out=self.grads["bias"])
+            xp.sum(grad_outputs, axis=0, out=self.grads["bias"])
         return grad_outputs @ self.params["weight"] if need_grad_inputs else None
 
     def config(self) -> dict[str, Any]:

@@ -80,19 +80,21 @@ class LowRankLinear(WeightLayer):
         return gaussian_factor(self.rank, self.in_features, self.seed)
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
-        projected = inputs @ self.fixed_factor.T  # (batch, rank)
+        projected = inputs @ self.device.resident(self.fixed_factor).T  # (batch, rank)
         return projected @ self.weight.T + self.params["bias"], projected
 
     def _backward(
         self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool
     ) -> np.ndarray | None:
-        np.matmul(grad_outputs.T, saved, out=self.grads["weight"])
-        np.sum(grad_outputs, axis=0, out=self.grads["bias"])
-        return grad_outputs @ self.weight @ self.fixed_factor if need_grad_inputs else None
+        xp = self.device.xp
+        xp.matmul(grad_outputs.T, saved, out=self.grads["weight"])
+        xp.sum(grad_outputs, axis=0, out=self.grads["bias"])
+        fixed_factor = self.device.resident(self.fixed_factor)
+        return grad_outputs @ self.weight @ fixed_factor if need_grad_inputs else None
 
     def virtual_weight_matrix(self) -> np.ndarray:
         """Return U G, (out_features, in_features): as large as a dense layer's."""
-        return self.weight @ self.fixed_factor
+        return self.device.get(self.weight) @ self.fixed_factor
 
     @property
     def num_virtual(self) -> int:

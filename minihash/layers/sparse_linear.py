@@ -108,12 +108,9 @@ class SparseLinear(WeightLayer):
                 yield slice(start, stop), slice(self.indptr[start], self.indptr[stop]), count
 
     def _matrix(self) -> Any:
-        """Return W as a matrix of SciPy, which shares its memory with the weights."""
-        from scipy.sparse import csr_array  # as late as this: networks without such layers need not wait
-
-        return csr_array(
-            (self.weight, self.indices, self.indptr), shape=(self.out_features, self.in_features)
-        )
+        """Return W as a sparse matrix, which shares its memory with the weights."""
+        indices, indptr = self.device.resident(self.indices), self.device.resident(self.indptr)
+        return self.device.sparse(self.weight, indices, indptr, (self.out_features, self.in_features))
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
         return (self._matrix() @ inputs.T).T + self.params["bias"], inputs
@@ -122,17 +119,18 @@ class SparseLinear(WeightLayer):
         self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool
     ) -> np.ndarray | None:
         # ∂L/∂W[i, j] = Σ δ_i a_j over the batch, for the kept (i, j) alone: a_j is gathered for each of them.
-        inputs, grads = np.ascontiguousarray(saved.T), np.ascontiguousarray(grad_outputs.T)
-        grad_weight = self.grads["weight"]
+        xp = self.device.xp
+        inputs, grads = xp.ascontiguousarray(saved.T), xp.ascontiguousarray(grad_outputs.T)
+        indices, grad_weight = self.device.resident(self.indices), self.grads["weight"]
         for rows, weights, count in self._blocks(-(-self.num_weights // self.out_features) * len(saved)):
-            kept = inputs[self.indices[weights].reshape(-1, count)]  # (rows, count, batch)
-            np.matmul(kept, grads[rows, :, None], out=grad_weight[weights].reshape(-1, count, 1))
-        np.sum(grad_outputs, axis=0, out=self.grads["bias"])
+            kept = inputs[indices[weights].reshape(-1, count)]  # (rows, count, batch)
+            xp.matmul(kept, grads[rows, :, None], out=grad_weight[weights].reshape(-1, count, 1))
+        xp.sum(grad_outputs, axis=0, out=self.grads["bias"])
         return (self._matrix().T @ grads).T if need_grad_inputs else None
 
     def virtual_weight_matrix(self) -> np.ndarray:
         """Return W with its zeros, (out_features, in_features): as large as a dense layer's."""
-        return self._matrix().toarray()
+        return self.device.get(self._matrix().toarray())
 
     @property
     def num_virtual(self) -> int:

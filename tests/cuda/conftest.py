@@ -2,6 +2,7 @@
 
     simulated_*.py   under NUMBA_ENABLE_CUDASIM=1: no compiler, no card
     compiled_*.py    with the package numba-cuda, which has the compiler
+    cupy_*.py        with CuPy too
     gpu_*.py         with a card too, marked `gpu`
 """
 
@@ -17,7 +18,7 @@ collect_ignore_glob = []
 if not SIMULATED:
     collect_ignore_glob.append("test_simulated*.py")
 if not COMPILER:
-    collect_ignore_glob += ["test_compiled*.py", "test_gpu*.py"]
+    collect_ignore_glob += ["test_compiled*.py", "test_cupy*.py", "test_gpu*.py"]
 
 
 def pytest_configure(config):

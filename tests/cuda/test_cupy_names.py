@@ -1,0 +1,72 @@
+"""CuPy has what is asked of it: names and keywords that its stand-in (tests/strict.py) was used with."""
+
+from __future__ import annotations
+
+import inspect
+
+import cupy
+import numpy as np
+import pytest
+import strict
+import test_devices
+from strict_card import StrictCard
+
+from minihash import fit
+from minihash.kernels import numpy_cpu
+from minihash.optimizers import SGD, Adam
+
+
+@pytest.fixture(scope="module", autouse=True)
+def used():
+    """Use every layer, loss and optimizer once."""
+    strict.USED.clear()
+    strict.USED_OF_ARRAYS.clear()
+    card = StrictCard(numpy_cpu)
+    for make in test_devices.LAYERS.values():
+        layer = make()
+        layer.to(card)
+        outputs = layer.forward(np.ones((3, test_devices.FEATURES)), training=True)
+        layer.backward(outputs)
+    for loss, *arrays in test_devices.LOSSES.values():
+        loss(*map(card.put, arrays), card.put(np.ones(test_devices.BATCH)))
+        loss(*map(card.put, arrays))
+    for optimizer in (Adam(weight_decay=0.1), SGD(0.1, 0.9, nesterov=True)):
+        network = test_devices.network_of("window", window=0.5).to(card)
+        fit(network, test_devices.digits(), test_devices.digits(), optimizer=optimizer, epochs=1)
+
+
+def test_much_was_used():
+    names = {name for name, _ in strict.USED}
+    assert {"asarray", "asnumpy", "matmul", "exp", "where", "empty_like", "sum"} <= names
+    assert {"T", "astype", "view", "reshape", "sum", "real"} <= strict.USED_OF_ARRAYS
+
+
+def test_cupy_has_the_functions_and_their_keywords():
+    for name, keywords in strict.USED:
+        function = getattr(cupy, name)
+        if isinstance(function, cupy.ufunc):
+            assert keywords <= {"out"}, name
+        else:
+            assert keywords <= inspect.signature(function).parameters.keys(), name
+
+
+def test_arrays_of_cupy_have_the_methods():
+    assert not [name for name in strict.USED_OF_ARRAYS if not hasattr(cupy.ndarray, name)]
+
+
+def test_sparse_matrices_of_cupy_are_made_the_same_way():
+    from cupyx.scipy.sparse import csr_matrix
+
+    constructors = [inspect.signature(kind.__init__) for kind in csr_matrix.__mro__[:-1]]
+    assert any("shape" in constructor.parameters for constructor in constructors)
+    assert hasattr(csr_matrix, "T") and hasattr(csr_matrix, "toarray") and hasattr(csr_matrix, "__matmul__")
+
+
+def test_a_card_without_a_driver_is_one_line():
+    """CuPy is here, a card is not: what the user is told."""
+    from minihash import mlp
+
+    if cupy.cuda.is_available():
+        pytest.skip("there is a card")
+    with pytest.raises(OSError, match="^device cuda: cudaError.*; wanted an NVIDIA card and its driver$"):
+        mlp([3, 2]).to("cuda")

@@ -1,0 +1,66 @@
+"""A card that is none: strict arrays, and kernels of any twin that are handed what is in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import strict
+from scipy.sparse import csr_array
+
+from minihash.kernels import Kernels as KernelsOfAMap
+from minihash.kernels.devices import Card
+
+KINDS = KernelsOfAMap._fields[:-1]
+
+
+def unwrapping(kernel: Any) -> Any:
+    def call(*arguments: Any, **options: Any) -> None:
+        kernel(*map(strict._inner, arguments), **options)  # which refuses arrays of the host
+
+    return call
+
+
+class Kernels:
+    """A module of kernels for strict arrays."""
+
+    def __init__(self, module: Any, name: str = "KERNELS") -> None:
+        self.KERNELS = {
+            name: kernels._replace(**{kind: unwrapping(getattr(kernels, kind)) for kind in KINDS})
+            for name, kernels in getattr(module, name).items()
+        }
+        for kind in ("fold", "unfold", "drop"):
+            setattr(self, kind, unwrapping(getattr(module, kind)))
+
+
+class Sparse:
+    """A sparse matrix that multiplies strict arrays."""
+
+    def __init__(self, matrix: Any) -> None:
+        self._matrix = matrix
+
+    @property
+    def T(self) -> Sparse:
+        return Sparse(self._matrix.T)
+
+    def __matmul__(self, other: strict.ndarray) -> strict.ndarray:
+        return strict.ndarray(self._matrix @ other._values)
+
+    def toarray(self) -> strict.ndarray:
+        return strict.ndarray(self._matrix.toarray())
+
+
+class StrictCard(Card):
+    """A card with strict arrays."""
+
+    def __init__(self, module: Any, name: str = "KERNELS") -> None:
+        super().__init__(strict, Kernels(module, name))
+
+    def sparse(self, values: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> Sparse:
+        parts = [array._values for array in (values, indices, indptr)]
+        return Sparse(csr_array(tuple(parts), shape=shape))
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a device is not copied")
+
+    def __deepcopy__(self, memo: Any) -> StrictCard:
+        return self
