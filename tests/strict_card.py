@@ -54,10 +54,14 @@ class StrictCard(Card):
 
     def __init__(self, module: Any, name: str = "KERNELS") -> None:
         super().__init__(strict, Kernels(module, name))
+        self.waited = 0
 
     def sparse(self, values: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> Sparse:
         parts = [array._values for array in (values, indices, indptr)]
         return Sparse(csr_array(tuple(parts), shape=shape))
+
+    def synchronize(self) -> None:
+        self.waited += 1
 
     def __reduce__(self) -> Any:
         raise TypeError("a device is not copied")

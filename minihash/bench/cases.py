@@ -74,7 +74,7 @@ def layer_case(
     timed |= {name: layer_step(layer, inputs, grad_outputs) for name, layer in layers.items()}
     timed["PyTorch dense again"] = dense()
     timed["PyTorch dense, preallocated"] = peers.preallocated_step(inputs, grad_outputs)
-    timed["NumPy dense"] = peers.numpy_step(inputs, grad_outputs)
+    timed["NumPy dense"] = peers.dense_step(inputs, grad_outputs)
     for layer in layers.values():
         check_layer(layer, inputs, grad_outputs)
     name = f"{features[0]} x {features[1]}, 1/{round(1 / compression)}, batch {batch}"
@@ -104,15 +104,15 @@ def layer_step(layer: HashedLinear, inputs: np.ndarray, grad_outputs: np.ndarray
 
 def check_layer(layer: HashedLinear, inputs: np.ndarray, grad_outputs: np.ndarray) -> None:
     """Hold a layer to the dense products with its virtual matrix before it is timed."""
-    V, bias = layer.virtual_weight_matrix(), layer.virtual_bias()
+    V, bias, get = layer.virtual_weight_matrix(), layer.virtual_bias(), layer.device.get
     close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3)
-    close(layer.forward(inputs, training=True), inputs @ V.T + bias)
-    close(layer.backward(grad_outputs), grad_outputs @ V)
+    close(get(layer.forward(inputs, training=True)), inputs @ V.T + bias)
+    close(get(layer.backward(grad_outputs)), grad_outputs @ V)
     ones = np.ones((len(inputs), 1), np.float32)
     buckets, signs = layer.bucket_map(np.arange(layer.out_features)[:, None], np.arange(layer.columns))
     sums = signs * (grad_outputs.T @ np.hstack([inputs, ones]))
     scale = np.sqrt(len(inputs) * layer.num_virtual / layer.num_buckets)
-    found, wanted = layer.grads["weight"], np.bincount(buckets.ravel(), sums.ravel(), layer.num_buckets)
+    found, wanted = get(layer.grads["weight"]), np.bincount(buckets.ravel(), sums.ravel(), layer.num_buckets)
     close(found / scale, wanted / scale)
 
 

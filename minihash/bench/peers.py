@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minihash.bench.timing import Side
+from minihash.kernels.devices import CPU, Device
 from minihash.layers import HashedLinear
 
 
@@ -61,10 +62,10 @@ def stored_index_layer(layer: HashedLinear) -> Any:
     return StoredIndexLinear()
 
 
-def module_step(module: Any, inputs: np.ndarray, grad_outputs: np.ndarray) -> Side:
+def module_step(module: Any, inputs: np.ndarray, grad_outputs: np.ndarray, where: str = "cpu") -> Side:
     """The step of a PyTorch module as users write it: gradients are made anew in every step."""
-    torch_ = torch()
-    a, delta = torch_.from_numpy(inputs.copy()).requires_grad_(), torch_.from_numpy(grad_outputs)
+    a, delta = (torch().from_numpy(array.copy()).to(where) for array in (inputs, grad_outputs))
+    a.requires_grad_()
 
     def step() -> Any:
         module.zero_grad()
@@ -76,14 +77,15 @@ def module_step(module: Any, inputs: np.ndarray, grad_outputs: np.ndarray) -> Si
     return step
 
 
-def numpy_step(inputs: np.ndarray, grad_outputs: np.ndarray) -> Side:
-    """A dense layer of NumPy, into arrays that stay."""
-    weight = np.random.default_rng(0).random((grad_outputs.shape[1], inputs.shape[1]), np.float32)
-    z, grad_inputs, grad_weight = np.empty_like(grad_outputs), np.empty_like(inputs), np.empty_like(weight)
+def dense_step(inputs: np.ndarray, grad_outputs: np.ndarray, device: Device = CPU) -> Side:
+    """A dense layer of NumPy, or of CuPy on a card, into arrays that stay."""
+    xp, a, delta = device.xp, device.put(inputs), device.put(grad_outputs)
+    weight = device.put(np.random.default_rng(0).random((delta.shape[1], a.shape[1]), np.float32))
+    z, grad_a, grad_weight = xp.empty_like(delta), xp.empty_like(a), xp.empty_like(weight)
 
     def step() -> None:
-        np.matmul(inputs, weight.T, out=z)
-        np.matmul(grad_outputs, weight, out=grad_inputs)
-        np.matmul(grad_outputs.T, inputs, out=grad_weight)
+        xp.matmul(a, weight.T, out=z)
+        xp.matmul(delta, weight, out=grad_a)
+        xp.matmul(delta.T, a, out=grad_weight)
 
     return step

@@ -15,6 +15,8 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("cases", metavar="CASE", nargs="*", help="see --list (default: all)")
     parser.add_argument("--list", action="store_true", help="list the cases")
+    about = "cuda: on an NVIDIA card, with cases of its own (default: %(default)s)"
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help=about)
     about = "to measure each case for, at least seven rounds (default: 10)"
     parser.add_argument("--seconds", type=number(0, 1e6), default=10.0, metavar="N", help=about)
     parser.add_argument("--out", metavar="FILE", help="write the figures as JSON lines")
@@ -24,10 +26,10 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     from minihash import checks, figures
-    from minihash.bench import cases, report
+    from minihash.bench import card_cases, cases, report
     from minihash.files import check_writable
 
-    every = cases.all_cases()
+    every = card_cases.card_cases() if args.device == "cuda" else cases.all_cases()
     if args.list:
         for name in every:
             say(name)

@@ -86,6 +86,9 @@ class Device:
             setattr(self._scratch, name, memory)
         return memory[:size].view(dtype).reshape(shape)
 
+    def synchronize(self) -> None:
+        """Wait for what has been started."""
+
     def __reduce__(self) -> Any:
         return get, (self.name,)  # there is one of each, in copies and pickles too
 
@@ -148,6 +151,10 @@ class Card(Device):
 
         return csr_matrix((values, indices, indptr), shape=shape)
 
+    def synchronize(self) -> None:
+        if self.xp is not np:
+            self.xp.cuda.get_current_stream().synchronize()
+
     def __reduce__(self) -> Any:
         return get, (self.name, self.deterministic)
 
@@ -201,6 +208,8 @@ def _card(deterministic: bool) -> Device:
         if not count:
             raise OSError("device cuda: no card is visible, wanted one: see CUDA_VISIBLE_DEVICES")
     module = _import("minihash.kernels.numba_cuda")
+    if not simulated:
+        module.LAUNCHER.empty = xp.empty  # scratch memory of CuPy's pool, as all the rest
     return Card(xp, _Kernels(module) if deterministic else module, deterministic)
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from strict_card import StrictCard
 
-from minihash.bench import breakdown, cases
+from minihash.bench import breakdown, card_cases, cases
 from minihash.bench.timing import Ratio, Samples
+from minihash.kernels import devices, numpy_cpu
 from minihash.layers import HashedLinear
 
 Run = Callable[..., tuple[int, str, str]]
@@ -52,9 +54,20 @@ def test_a_wrong_layer_is_not_timed() -> None:
         cases.check_layer(layer, inputs, grad_outputs[:, :10].copy())
 
 
+def test_the_cases_of_a_card(monkeypatch) -> None:
+    card = StrictCard(numpy_cpu)
+    monkeypatch.setattr(devices, "get", lambda name, deterministic=False: card)
+    results = list(card_cases.layer_case(40, 3, 0))
+    sides = [result.side for result in results]
+    assert sides[:4] == ["element", "window", "window 1/4", "element, deterministic"]
+    assert all(result.base == "CuPy dense" and result.ratio.ratio > 0 for result in results)
+    assert card.waited >= 5 * 2 + 5 * 7  # every step is waited for
+
+
 def test_list(run: Run) -> None:
     status, out, err = run("bench", "--list")
     assert (status, err) == (0, "") and {"square-128", "small", "memory"} <= set(out.split())
+    assert run("bench", "--device", "cuda", "--list")[1].split() == list(card_cases.SHAPES)
 
 
 def test_figures_are_printed_written_and_drawn(run: Run, tmp_path: Path, monkeypatch) -> None:
