@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING, Any
 from minihash.version import __version__
 
 if TYPE_CHECKING:
-    from minihash import callbacks, datasets, export, gradient_check, hashing, losses, optimizers, schedules
+    from minihash import (
+        callbacks,
+        datasets,
+        export,
+        gradient_check,
+        hashing,
+        losses,
+        optimizers,
+        quantization,
+        schedules,
+    )
     from minihash.layers import (
         Dropout,
         HashedLinear,
         Linear,
         LowRankLinear,
+        QuantizedHashedLinear,
         ReLU,
         Sigmoid,
         SparseLinear,
@@ -30,6 +41,7 @@ _HOMES = {
     "HashedLinear": "layers",
     "Linear": "layers",
     "LowRankLinear": "layers",
+    "QuantizedHashedLinear": "layers",
     "ReLU": "layers",
     "Sigmoid": "layers",
     "SparseLinear": "layers",
@@ -50,6 +62,7 @@ __all__ = [
     "Linear",
     "LowRankLinear",
     "Network",
+    "QuantizedHashedLinear",
     "ReLU",
     "Sigmoid",
     "SparseLinear",
@@ -66,6 +79,7 @@ __all__ = [
     "losses",
     "mlp",
     "optimizers",
+    "quantization",
     "save",
     "schedules",
 ]

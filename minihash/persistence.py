@@ -27,6 +27,7 @@ LAYERS: dict[str, type[Layer]] = {
         layers.HashedLinear,
         layers.Linear,
         layers.LowRankLinear,
+        layers.QuantizedHashedLinear,
         layers.ReLU,
         layers.Sigmoid,
         layers.SparseLinear,
@@ -34,7 +35,8 @@ LAYERS: dict[str, type[Layer]] = {
     )
 }
 MAX_LAYERS = 10_000
-DTYPES = {"F32": np.dtype(np.float32), "F64": np.dtype(np.float64)}
+DTYPES = {"F32": np.dtype(np.float32), "F64": np.dtype(np.float64)}  # of layers
+TENSORS = DTYPES | {"I8": np.dtype(np.int8), "U8": np.dtype(np.uint8)}
 
 
 def save(network: Network, path: str | os.PathLike[str]) -> None:
@@ -111,7 +113,7 @@ class _Tensors:
             raise ValueError(f"tensor {name!r} is missing, wanted shape {shape}")
         found = tuple(self._slices[name].get_shape())
         kind = self._slices[name].get_dtype()
-        if found != shape or DTYPES.get(kind) != dtype:
+        if found != shape or TENSORS.get(kind) != dtype:
             raise ValueError(f"tensor {name!r} is {kind} of shape {found}, wanted {dtype} of shape {shape}")
 
     def read(self, name: str) -> np.ndarray:
@@ -166,8 +168,9 @@ def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors) -> Laye
     kind = LAYERS[name]
     checks.choice(f"dtype of layer {prefix}", arguments["dtype"], tuple(map(str, DTYPES.values())))
     if issubclass(kind, WeightLayer):
+        dtypes = kind.param_dtypes(arguments)
         for param, shape in kind.param_shapes(arguments).items():
-            tensors.check(f"{prefix}.{param}", shape, np.dtype(arguments["dtype"]))
+            tensors.check(f"{prefix}.{param}", shape, dtypes.get(param, np.dtype(arguments["dtype"])))
     layer = kind(**arguments)
     for name, value in layer.config().items():
         if name not in arguments:

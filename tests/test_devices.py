@@ -36,6 +36,7 @@ from minihash.callbacks import EarlyStopping
 from minihash.gradient_check import check_gradients
 from minihash.kernels import devices, numpy_cpu, panels
 from minihash.optimizers import SGD, Adam
+from minihash.quantization import quantize
 
 FEATURES, OUTPUTS, BATCH = 7, 5, 6
 hashed = functools.partial(HashedLinear, FEATURES, OUTPUTS, num_buckets=9)
@@ -297,6 +298,8 @@ def test_what_needs_the_host_says_so(card, tmp_path):
         check_gradients(network, digits()[0])
     with pytest.raises(ValueError, match="^network is on cuda, wanted on cpu"):
         export.to_c(network, tmp_path)
+    with pytest.raises(ValueError, match="^the network is quantised and stays on cpu, wanted floats on cuda"):
+        quantize(network_of()).to(card)
     layers = [Linear(3, 4), Linear(4, 2)]
     layers[1].to(card)
     with pytest.raises(ValueError, match=r"^layers\[1\] is on cuda, wanted cpu as layers\[0\]"):

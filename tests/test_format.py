@@ -18,6 +18,7 @@ import minihash
 from minihash.hashing import xxhash32
 from minihash.layers.low_rank_linear import gaussian_factor
 from minihash.maps import ElementMap, WindowMap
+from minihash.quantization import quantize
 
 PAGE = (Path(__file__).parent.parent / "docs" / "format.md").read_text("utf-8")
 NUM_BUCKETS = 12266
@@ -115,10 +116,10 @@ class Reader:
         self.description = json.loads(self.header.pop("__metadata__")["minihash"])
         assert self.description["format"] == 1 and self.description["hash"] == "xxhash32"
 
-    def tensor(self, name: str) -> list[float]:
+    def tensor(self, name: str) -> list[Any]:
         entry = self.header[name]
         first, end = entry["data_offsets"]
-        code, size = {"F32": ("f", 4), "F64": ("d", 8)}[entry["dtype"]]
+        code, size = {"F32": ("f", 4), "F64": ("d", 8), "I8": ("b", 1), "U8": ("B", 1)}[entry["dtype"]]
         assert end - first == size * math.prod(entry["shape"])
         return list(struct.unpack(f"<{(end - first) // size}{code}", self.tensors[first:end]))
 
@@ -130,7 +131,17 @@ class Reader:
         return row
 
     def HashedLinear(self, name: str, layer: dict, row: list[float]) -> list[float]:
-        weight, count = self.tensor(f"{name}.weight"), layer["out_features"]
+        return self.hashed(name, layer, self.tensor(f"{name}.weight"), row)
+
+    def QuantizedHashedLinear(self, name: str, layer: dict, row: list[float]) -> list[float]:
+        codes, (scale,) = self.tensor(f"{name}.codes"), self.tensor(f"{name}.scale")
+        if layer["bits"] == 4:
+            halves = [half for byte in codes for half in (byte & 15, byte >> 4)]
+            codes = [half - 8 for half in halves[: layer["num_buckets"]]]
+        return self.hashed(name, layer, [scale * code for code in codes], row)
+
+    def hashed(self, name: str, layer: dict, weight: list[float], row: list[float]) -> list[float]:
+        count = layer["out_features"]
         row = row + [1.0] if layer["bias"] == "hashed" else row
         bias = self.tensor(f"{name}.bias") if layer["bias"] == "free" else [0.0] * count
         product = {"element": self.element, "window": self.window}[layer["map"]]
@@ -234,6 +245,24 @@ def test_a_reader_from_the_page_alone(
         if name.endswith("bias"):
             array[...] = np.arange(len(array))
     inputs = np.random.default_rng(0).integers(0, 256, (4, 6))
+    minihash.save(network, tmp_path / "model.safetensors")
+    reader = Reader(tmp_path / "model.safetensors")
+    ref = [reader.outputs(row) for row in inputs.tolist()]
+    np.testing.assert_allclose(network.predict(inputs), ref, rtol=1e-12)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bias", ["hashed", "free"])
+@pytest.mark.parametrize("map", ["element", "window"])
+def test_a_reader_of_quantised_layers_from_the_page_alone(
+    tmp_path: Path, bits: int, bias: str, map: str
+) -> None:
+    network = minihash.mlp([6, 5, 3], num_buckets=[9, 6], map=map, bias=bias, seed=5, dtype="f8")
+    for name, array in network.params.items():
+        if name.endswith("bias"):
+            array[...] = np.arange(len(array))
+    network = quantize(network, bits)
+    inputs = np.random.default_rng(0).normal(size=(4, 6))
     minihash.save(network, tmp_path / "model.safetensors")
     reader = Reader(tmp_path / "model.safetensors")
     ref = [reader.outputs(row) for row in inputs.tolist()]

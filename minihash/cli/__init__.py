@@ -15,6 +15,7 @@ from minihash.cli import (
     gradcheck,
     inspect,
     predict,
+    quantize,
     reproduce,
     train,
     tune,
@@ -23,7 +24,20 @@ from minihash.cli import (
 from minihash.cli.output import silence
 from minihash.version import __version__
 
-COMMANDS = (train, tune, evaluate, predict, inspect, export, gradcheck, data, reproduce, bench, warmup)
+COMMANDS = (
+    train,
+    tune,
+    evaluate,
+    predict,
+    inspect,
+    quantize,
+    export,
+    gradcheck,
+    data,
+    reproduce,
+    bench,
+    warmup,
+)
 
 
 class _Parser(argparse.ArgumentParser):

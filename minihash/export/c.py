@@ -23,10 +23,12 @@ from minihash.export.c_report import Report
 from minihash.export.c_text import Constant, fill, indent, number, values
 from minihash.files import replacing
 from minihash.kernels.devices import check_on_host
+from minihash.layers import QuantizedHashedLinear
 from minihash.network import Network
+from minihash.quantization import quantize
 from minihash.version import __version__
 
-WEIGHTS = ("float32",)
+WEIGHTS = {"float32": None, "int8": 8, "int4": 4}  # bits of quantised ones
 MARK = "made by minihash"  # in the first line of every file: only such files are replaced
 VECTORS = 2  # of the self-test
 TOLERANCE = 1e-4  # of the self-test, relative to the largest output
@@ -37,7 +39,7 @@ def to_c(
     directory: str | os.PathLike[str],
     *,
     name: str = "model",
-    weights: str = "float32",
+    weights: str | None = None,
     training: bool = False,
 ) -> Report:
     """Write a network as self-contained C99, `name.h` and `name.c`, for devices with little memory.
@@ -52,7 +54,8 @@ def to_c(
         is left out. Its input scaling is applied on the device.
     directory : where to; it is made if it is missing.
     name : of the files and in front of the functions; a C identifier.
-    weights : how the stored weights are kept; "float32".
+    weights : how the buckets of hashed layers are kept, "float32", or quantised, "int8" or "int4"
+        (`quantization.quantize`); by default as the network has them.
     training : also write `name_train_step`, stochastic gradient descent on single examples. The parameters
         are kept in RAM then, and what comes out of every layer.
 
@@ -69,7 +72,10 @@ def to_c(
     """
     _check_arguments(name, weights)
     _check_network(network)
-    plan = make_plan(network.layers, checks.boolean("training", training))
+    network = _with_weights(network, weights)
+    if checks.boolean("training", training) and _bits_of(network):
+        raise ValueError("training is True and the weights are quantised, wanted weights of float32")
+    plan = make_plan(network.layers, training)
     if training:
         c_training.check(plan)
     scaling = _scaling_tables(network)
@@ -89,7 +95,8 @@ def to_c(
 def _check_arguments(name: Any, weights: Any) -> None:
     if not isinstance(name, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) or name == "main":
         raise ValueError(f"name is {name!r}, wanted a C identifier that starts with a letter, and not 'main'")
-    checks.choice("weights", weights, WEIGHTS)
+    if weights is not None:
+        checks.choice("weights", weights, tuple(WEIGHTS))
 
 
 def _check_network(network: Any) -> None:
@@ -102,6 +109,23 @@ def _check_network(network: Any) -> None:
     for name, array in {**network.params, **scaling}.items():
         if not (np.abs(array) <= np.finfo(np.float32).max).all():
             raise ValueError(f"{name} has NaN or infinity, wanted numbers that are finite in float32")
+
+
+def _bits_of(network: Network) -> set[int]:
+    """Return the bits of the quantised layers."""
+    return {layer.bits for layer in network.layers if isinstance(layer, QuantizedHashedLinear)}
+
+
+def _with_weights(network: Network, weights: str | None) -> Network:
+    """Return the network with its buckets kept as wanted."""
+    found = _bits_of(network)
+    bits = None if weights is None else WEIGHTS[weights]
+    if weights is None or found == {bits} or not found and bits is None:
+        return network
+    if found:
+        raise ValueError(f"weights is {weights!r} and the network is quantised, wanted None: as it is")
+    assert bits is not None
+    return quantize(network, bits)
 
 
 # ------------------------------------------------------------------------------------------ the files
@@ -155,7 +179,12 @@ def _title(name: str, text: str) -> str:
 def _constant_parameter(layer: str, kind: str, array: np.ndarray) -> str:
     """Return a layer's weights or biases as a constant, and the name by which its functions read them."""
     constant = Constant(f"{layer}_{kind}_values", np.asarray(array))
-    return f"{constant.declaration()}#define {layer}_{kind}(k) {constant.read('k')}\n"
+    read = constant.read("k")
+    if array.dtype == np.int8:
+        read = f"(float){read}"
+    elif array.dtype == np.uint8:
+        read = f"unpack({constant.read('(k) >> 1')}, k)"
+    return f"{constant.declaration()}#define {layer}_{kind}(k) {read}\n"
 
 
 def _activations(plan: Plan) -> list[str]:

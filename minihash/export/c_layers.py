@@ -19,7 +19,14 @@ import numpy as np
 
 from minihash.export.c_text import Constant, fill, number, smallest_unsigned
 from minihash.hashing import xxhash32
-from minihash.layers import HashedLinear, Linear, LowRankLinear, SparseLinear, WeightLayer
+from minihash.layers import (
+    HashedLinear,
+    Linear,
+    LowRankLinear,
+    QuantizedHashedLinear,
+    SparseLinear,
+    WeightLayer,
+)
 from minihash.maps import WindowMap
 
 Kind = TypeVar("Kind", bound=WeightLayer)
@@ -42,6 +49,7 @@ class CLayer(Generic[Kind]):
     multiply_adds, hashes : of one inference.
     back_floats : of an array of its own in the backward pass.
     variables : bytes of static variables beside the vectors.
+    scale : of quantised weights, as C: sums are of codes, and scaled when they are finished; or "".
     """
 
     template = ""
@@ -58,6 +66,10 @@ class CLayer(Generic[Kind]):
         self.by_input = by_input
         self.name = f"layer{position}"
         self.parameters = dict(layer.params)
+        self.scale = ""
+        if isinstance(layer, QuantizedHashedLinear):
+            self.scale = number(self.parameters.pop("scale")[0])
+            self.parameters = {"weight": self.parameters.pop("codes"), **self.parameters}
         self.tables: list[Constant] = []
         self.multiply_adds = layer.out_features * layer.in_features
 
@@ -79,9 +91,19 @@ class CLayer(Generic[Kind]):
         """Return whether biases are stored by themselves."""
         return "bias" in self.parameters
 
+    def is_packed(self) -> bool:
+        """Return whether weights lie two in a byte."""
+        return self.parameters["weight"].dtype == np.uint8
+
     def bias(self) -> str:
-        """Return the expression of unit i's bias."""
-        return f"{self.name}_bias(i)" if self.has_bias_vector() else "0.0f"
+        """Return the expression that unit i's sum begins with: its bias, unless that comes in the end."""
+        return f"{self.name}_bias(i)" if self.has_bias_vector() and not self.scale else "0.0f"
+
+    def finished(self, total: str) -> str:
+        """Return the expression of unit i from its sum."""
+        if not self.scale:
+            return total
+        return f"{self.scale} * {total}" + (f" + {self.name}_bias(i)" if self.has_bias_vector() else "")
 
     def bias_step(self) -> str:
         """Return the statement that trains unit i's bias, if it has one."""
@@ -97,6 +119,7 @@ class CLayer(Generic[Kind]):
             "out": layer.out_features,
             "seed": f"{layer.seed}u",
             "bias": self.bias(),
+            "unit": self.finished("z"),
             "bias_loop": loop if step else "",
             "source": "inputs" if self.position else "x",
             "input": "inputs[j]" if self.position else "input(x, NULL, j)",
@@ -177,7 +200,7 @@ class Window(CLayer[HashedLinear]):
         place = self.tables[0].read("j") if self.tables else "j"
         bias_input = f"    {self.name}_add(folded, {self.layer.in_features}, 1.0f);\n"
         grad = f"{self.name}_grad_folded[{place}]"
-        signed = self.layer.signed
+        signed, adds_bias = self.layer.signed, self.has_bias_vector() and not self.scale
         return {
             **super().fields(),
             "K": f"{self.layer.num_buckets}u",
@@ -188,7 +211,7 @@ class Window(CLayer[HashedLinear]):
             "signed_input": f"{self.name}_signed(j, a)" if signed else "a",
             "signed_grad": f"{self.name}_signed(j, {grad})" if signed else grad,
             "bias_input": bias_input if self.layer.bias == "hashed" else "",
-            "unit": "sign * z" + (f" + {self.bias()}" if self.has_bias_vector() else ""),
+            "unit": self.finished("sign * z") + (f" + {self.bias()}" if adds_bias else ""),
         }
 
     def largest_index(self) -> int:
@@ -259,7 +282,8 @@ class Sparse(CLayer[SparseLinear]):
 
 def kind_of(layer: WeightLayer) -> type[CLayer] | None:
     """Return the class of a layer's C, or None where there is none."""
-    if type(layer) is HashedLinear:
+    if type(layer) in (HashedLinear, QuantizedHashedLinear):
+        assert isinstance(layer, HashedLinear)
         return Window if layer.map == "window" else Element
     kinds: dict[type, type[CLayer]] = {Linear: Dense, LowRankLinear: LowRank, SparseLinear: Sparse}
     return kinds.get(type(layer))
@@ -274,3 +298,5 @@ def hash_sections(layers: list[CLayer]) -> Iterator[str]:
         yield "scale16" if max(scaled) < 2**16 else "scale32"
     if any(isinstance(layer, LowRank) for layer in layers):
         yield "gaussian"
+    if any(layer.is_packed() for layer in layers):
+        yield "unpack"

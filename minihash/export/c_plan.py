@@ -134,8 +134,8 @@ def _take_singly(plan: Plan, stage: Stage, values: _Values, last: bool) -> _Valu
     _write_loop(plan, values, use, f"{layer.name}_add({target}, j, {values.at('j')});", "j", begin)
     if layer.inner:
         return _units(stage, target)
-    if stage.activations:
-        activated = activate(stage.activations, f"{target}[i]")
+    activated = activate(stage.activations, layer.finished(f"{target}[i]"))
+    if activated != f"{target}[i]":
         plan.lines += [_head("i", stage.outputs), f"    {target}[i] = {activated};"]
     return _array(stage, target)
 

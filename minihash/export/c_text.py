@@ -13,8 +13,20 @@ import numpy as np
 
 SECTION = "//: "  # starts a line that names the section below it
 WIDTH = 110
-C_TYPES = {"float32": "float", "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t"}
-READERS = {"float32": "READ_FLOAT", "uint8": "READ_U8", "uint16": "READ_U16", "uint32": "READ_U32"}
+C_TYPES = {
+    "float32": "float",
+    "int8": "int8_t",
+    "uint8": "uint8_t",
+    "uint16": "uint16_t",
+    "uint32": "uint32_t",
+}
+READERS = {
+    "float32": "READ_FLOAT",
+    "int8": "READ_I8",
+    "uint8": "READ_U8",
+    "uint16": "READ_U16",
+    "uint32": "READ_U32",
+}
 
 
 @functools.lru_cache(maxsize=None)
@@ -49,7 +61,8 @@ def indent(lines: Iterable[str]) -> str:
 def values(array: np.ndarray) -> str:
     """Return the numbers of an array for its initialiser, in lines of at most WIDTH characters."""
     array = array.ravel()
-    numbers = map(number, array) if array.dtype.kind == "f" else (f"{value}u" for value in array)
+    ending = "u" if array.dtype.kind == "u" else ""
+    numbers = map(number, array) if array.dtype.kind == "f" else (f"{value}{ending}" for value in array)
     lines, line = [], "   "
     for text in numbers:
         if len(line) + len(text) + 2 > WIDTH:

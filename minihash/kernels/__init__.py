@@ -27,10 +27,13 @@ class Kernels(NamedTuple):
     `slots` say where the block's weights are, a bucket and in the highest bit a sign: one a weight for
     the element map, (rows, columns), one a row for the window map, (rows, 1). `multiply` and
     `gradients` make no panel: they are for batches so small that a panel is not worth its while.
+    Quantised weights are int8, or packed, two of four bits in a byte: the even one in its low half,
+    each plus 8.
     """
 
     locate: Callable[..., None]  # (key, origin, slots): fill slots
     expand: Callable[..., None]  # (weight, slots, panel): fill panel, eq. 7
+    expand_packed: Callable[..., None] | None  # (packed, num_buckets, slots, panel): fill panel
     aggregate: Callable[..., None]  # (grad_panel, slots, grad_weight): add to grad_weight, eq. 12
     multiply: Callable[..., None]  # (weight, key, origin, inputs, outputs): add to outputs, eq. 8
     gradients: Callable[..., None]

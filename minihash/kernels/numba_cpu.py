@@ -100,6 +100,12 @@ def _aggregate_row(grad_row, slots, grad_weight):  # type: ignore[no-untyped-def
         grad_weight[slots[c] & BUCKET] += grad_row[c]
 
 
+@_inline
+def _unpack(packed, k):  # type: ignore[no-untyped-def]
+    """Return weight k of those that lie two in a byte."""
+    return np.int64((packed[k >> np.uint32(1)] >> np.uint8((k & np.uint32(1)) << np.uint32(2))) & 15) - 8
+
+
 # ---------------------------------------------------------------------------------- element map
 
 
@@ -114,6 +120,16 @@ def expand_element(weight, slots, panel):  # type: ignore[no-untyped-def]
     """Fill `panel` with its block of V: eq. 7, `V[i, j] = ξ w[h(i, j)]`."""
     for r in range(panel.shape[0]):
         _expand_row(weight, slots[r], panel[r])
+
+
+@kernel
+def expand_packed_element(packed, num_buckets, slots, panel):  # type: ignore[no-untyped-def]
+    """Fill `panel` with its block of V from weights of four bits."""
+    for r in range(panel.shape[0]):
+        for c in range(panel.shape[1]):
+            slot = slots[r, c]
+            value = _unpack(packed, slot & BUCKET)
+            panel[r, c] = -value if slot & SIGN else value
 
 
 @kernel
@@ -231,6 +247,16 @@ def expand_window(weight, slots, panel):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def expand_packed_window(packed, num_buckets, slots, panel):  # type: ignore[no-untyped-def]
+    """Fill `panel` with its block of V from weights of four bits."""
+    for r in range(panel.shape[0]):
+        start, before, sign = _pieces(slots[r, 0], panel.shape[1], num_buckets)
+        for c in range(panel.shape[1]):
+            k = np.uint32(start + c if c < before else c - before)
+            panel[r, c] = sign * _unpack(packed, k)
+
+
+@kernel
 def aggregate_window(grad_panel, slots, grad_weight):  # type: ignore[no-untyped-def]
     """Add ∂L/∂V of a block to the weights: every row to its window."""
     for r in range(grad_panel.shape[0]):
@@ -328,11 +354,13 @@ def drop(inputs, key, scale, outputs):  # type: ignore[no-untyped-def]
 
 KERNELS = {
     "element": Kernels(
-        *(locate_element, expand_element, aggregate_element, multiply_element, gradients_element),
+        *(locate_element, expand_element, expand_packed_element),
+        *(aggregate_element, multiply_element, gradients_element),
         one_slot_a_row=False,
     ),
     "window": Kernels(
-        *(locate_window, expand_window, aggregate_window, multiply_window, gradients_window),
+        *(locate_window, expand_window, expand_packed_window),
+        *(aggregate_window, multiply_window, gradients_window),
         one_slot_a_row=True,
     ),
 }

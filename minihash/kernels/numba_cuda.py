@@ -509,7 +509,7 @@ def _complete(
             expand(weight, slots, panel)
             _add_product(grad_outputs, panel, grad_inputs)
 
-    return Kernels(locate, expand, aggregate, multiply, gradients, one_slot_a_row)
+    return Kernels(locate, expand, None, aggregate, multiply, gradients, one_slot_a_row)
 
 
 def _maps(**options: bool) -> dict[str, Kernels]:

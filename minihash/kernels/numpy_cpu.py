@@ -37,6 +37,11 @@ def _signs(slots: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.where(slots & SIGN, dtype.type(-1), dtype.type(1))
 
 
+def _unpack(packed: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Return weights of those that lie two in a byte."""
+    return ((packed[k >> 1] >> (4 * (k & 1)).astype(np.uint8)) & 15).astype(np.int8) - np.int8(8)
+
+
 # ---------------------------------------------------------------------------------- element map
 
 
@@ -48,7 +53,14 @@ def locate_element(key: Key, origin: Origin, slots: np.ndarray) -> None:
 
 def expand_element(weight: np.ndarray, slots: np.ndarray, panel: np.ndarray) -> None:
     """Fill `panel` with its block of V: eq. 7, `V[i, j] = ξ w[h(i, j)]`."""
-    panel[...] = weight[slots & BUCKET] * _signs(slots, weight.dtype)
+    panel[...] = weight[slots & BUCKET] * _signs(slots, panel.dtype)
+
+
+def expand_packed_element(
+    packed: np.ndarray, num_buckets: int, slots: np.ndarray, panel: np.ndarray
+) -> None:
+    """Fill `panel` with its block of V from weights of four bits."""
+    panel[...] = _unpack(packed, slots & BUCKET) * _signs(slots, panel.dtype)
 
 
 def aggregate_element(grad_panel: np.ndarray, slots: np.ndarray, grad_weight: np.ndarray) -> None:
@@ -74,7 +86,14 @@ def _windows(slots: np.ndarray, length: int, num_buckets: int) -> np.ndarray:
 def expand_window(weight: np.ndarray, slots: np.ndarray, panel: np.ndarray) -> None:
     """Fill `panel` with its block of V: every row a copy of a window of the weights."""
     windows = _windows(slots, panel.shape[1], weight.size)
-    panel[...] = _signs(slots, weight.dtype) * weight[windows]
+    panel[...] = _signs(slots, panel.dtype) * weight[windows]
+
+
+def expand_packed_window(
+    packed: np.ndarray, num_buckets: int, slots: np.ndarray, panel: np.ndarray
+) -> None:
+    """Fill `panel` with its block of V from weights of four bits."""
+    panel[...] = _signs(slots, panel.dtype) * _unpack(packed, _windows(slots, panel.shape[1], num_buckets))
 
 
 def aggregate_window(grad_panel: np.ndarray, slots: np.ndarray, grad_weight: np.ndarray) -> None:
@@ -115,8 +134,10 @@ def drop(inputs: np.ndarray, key: tuple[int, int, int], scale: Any, outputs: np.
 # -------------------------------------------------------------------------------- without panels
 
 
-def _complete(locate: Callable, expand: Callable, aggregate: Callable, one_slot_a_row: bool) -> Kernels:
-    """Return all kernels of a map: the three that are its own, and the products of a block."""
+def _complete(
+    locate: Callable, expand: Callable, expand_packed: Callable, aggregate: Callable, one_slot_a_row: bool
+) -> Kernels:
+    """Return all kernels of a map: those that are its own, and the products of a block."""
 
     def place(key: Key, origin: Origin, shape: tuple[int, int]) -> np.ndarray:
         slots = np.empty((shape[0], 1 if one_slot_a_row else shape[1]), np.uint32)
@@ -148,10 +169,14 @@ def _complete(locate: Callable, expand: Callable, aggregate: Callable, one_slot_
             expand(weight, slots, panel)
             grad_inputs += grad_outputs @ panel
 
-    return Kernels(locate, expand, aggregate, multiply, gradients, one_slot_a_row)
+    return Kernels(locate, expand, expand_packed, aggregate, multiply, gradients, one_slot_a_row)
 
 
 KERNELS = {
-    "element": _complete(locate_element, expand_element, aggregate_element, one_slot_a_row=False),
-    "window": _complete(locate_window, expand_window, aggregate_window, one_slot_a_row=True),
+    "element": _complete(
+        *(locate_element, expand_element, expand_packed_element, aggregate_element), one_slot_a_row=False
+    ),
+    "window": _complete(
+        *(locate_window, expand_window, expand_packed_window, aggregate_window), one_slot_a_row=True
+    ),
 }

@@ -71,8 +71,8 @@ class Part(NamedTuple):
 class _Matrix:
     """V as the kernels see it: the weights, what says where in them to look, and where all that is."""
 
-    def __init__(self, weight: np.ndarray, map: Map, device: Device) -> None:
-        self.weight, self.device = weight, device
+    def __init__(self, weight: np.ndarray, map: Map, dtype: np.dtype, device: Device) -> None:
+        self.weight, self.dtype, self.device = weight, dtype, device
         self.kernels = device.kernels_of(map.name)
         self.key = (map.seed, map.num_buckets, map.signed)
 
@@ -85,8 +85,12 @@ class _Matrix:
 
     def expand(self, slots: np.ndarray, width: int) -> np.ndarray:
         """Return this thread's panel of V, (rows, width)."""
-        panel = self.device.buffer("panel", (len(slots), width), self.weight.dtype)
-        self.kernels.expand(self.weight, slots, panel)
+        panel = self.device.buffer("panel", (len(slots), width), self.dtype)
+        if self.weight.dtype == np.uint8:
+            assert self.kernels.expand_packed is not None
+            self.kernels.expand_packed(self.weight, self.key[1], slots, panel)
+        else:
+            self.kernels.expand(self.weight, slots, panel)
         return panel
 
     def accumulate(self, left: np.ndarray, right: np.ndarray, target: np.ndarray, first: bool) -> None:
@@ -102,10 +106,13 @@ class _Matrix:
 def multiply(
     parts: Sequence[Part], weight: np.ndarray, map: Map, outputs: np.ndarray, device: Device = CPU
 ) -> None:
-    """Fill `outputs` (batch, rows) with `inputs @ Vᵀ` (eq. 8), the inputs given in parts, all on `device`."""
+    """Fill `outputs` (batch, rows) with `inputs @ Vᵀ` (eq. 8), the inputs given in parts, all on `device`.
+
+    Weights are of the outputs' dtype, or quantised: then V is made of whole numbers.
+    """
     rows, columns = outputs.shape[1], _count_columns(parts)
-    matrix = _Matrix(weight, map, device)
-    if is_small(len(outputs), rows, columns):
+    matrix = _Matrix(weight, map, outputs.dtype, device)
+    if is_small(len(outputs), rows, columns) and weight.dtype == outputs.dtype:
         # A row's product is the same in any block, so there are no more blocks than threads.
         blocks = _blocks(rows, max(SMALL_BLOCK // columns, -(-rows // threads.num_threads())))
         if len(blocks) == 1:
@@ -158,7 +165,7 @@ def gradients(
     device : that all arrays are on.
     """
     rows, columns = grad_outputs.shape[1], _count_columns(parts)
-    matrix = _Matrix(weight, map, device)
+    matrix = _Matrix(weight, map, grad_outputs.dtype, device)
     grad_weight.fill(0)
     small = is_small(len(grad_outputs), rows, columns)
     if small and rows * columns <= SMALL_BLOCK:

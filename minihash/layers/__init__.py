@@ -6,6 +6,7 @@ from minihash.layers.dropout import Dropout
 from minihash.layers.hashed_linear import HashedLinear
 from minihash.layers.linear import Linear
 from minihash.layers.low_rank_linear import LowRankLinear
+from minihash.layers.quantized_hashed_linear import QuantizedHashedLinear
 from minihash.layers.sparse_linear import SparseLinear
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Layer",
     "Linear",
     "LowRankLinear",
+    "QuantizedHashedLinear",
     "ReLU",
     "Sigmoid",
     "SparseLinear",

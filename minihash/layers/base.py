@@ -152,6 +152,11 @@ class WeightLayer(Layer):
         """
         raise NotImplementedError
 
+    @classmethod
+    def param_dtypes(cls, config: dict[str, Any]) -> dict[str, np.dtype]:
+        """Return the dtypes of the parameters of `cls(**config)` that are not the layer's own."""
+        return {}
+
     def _make_params(self, fan_in: int) -> None:
         rng = np.random.default_rng(self.seed)
         for name, shape in self.param_shapes(self.config()).items():

@@ -119,11 +119,16 @@ class HashedLinear(WeightLayer):
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
         folded = self._fold(inputs)
-        outputs = self.device.xp.empty((inputs.shape[0], self.out_features), self.dtype)
-        panels.multiply(self._parts(folded), self.weight, self.bucket_map, outputs, self.device)
+        outputs = self._multiply(folded, self.weight)
         if self.bias == "free":
             outputs += self.params["bias"]
         return outputs, folded
+
+    def _multiply(self, folded: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Return the product with the virtual matrix of some weights."""
+        outputs = self.device.xp.empty((folded.shape[0], self.out_features), self.dtype)
+        panels.multiply(self._parts(folded), weight, self.bucket_map, outputs, self.device)
+        return outputs
 
     def _backward(
         self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool

@@ -13,6 +13,7 @@ from minihash import Network, mlp
 from minihash.export import to_c
 from minihash.export.c_text import number
 from minihash.layers import HashedLinear, Linear, ReLU, Tanh
+from minihash.quantization import quantize
 
 
 class Other(Linear):
@@ -41,7 +42,17 @@ def with_nan() -> Network:
         ({"name": "two words"}, "name is 'two words', wanted a C identifier"),
         ({"name": "_x"}, "name is '_x', wanted a C identifier"),
         ({"name": "main"}, "name is 'main'"),
-        ({"weights": "int8"}, "weights is 'int8', wanted one of 'float32'"),
+        ({"weights": "int2"}, "weights is 'int2', wanted one of 'float32', 'int8', 'int4'"),
+        ({"weights": "int8", "training": True}, "training is True and the weights are quantised"),
+        ({"network": mlp([3, 2]), "weights": "int8"}, "network has no hashed layer of floats"),
+        (
+            {"network": quantize(mlp([3, 2], num_buckets=2)), "weights": "int4"},
+            "weights is 'int4' and the network is quantised",
+        ),
+        (
+            {"network": quantize(mlp([3, 2], num_buckets=2)), "weights": "float32"},
+            "weights is 'float32' and the network is quantised",
+        ),
         ({"training": 1}, "training is 1, wanted True or False"),
     ],
 )

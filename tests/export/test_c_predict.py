@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from c_tools import HARNESS, SANITIZERS, WARNINGS, Library, close, networks, predict_with, require, run
-from hypothesis import given
+from hypothesis import assume, given
 
 from minihash import Network, mlp, testing
 from minihash.export import to_c
 from minihash.layers import HashedLinear, Linear, LowRankLinear, ReLU, Sigmoid, SparseLinear, Tanh
+from minihash.quantization import quantize
 
 EVERY_LAYER = [
     HashedLinear(20, 40, num_buckets=100, seed=1),
@@ -68,6 +69,34 @@ def test_drawn_networks(network: Network, seed: int) -> None:
         assert library.selftest() == 0
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+@given(network=networks(), seed=testing.seeds())
+def test_drawn_networks_quantised(bits: int, network: Network, seed: int) -> None:
+    """C agrees with what minihash predicts from the same codes."""
+    assume(any(isinstance(layer, HashedLinear) for layer in network.layers))
+    small = quantize(network, bits)
+    with tempfile.TemporaryDirectory() as name:
+        report = to_c(network, name, weights=f"int{bits}")
+        inputs = np.random.default_rng(seed).normal(size=(4, report.inputs))
+        library = Library(Path(name), small)
+        wanted, found = small.predict(inputs), library.predict(inputs)
+        assert close(found, wanted)
+        for x, out in zip(inputs, found):
+            assert np.array_equal(library.predict_stream(x)[0], out)
+        assert library.selftest() == 0
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_digits_quantised(trained: Network, weights: str, images: np.ndarray, tmp_path: Path) -> None:
+    small = quantize(trained, {"int8": 8, "int4": 4}[weights])
+    codes = [layer.params["codes"] for layer in small.layers if layer.params]
+    saved = to_c(trained, tmp_path).flash - to_c(small, tmp_path).flash
+    assert saved == trained.nbytes - sum(array.nbytes for array in codes)
+    library, wanted = Library(tmp_path, small), small.predict(images)
+    assert close(library.predict(images), wanted)
+    assert library.classify(images) == wanted.argmax(axis=1).tolist()
+
+
 @pytest.mark.parametrize("optimized", ["-O0", "-O3"])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("training", [False, True])
@@ -78,6 +107,9 @@ def test_compilers_have_no_complaint(compiler: str, optimized: str, training: bo
     for momentum in ("", "-DMODEL_MOMENTUM")[: 1 + training]:
         flags = [*WARNINGS, optimized, *filter(None, [momentum])]
         run(compiler, *flags, "-o", tmp_path / "main", *sources, "-lm")
+    for weights in ("int8", "int4") if not training else ():
+        to_c(Network(EVERY_LAYER), tmp_path, weights=weights)
+        run(compiler, *WARNINGS, optimized, "-o", tmp_path / "main", *sources, "-lm")
         run(tmp_path / "main", stdin=subprocess.DEVNULL)
 
 

@@ -169,6 +169,19 @@ def test_expand_equals_naive(twin, dtype, block):
 @both_dtypes
 @given(block=blocks())
 @at_the_limits
+def test_expand_packed_equals_naive(twin, dtype, block):
+    codes = np.random.default_rng(0).integers(-7, 8, block.num_buckets)
+    halves = np.append(codes + 8, [8] * (len(codes) % 2)).astype(np.uint8)
+    panel = np.full(block.shape, np.nan, dtype)
+    packed = halves[::2] | halves[1::2] << 4
+    twin.KERNELS[block.map].expand_packed(packed, block.num_buckets, slots_of(block), panel)
+    np.testing.assert_array_equal(panel, virtual(codes, block))
+
+
+@both_twins
+@both_dtypes
+@given(block=blocks())
+@at_the_limits
 def test_aggregate_adds_to_what_is_there(twin, dtype, block):
     grad_panel, before = integers(block.shape, dtype), integers(block.num_buckets, dtype, seed=1)
     ref = summed(grad_panel, block, before)

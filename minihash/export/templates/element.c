@@ -33,7 +33,7 @@ static float ${L}_unit(const float *a, index_t i)
     for (index_t j = 0; j < $in; j++)
         if (a[j] != 0.0f)
             z += ${L}_entry(row, j) * a[j];
-    return z;
+    return $unit;
 }
 //: back
 /* grad_j = sum_i delta_i V[i, j] */

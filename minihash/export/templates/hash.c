@@ -71,3 +71,9 @@ static float gaussian(uint32_t hash)
     }
     return hash >> 31 ? z : -z;
 }
+//: unpack
+/* Weight k of those that lie two in a byte: the even one in the low half, each plus 8. */
+static float unpack(uint8_t pair, index_t k)
+{
+    return (float)((k & 1u ? pair >> 4 : pair & 15) - 8);
+}

@@ -1,0 +1,61 @@
+"""`minihash quantize`: a saved network with its buckets in eight or four bits."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from minihash.cli.arguments import SEED, add_data_arguments, integer, number
+from minihash.cli.output import say
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser of `minihash`."""
+    parser = subparsers.add_parser("quantize", help="keep a model's buckets in eight or four bits")
+    parser.set_defaults(run=run)
+    parser.add_argument("model", metavar="MODEL", help="file written by train --out")
+    parser.add_argument("--out", metavar="FILE", required=True, help="where to save it (safetensors)")
+    bits = "of a bucket (default: %(default)s)"
+    parser.add_argument("--bits", type=int, choices=(8, 4), default=8, help=bits)
+
+    tuning = parser.add_argument_group("fine-tune, with the weights rounded as they will be")
+    epochs = "passes over the training rows; 0: round only (default: %(default)s)"
+    tuning.add_argument("--epochs", type=integer(0), default=0, metavar="N", help=epochs)
+    rate = "the largest, at the beginning (default: %(default)s)"
+    tuning.add_argument("--learning-rate", type=number(0, 1e6), default=3e-4, metavar="RATE", help=rate)
+    tuning.add_argument(
+        "--final", action="store_true", help="train on training and validation rows, as train --final"
+    )
+    tuning.add_argument("--seed", type=SEED, default=0, help="of the order (default: %(default)s)")
+    add_data_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load, fine-tune if wanted, round, measure before and after, save."""
+    from minihash import datasets, optimizers, quantization, schedules
+    from minihash.files import check_writable
+    from minihash.persistence import load, save
+    from minihash.training import evaluate
+
+    check_writable(args.out)
+    network, dataset = load(args.model), datasets.load(args.data, args.data_dir)
+    before = network.nbytes, evaluate(network, dataset.test)["error"]
+    if args.epochs:
+        rate = args.learning_rate
+        small, _ = quantization.fine_tune(
+            network,
+            dataset.train_and_validation() if args.final else dataset.train,
+            bits=args.bits,
+            epochs=args.epochs,
+            optimizer=optimizers.Adam(rate),
+            schedule=schedules.cosine(rate),
+            seed=args.seed,
+        )
+    else:
+        small = quantization.quantize(network, args.bits)
+    after = small.nbytes, evaluate(small, dataset.test)["error"]
+    save(small, args.out)
+    for name, (nbytes, error) in {"before": before, f"{args.bits} bits": after}.items():
+        say(f"{name}: {nbytes:,} bytes, test error {100 * error:.2f} %")
+    say(f"saved {args.out}")
+    return 0
