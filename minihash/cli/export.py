@@ -1,31 +1,43 @@
-"""`minihash export`: a model as source code for a device."""
+"""`minihash export`: a model as source code for a device, or as ONNX."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of `minihash`."""
-    parser = subparsers.add_parser("export", help="write a model as C99, for devices with little memory")
+    about = "write a model as C99, for devices with little memory, or as ONNX"
+    parser = subparsers.add_parser("export", help=about)
     parser.set_defaults(run=run)
     parser.add_argument("model", metavar="MODEL", help="file written by train --out")
-    formats = "c: a header, a source, a self-test, an example, a Makefile (default: %(default)s)"
-    parser.add_argument("--format", choices=("c",), default="c", help=formats)
-    folder = "folder to write to, made if it is missing"
-    parser.add_argument("--out", metavar="DIR", required=True, help=folder)
-    name = "of the files and in front of the functions (default: %(default)s)"
+    formats = "c: a header, a source, a self-test, an example, a Makefile; onnx: one file (default: c)"
+    parser.add_argument("--format", choices=("c", "onnx"), default="c", help=formats)
+    out = "folder to write to, made if it is missing; for onnx the file"
+    parser.add_argument("--out", metavar="PATH", required=True, help=out)
+    dense = "onnx: write whole matrices, for runtimes without the operators that compute the hash"
+    parser.add_argument("--dense", action="store_true", help=dense)
+    name = "c: of the files and in front of the functions (default: %(default)s)"
     parser.add_argument("--name", default="model", metavar="NAME", help=name)
-    training = "also write a function that trains on the device; the weights are in RAM then"
+    training = "c: also write a function that trains on the device; the weights are in RAM then"
     parser.add_argument("--training", action="store_true", help=training)
 
 
 def run(args: argparse.Namespace) -> int:
     """Load, write, say what it costs."""
-    from minihash.export import to_c
+    from minihash.export import to_c, to_onnx
     from minihash.persistence import load
 
+    if args.format == "onnx":
+        if args.training or args.name != "model":
+            raise ValueError("--name and --training are for --format c")
+        to_onnx(load(args.model), args.out, dense=args.dense)
+        print(f"wrote {args.out}, {os.path.getsize(args.out):,} bytes")
+        return 0
+    if args.dense:
+        raise ValueError("--dense is for --format onnx")
     report = to_c(load(args.model), args.out, name=args.name, training=args.training)
     print(report)
     print(f"wrote {', '.join(report.files)} in {args.out}")

@@ -1,0 +1,139 @@
+"""Networks as ONNX. The operators are in onnx_layers.py; docs/onnx.md says what runtimes make of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from minihash import checks
+from minihash.export.onnx_graph import Graph, Node, Value
+from minihash.export.onnx_layers import OPERATORS, WEIGHT_LAYERS, add_layer
+from minihash.files import replacing
+from minihash.kernels.devices import check_on_host
+from minihash.layers import HashedLinear, Layer, LowRankLinear, SparseLinear
+from minihash.network import Network
+from minihash.version import __version__
+
+OPSET = 18  # the first with BitwiseXor
+IR_VERSION = 8  # of the file, the one that came with that opset
+LIMIT_BYTES = 2**31 - 2**20  # of the arrays: a protobuf message is smaller than 2 GiB
+
+
+def to_onnx(network: Network, path: str | os.PathLike[str], *, dense: bool = False) -> None:
+    """Write a network as an ONNX model, all of it or nothing.
+
+    The graph takes raw `inputs` (batch, in_features) of the network's dtype, with any number of rows, and
+    returns `outputs` (batch, out_features), logits for a classifier. It holds the stored weights and computes
+    the hash with integer operators, so that the file is as small as the network. A runtime that folds
+    constants makes dense weights of that when it loads the file (docs/onnx.md).
+
+    Parameters
+    ----------
+    network : of float32 or float64, made of hashed, dense, low-rank and sparse layers, ReLU, Tanh and
+        Sigmoid; Dropout is left out. The input scaling is in the graph, the names of classes are in its
+        metadata (`class_names`, as JSON).
+    path : where to; an existing file is replaced.
+    dense : write the whole matrices of hashed and sparse layers instead, for runtimes without the integer
+        operators; the file is as large as the dense network's.
+
+    A low-rank layer's fixed factor is written as a constant, rank · in_features numbers: no operator of ONNX
+    makes it.
+
+    Raises
+    ------
+    ValueError, before anything is written, for a network or an argument that ONNX has no form of; ImportError
+    without the package onnx; OSError if the file cannot be written.
+
+    Source: ONNX operators, opset 18, https://onnx.ai/onnx/operators.
+    """
+    checks.boolean("dense", dense)
+    _check_network(network, dense)
+    onnx = _import_onnx()
+    graph, outputs = _graph(network, dense)
+    content = _model(onnx, network, graph, outputs).SerializeToString(deterministic=True)
+    with replacing(path) as file:
+        file.write(content)
+
+
+def _import_onnx() -> Any:
+    try:
+        import onnx
+
+        return onnx
+    except ImportError:
+        raise ImportError("ONNX export needs the package onnx: pip install onnx") from None
+
+
+def _check_network(network: Any, dense: bool) -> None:
+    if not isinstance(network, Network):
+        raise ValueError(f"network is {network!r}, wanted a Network")
+    if network.dtype not in (np.float32, np.float64):
+        raise ValueError(f"network has dtype {network.dtype}, wanted float32 or float64 for ONNX")
+    check_on_host("network", network)
+    known = (*WEIGHT_LAYERS, *OPERATORS)
+    for position, layer in enumerate(network.layers):
+        if type(layer) not in known:
+            name, wanted = type(layer).__name__, ", ".join(kind.__name__ for kind in known)
+            raise ValueError(f"layers[{position}] is a {name}, wanted for ONNX one of {wanted}")
+    scaling = {"input_scale": network.input_scale, "input_shift": network.input_shift}
+    for name, array in {**network.params, **scaling}.items():
+        if not (np.abs(array) <= np.finfo(network.dtype).max).all():
+            raise ValueError(f"{name} has NaN or infinity, wanted numbers that are finite in {network.dtype}")
+    nbytes = network.dtype.itemsize * sum(_num_written(layer, dense) for layer in network.layers)
+    if nbytes >= LIMIT_BYTES:
+        raise ValueError(f"the weights are {nbytes:,} bytes in the file, wanted less than {LIMIT_BYTES:,}")
+
+
+def _num_written(layer: Layer, dense: bool) -> int:
+    """Return how many weights of a layer the file holds."""
+    if isinstance(layer, (HashedLinear, SparseLinear)) and dense:
+        return layer.out_features * (layer.in_features + 1)
+    fixed = layer.rank * layer.in_features if isinstance(layer, LowRankLinear) else 0
+    return layer.num_parameters + fixed
+
+
+def _graph(network: Network, dense: bool) -> tuple[Graph, Value]:
+    """Return the graph and its last value."""
+    graph = Graph()
+    value = Value(graph, "inputs", network.dtype)
+    if network.input_shift.ndim or network.input_shift != 0:
+        value = value - graph.constant("input_shift", network.input_shift.astype(network.dtype))
+    if network.input_scale.ndim or network.input_scale != 1:
+        value = value * graph.constant("input_scale", network.input_scale.astype(network.dtype))
+    for position, layer in enumerate(network.layers):
+        value = add_layer(graph, layer, position, value, dense)
+    return graph, value
+
+
+def _model(onnx: Any, network: Network, graph: Graph, outputs: Value) -> Any:
+    """Return the graph as ONNX's protobuf message."""
+    helper = onnx.helper
+
+    def described(name: str, features: int | None) -> Any:
+        kind = helper.np_dtype_to_tensor_dtype(network.dtype)
+        return helper.make_tensor_value_info(name, kind, ["batch", features or "features"])
+
+    nodes = [_node(onnx, node) for node in graph.nodes]
+    nodes.append(helper.make_node("Identity", [outputs.name], ["outputs"]))
+    constants = [onnx.numpy_helper.from_array(array, name) for name, array in graph.constants.items()]
+    sides = [described("inputs", network.in_features)], [described("outputs", network.out_features)]
+    model = helper.make_model(
+        helper.make_graph(nodes, "minihash", *sides, constants),
+        opset_imports=[helper.make_operatorsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="minihash",
+        producer_version=__version__,
+    )
+    if network.class_names is not None:
+        helper.set_model_props(model, {"class_names": json.dumps(network.class_names, ensure_ascii=False)})
+    return model
+
+
+def _node(onnx: Any, node: Node) -> Any:
+    attributes = dict(node.attributes)
+    if node.operator == "Cast":
+        attributes["to"] = onnx.helper.np_dtype_to_tensor_dtype(attributes["to"])
+    return onnx.helper.make_node(node.operator, node.inputs, node.outputs, **attributes)

@@ -1,0 +1,180 @@
+"""Layers as ONNX operators: each function adds one to a graph and returns its outputs (batch, out_features).
+
+Hashes are computed on uint32, which wraps around, and scaled to buckets on uint64; what is ordered or used as
+an index is int64. ONNX Runtime has operators for these types from 1.21 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minihash.export.onnx_graph import Graph, Value
+from minihash.layers import (
+    Dropout,
+    HashedLinear,
+    Layer,
+    Linear,
+    LowRankLinear,
+    ReLU,
+    Sigmoid,
+    SparseLinear,
+    Tanh,
+)
+from minihash.maps import EVERY, ElementMap, WindowMap
+
+PRIME2, PRIME3, PRIME4, PRIME5 = 2246822519, 3266489917, 668265263, 374761393
+
+# ----------------------------------------------------------------------------- the hash (docs/format.md)
+
+
+def xxhash32(i: Value, j: Value, seed: int) -> Value:
+    """Add the hash of positions, uint32; i and j are uint32 that broadcast."""
+    h = _rotate(i * PRIME3 + (seed + PRIME5 + 8) % 2**32) * PRIME4
+    h = _rotate(j * PRIME3 + h) * PRIME4
+    h = (h ^ (h >> 15)) * PRIME2
+    h = (h ^ (h >> 13)) * PRIME3
+    return h ^ (h >> 16)
+
+
+def _rotate(x: Value) -> Value:
+    return (x << 17) ^ (x >> 15)
+
+
+def scale_to_range(hashed: Value, size: int) -> Value:
+    """Add `(hash · size) >> 32` in 64 bits, as int64: exact for every size below 2³²."""
+    return ((hashed.cast(np.uint64) * size) >> 32).cast(np.int64)
+
+
+def sign(bit: Value, dtype: np.dtype) -> Value:
+    """Add −1 where a bit is set and else +1."""
+    return bit.cast(dtype) * -2 + 1
+
+
+# ------------------------------------------------------------------------------------- hashed layers
+
+
+def hashed_linear(layer: HashedLinear, inputs: Value, weight: Value, bias: Value | None) -> Value:
+    """Add a hashed layer; a hashed bias is V's last column, and its input a column of ones."""
+    rows = weight.graph.range(0, layer.out_features).reshape(-1, 1)
+    if layer.bias == "hashed":
+        inputs = inputs.append_columns(1, 1)
+    if isinstance(layer.bucket_map, WindowMap):
+        return product(fold(layer.bucket_map, inputs), windows(layer.bucket_map, rows, weight), bias)
+    columns = weight.graph.range(0, layer.columns)
+    return product(inputs, element_matrix(layer.bucket_map, rows, columns, weight), bias)
+
+
+def element_matrix(map: ElementMap, rows: Value, columns: Value, weight: Value) -> Value:
+    """Add V (out_features, columns) of the element map.
+
+    Signed, `s = (hash · 2K) >> 32` is a place in the vector `[w, −w]`: one gather gives bucket and sign.
+    """
+    hashed = xxhash32(rows, columns, map.seed)
+    if not map.signed:
+        return weight.gather(scale_to_range(hashed, map.num_buckets))
+    table = weight.graph.apply("Concat", weight, -weight, axis=0)
+    return table.gather(scale_to_range(hashed, 2 * map.num_buckets))
+
+
+def windows(map: WindowMap, rows: Value, weight: Value) -> Value:
+    """Add the windows (out_features, S) of the window map: row i is `ξ₁(i) · w[(r(i) + t) mod K]`."""
+    graph = weight.graph
+    hashed = xxhash32(rows, graph.number(EVERY, np.uint32), map.seed)
+    starts = scale_to_range(hashed << 1 if map.signed else hashed, map.num_buckets)
+    places = graph.range(0, map.window).cast(np.int64)
+    found = weight.gather((starts + places) % map.num_buckets)
+    return found * sign(hashed >> 31, weight.dtype) if map.signed else found
+
+
+def fold(map: WindowMap, inputs: Value) -> Value:
+    """Add the signed and folded inputs (batch, S) of the window map: `a'[t] = Σ_{t(j) = t} ξ₂(j) a[j]`.
+
+    `t(j) = rank(j) mod S`: in the order of the ranks, columns of one place lie S apart, and rows of S add up.
+    """
+    graph = inputs.graph
+    every = graph.number(EVERY, np.uint32)
+    draws = xxhash32(every, graph.range(0, map.columns), map.seed).cast(np.int64)
+    if map.folds:
+        draws, order = graph.smallest(draws, map.columns)
+        inputs = inputs.gather(order, axis=1)
+    if map.signed:
+        inputs = inputs * sign(draws % 2, inputs.dtype)
+    if not map.folds:
+        return inputs
+    laps = -(-map.columns // map.window)
+    inputs = inputs.append_columns(laps * map.window - map.columns, 0).reshape(0, laps, map.window)
+    return graph.apply("ReduceSum", inputs, graph.number([1], np.int64), keepdims=0)
+
+
+# -------------------------------------------------------------------------------------- other layers
+
+
+def sparse_linear(layer: SparseLinear, inputs: Value, weight: Value, bias: Value | None) -> Value:
+    """Add a sparse layer; its first rows may keep an edge more than the others."""
+    each, more = divmod(layer.num_weights, layer.out_features)
+    blocks = ((0, more, each + 1), (more, layer.out_features, each))
+    rows = [sparse_rows(layer, weight, start, stop, count) for start, stop, count in blocks if start < stop]
+    return product(inputs, weight.graph.apply("Concat", *rows, axis=0), bias)
+
+
+def sparse_rows(layer: SparseLinear, weight: Value, start: int, stop: int, count: int) -> Value:
+    """Add rows of W that keep `count` edges each: the weights in their places among zeros."""
+    graph = weight.graph
+    shape = graph.number([stop - start, layer.in_features], np.int64)
+    zeros = graph.apply("Expand", graph.number(0, weight.dtype), shape)
+    if not count:
+        return zeros
+    rows = graph.range(start, stop).reshape(-1, 1)
+    hashed = xxhash32(rows, graph.range(0, layer.in_features), layer.seed).cast(np.int64)
+    _, kept = graph.smallest(hashed, count)
+    ascending, _ = graph.smallest(kept, count)
+    first, end = layer.indptr[[start, stop]].tolist()
+    kept_weights = weight.gather(graph.range(first, end).cast(np.int64)).reshape(-1, count)
+    return graph.apply("ScatterElements", zeros, ascending, kept_weights, axis=1)
+
+
+def low_rank_linear(layer: LowRankLinear, inputs: Value, weight: Value, bias: Value | None) -> Value:
+    """Add a low-rank layer. G is a constant: ONNX has no quantile function of the normal distribution."""
+    factor = weight.graph.constant(f"{weight.name}.fixed_factor", layer.fixed_factor.astype(layer.dtype))
+    return product(product(inputs, factor), weight, bias)
+
+
+def dense_linear(layer: Layer, inputs: Value, weight: Value, bias: Value | None) -> Value:
+    """Add a layer whose weight is its whole matrix."""
+    return product(inputs, weight, bias)
+
+
+def product(inputs: Value, matrix: Value, bias: Value | None = None) -> Value:
+    """Add `inputs · matrixᵀ + bias`."""
+    operands = (inputs, matrix) if bias is None else (inputs, matrix, bias)
+    return inputs.graph.apply("Gemm", *operands, transB=1)
+
+
+WEIGHT_LAYERS: dict[type[Layer], Callable[..., Value]] = {
+    HashedLinear: hashed_linear,
+    Linear: dense_linear,
+    LowRankLinear: low_rank_linear,
+    SparseLinear: sparse_linear,
+}
+OPERATORS: dict[type[Layer], str | None] = {ReLU: "Relu", Tanh: "Tanh", Sigmoid: "Sigmoid", Dropout: None}
+
+
+def add_layer(graph: Graph, layer: Any, position: int, inputs: Value, dense: bool) -> Value:
+    """Add the layer at a position of the network; return its outputs.
+
+    With `dense`, hashed and sparse layers are written as their whole matrix.
+    """
+    kind = type(layer)
+    if kind in OPERATORS:
+        operator = OPERATORS[kind]
+        return inputs if operator is None else graph.apply(operator, inputs)
+    params, add = dict(layer.params), WEIGHT_LAYERS[kind]
+    if dense and kind in (HashedLinear, SparseLinear):
+        add, params["weight"] = dense_linear, layer.virtual_weight_matrix()
+        if kind is HashedLinear and layer.bias == "hashed":
+            params["bias"] = layer.virtual_bias()
+    values = {name: graph.constant(f"{position}.{name}", array) for name, array in params.items()}
+    return add(layer, inputs, values["weight"], values.get("bias"))
