@@ -6,8 +6,9 @@ Every loss is called as `loss(outputs, targets, sample_weight=None)` and returns
     grad_outputs = ∂L/∂outputs, of the shape and dtype of `outputs`
 
 so the division by the batch is already in the gradient, and `Network.backward` takes it as it is.
-Outputs may be on a device, with targets and weights there too; their gradient is then, the mean is a number.
-Of what is on a device only shapes are checked: to look at its numbers would take a transfer.
+Outputs may be on a device; their gradient is then, and the mean is a number read from there. Of targets and
+weights on a device only shapes are checked, as to look at their numbers would take a transfer: a label out of
+range is not noticed there. `fit` checks them before.
 Complex outputs are computed by the same, analytic, lines (no absolute value, comparisons of real
 parts only): they are for complex-step gradient checks, and then L is complex.
 """
@@ -101,7 +102,7 @@ def mean_squared_error(
     outputs = _check_outputs(outputs, (1, 2))
     targets = _match_shape(targets, outputs)
     xp = array_module(outputs)
-    _check_rows("targets", targets, xp.isfinite(targets), "a finite number")
+    _check_rows("targets", targets, np.isfinite, "a finite number")
     difference = outputs - targets
     row_weight = _normalize_weights(sample_weight, outputs)
 
@@ -139,7 +140,7 @@ def binary_cross_entropy(
     if outputs.shape != (outputs.size,) and outputs.shape != (outputs.size, 1):
         raise ValueError(f"outputs has shape {outputs.shape}, wanted (batch, 1) or (batch,)")
     targets = _match_shape(targets, outputs)
-    _check_rows("targets", targets, (targets.real >= 0) & (targets.real <= 1), "0 <= target <= 1")
+    _check_rows("targets", targets, lambda t: (t.real >= 0) & (t.real <= 1), "0 <= target <= 1")
     row_weight = _normalize_weights(sample_weight, outputs)
 
     xp = array_module(outputs)
@@ -274,9 +275,14 @@ def _check_outputs(outputs: Any, dimensions: tuple[int, ...], name: str = "outpu
     return outputs
 
 
+def _beside(outputs: np.ndarray, values: Any) -> np.ndarray:
+    """Return values as an array where the outputs are."""
+    return array_module(outputs).asarray(as_array(values))
+
+
 def _match_shape(targets: Any, outputs: np.ndarray) -> np.ndarray:
     """Return `targets` in the shape and dtype of `outputs`; (batch,) may stand for (batch, 1)."""
-    targets = as_array(targets)
+    targets = _beside(outputs, targets)
     if targets.shape != outputs.shape and (*targets.shape, 1) != outputs.shape:
         raise ValueError(f"targets has shape {targets.shape}, wanted {outputs.shape} as outputs")
     return targets.astype(outputs.dtype, copy=False).reshape(outputs.shape)
@@ -284,38 +290,34 @@ def _match_shape(targets: Any, outputs: np.ndarray) -> np.ndarray:
 
 def _check_classes(targets: Any, outputs: np.ndarray) -> np.ndarray:
     """Return integer labels (batch,) as they are, and rows of probabilities in the outputs' dtype."""
-    targets = as_array(targets)
+    targets = _beside(outputs, targets)
     batch, classes = outputs.shape
     if targets.shape == (batch,):
         if targets.dtype.kind not in "iu":
             raise ValueError(f"targets has dtype {targets.dtype}, wanted integer labels")
-        in_range = (targets >= 0) & (targets < classes)
-        _check_rows("targets", targets, in_range, f"a label 0 <= label < {classes}")
+        _check_rows("targets", targets, _labels_below(classes), f"a label 0 <= label < {classes}")
         return targets
     if targets.shape != outputs.shape:
         wanted = f"({batch},) labels or {outputs.shape} probabilities"
         raise ValueError(f"targets has shape {targets.shape}, wanted {wanted}")
     targets = targets.astype(outputs.dtype, copy=False)
-    _check_rows("targets", targets, targets.real >= 0, "a probability")
-    sums = targets.sum(axis=1)
-    _check_rows("the sum of targets", sums, abs(sums - 1) <= 1e-3, "1")
+    _check_rows("targets", targets, lambda t: t.real >= 0, "a probability")
+    _check_rows("the sum of targets", targets.sum(axis=1), lambda sums: abs(sums - 1) <= 1e-3, "1")
     return targets
 
 
 def _split_targets(targets: Any, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels (batch,) and the teacher's logits (batch, classes) of targets of `distillation`."""
-    targets = as_array(targets)
+    targets = _beside(outputs, targets)
     wanted = outputs.shape[0], 1 + outputs.shape[1]
     if targets.shape != wanted or targets.dtype.kind not in "fiu":
         raise ValueError(
             f"targets has shape {targets.shape} ({targets.dtype}), wanted {wanted}: "
             "a label and the teacher's outputs in each row"
         )
-    xp, labels, teacher = array_module(targets), targets[:, 0], targets[:, 1:]
-    classes = outputs.shape[1]
-    good = (labels >= 0) & (labels < classes) & (labels == xp.rint(labels))
-    _check_rows("targets", labels, good, f"a label 0 <= label < {classes}")
-    _check_rows("the teacher's output in targets", teacher, xp.isfinite(teacher), "a finite number")
+    labels, teacher, classes = targets[:, 0], targets[:, 1:], outputs.shape[1]
+    _check_rows("targets", labels, _labels_below(classes), f"a label 0 <= label < {classes}")
+    _check_rows("the teacher's output in targets", teacher, np.isfinite, "a finite number")
     return labels.astype(np.intp), teacher
 
 
@@ -324,18 +326,24 @@ def _normalize_weights(sample_weight: Any, outputs: np.ndarray) -> np.ndarray:
     batch, xp = len(outputs), array_module(outputs)
     if sample_weight is None:
         return xp.full(batch, 1.0 / batch)
-    weight = xp.asarray(sample_weight, dtype=np.float64)
+    weight = _beside(outputs, sample_weight).astype(np.float64, copy=False)
     if weight.shape != (batch,):
         raise ValueError(f"sample_weight has shape {weight.shape}, wanted ({batch},)")
-    _check_rows("sample_weight", weight, (weight >= 0) & xp.isfinite(weight), "a weight >= 0")
+    _check_rows("sample_weight", weight, lambda w: (w >= 0) & np.isfinite(w), "a weight >= 0")
     total = weight.sum()
     if on_host(total) and not 0 < total < np.inf:
         raise ValueError(f"sample_weight has the sum {total:g}, wanted a positive one")
     return weight / total
 
 
-def _check_rows(name: str, values: np.ndarray, good: np.ndarray, wanted: str) -> None:
-    """Raise a ValueError that names the first value that is not `good`, and its row, if they are at hand."""
-    if on_host(good) and not good.all():
+def _labels_below(classes: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda labels: (labels >= 0) & (labels < classes) & (labels == np.rint(labels))
+
+
+def _check_rows(
+    name: str, values: np.ndarray, is_good: Callable[[np.ndarray], np.ndarray], wanted: str
+) -> None:
+    """Raise a ValueError that names the first value that is not good, and its row, if they are at hand."""
+    if on_host(values) and not (good := is_good(values)).all():
         where = tuple(np.argwhere(~good)[0])
         raise ValueError(f"{name} is {values[where]} in row {where[0]}, wanted {wanted}")

@@ -75,7 +75,9 @@ class Network:
             raise ValueError(f"{name} has shape {array.shape} ({array.dtype}), wanted {wanted}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite")
-        return array.astype(np.float64)
+        array = array.astype(np.float64)
+        array.setflags(write=False)  # a device may have a copy
+        return array
 
     def to(self, device: str | Device, *, deterministic: bool = False) -> Network:
         """Move the network to a device, in place, and return it.
@@ -87,16 +89,23 @@ class Network:
         ----------
         device : "cpu", or "cuda" for an NVIDIA card (extra `cuda`; docs/cuda.md), or what `device` of another
             network is.
-        deterministic : on a card, sum gradients to the same bits every time; it takes longer.
+        deterministic : on a card, sum hashed layers' gradients to the same bits every time; it takes longer.
 
         Raises
         ------
         ValueError for a wrong argument; ImportError if a package is missing or does not fit, OSError if there
         is no card.
         """
+        if isinstance(device, Device) and deterministic:
+            raise ValueError("deterministic is True and device is a Device, wanted its name")
         found = device if isinstance(device, Device) else devices.get(device, deterministic)
-        for layer in self.layers:
-            layer.to(found)
+        try:
+            for layer in self.layers:
+                layer.to(found)
+        except BaseException:
+            for layer in self.layers:
+                layer.to(self.device)
+            raise
         self.device = found
         return self
 
@@ -225,7 +234,7 @@ def _check_layers(layers: list[Layer]) -> tuple[int | None, int | None]:
             )
         if layer.device is not layers[0].device:
             raise ValueError(
-                f"layers[{position}] is on {layer.device.name}, wanted {layers[0].device.name} as layers[0]"
+                f"layers[{position}] is on {layer.device}, wanted {layers[0].device} as layers[0]"
             )
         if None not in (width, layer.in_features) and layer.in_features != width:
             raise ValueError(

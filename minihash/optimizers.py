@@ -72,7 +72,7 @@ class Optimizer:
                 if array.shape != param.shape:
                     found = f"{source} has shape {array.shape} for {name!r}"
                     raise ValueError(f"{found}, wanted {param.shape} as the parameter")
-                if array_module(array) is not array_module(param):
+                if type(array) is not type(param) and array_module(array) is not array_module(param):
                     raise ValueError(f"{source} for {name!r} is on another device, wanted the parameter's")
 
 

@@ -84,7 +84,7 @@ def fit(
     train : (inputs, targets); inputs (rows, in_features) in any real dtype, raw: the network scales.
     validation : the same, evaluated after each epoch, never trained on; or None.
     loss : "softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy", "distillation", or a
-        function such, also as a `functools.partial`.
+        function such, also as a `functools.partial`; on a card it is given arrays of CuPy.
     optimizer : default `Adam()`.
     schedule : learning rate as a function of the fraction of training done; see schedules.py.
     epochs : passes over the training rows.

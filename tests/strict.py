@@ -32,7 +32,7 @@ class ndarray:  # noqa: N801: CuPy's name
 
     @property
     def __cuda_array_interface__(self) -> dict:
-        raise AssertionError("there is no device")
+        return {}
 
     def __array__(self, *arguments: Any, **options: Any) -> Any:
         raise TypeError("implicit conversion to a NumPy array: use asnumpy")

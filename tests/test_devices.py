@@ -7,6 +7,7 @@ import functools
 import pickle
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -284,6 +285,74 @@ def test_best_weights_are_kept_on_the_device(card):
     assert all(isinstance(array, strict.ndarray) for array in network.params.values())
 
 
+def test_a_move_that_fails_leaves_all_where_it_was(card, monkeypatch):
+    """Out of memory at the last layer."""
+    network = network_of()
+    ref = network.predict(digits()[0])
+    put, left = StrictCard.put, [3]
+
+    def scarce(self, value):
+        left[0] -= 1
+        if left[0] < 0:
+            raise MemoryError("Out of memory allocating 512 bytes")
+        return put(self, value)
+
+    monkeypatch.setattr(StrictCard, "put", scarce)
+    with pytest.raises(MemoryError):
+        network.to(card)
+    assert network.device is devices.CPU and all(layer.device is devices.CPU for layer in network.layers)
+    np.testing.assert_array_equal(network.predict(digits()[0]), ref)
+
+
+def test_a_device_has_its_own_way_to_sum(card):
+    with pytest.raises(ValueError, match="^deterministic is True and device is a Device, wanted its name"):
+        mlp([3, 2]).to(card, deterministic=True)
+
+
+def test_losses_move_targets_to_the_outputs(card):
+    for loss, outputs, targets in LOSSES.values():
+        weight = np.arange(1.0, BATCH + 1)
+        comp, _ = loss(card.put(outputs), targets, weight)
+        assert comp == pytest.approx(loss(outputs, targets, weight)[0], rel=1e-6)
+
+
+def test_numbers_of_any_byte_order_arrive(card):
+    values = np.array([1.5, -2, 3], ">f4"), np.array([1, 2], ">i8")
+    for comp, ref in zip(card.put_together(*values), values):
+        assert comp.dtype.isnative
+        np.testing.assert_array_equal(card.get(comp), ref)
+
+
+def test_tensors_of_the_host_are_no_arrays_of_a_device():
+    class Tensor:
+        """As PyTorch's: the class has the property, an instance on the CPU does not."""
+
+        @property
+        def __cuda_array_interface__(self):
+            raise AttributeError("can't get __cuda_array_interface__ on non-CUDA tensor type")
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array([0, 1, 2])
+
+    assert on_host(Tensor()) and as_array(Tensor()).tolist() == [0, 1, 2]
+
+
+def test_a_card_does_a_row_at_once_and_larger_layers_by_panels(card, monkeypatch):
+    calls = []
+    layer = HashedLinear(900, 700, num_buckets=50)
+    layer.to(card)
+    kernels = card.kernels_of("element")
+    spies = {
+        kind: (lambda *a, kind=kind: (calls.append(kind), getattr(kernels, kind)(*a)))
+        for kind in ("multiply", "expand", "gradients")
+    }
+    monkeypatch.setattr(card, "kernels_of", lambda map: kernels._replace(**spies))
+    layer.forward(np.ones((1, 900)), training=True)
+    assert calls == ["multiply"]
+    layer.backward(np.ones((1, 700)))
+    assert "gradients" not in calls and "expand" in calls
+
+
 def test_a_new_forward_is_needed_after_a_move(card):
     network = network_of()
     network.forward(digits()[0], training=True)
@@ -298,7 +367,7 @@ def test_what_needs_the_host_says_so(card, tmp_path):
         check_gradients(network, digits()[0])
     with pytest.raises(ValueError, match="^network is on cuda, wanted on cpu"):
         export.to_c(network, tmp_path)
-    with pytest.raises(ValueError, match="^the network is quantised and stays on cpu, wanted floats on cuda"):
+    with pytest.raises(ValueError, match="^the network is quantised and stays on cpu, wanted floats"):
         quantize(network_of()).to(card)
     layers = [Linear(3, 4), Linear(4, 2)]
     layers[1].to(card)
@@ -407,21 +476,56 @@ sys.exit(main(["train", "--device", "cuda"]))
     assert "\n" not in said
 
 
-@pytest.mark.parametrize("count", ["raise RuntimeError('cudaErrorNoDevice: none is detected')", "return 0"])
-def test_without_a_card_it_is_one_line(count):
-    code = f"""
-import sys, types
-def count():
-    {count}
-runtime = types.SimpleNamespace(getDeviceCount=count)
-sys.modules["cupy"] = types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=runtime))
-sys.modules["numba_cuda"] = types.ModuleType("numba_cuda")
-from minihash.cli import main
-sys.exit(main(["train", "--device", "cuda"]))
-"""
-    _, said = python(code)
-    assert said.startswith("minihash: error: device cuda: ") and ", wanted" in said.replace("; ", ", ")
-    assert "\n" not in said
+@pytest.fixture
+def installed(monkeypatch):
+    """Pretend that packages are there, in these versions, and a CuPy with no card or of a strange driver."""
+    versions = {"numba-cuda": "0.30.4", "cupy-cuda12x": "14.2.0", "numpy": "2.4.1"}
+    monkeypatch.setattr("importlib.metadata.version", versions.__getitem__)
+    monkeypatch.setattr(devices, "load_libraries", lambda: None)
+    monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "0")
+    runtime = types.SimpleNamespace(getDeviceCount=lambda: 0)
+    cuda = types.SimpleNamespace(runtime=runtime)
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(cuda=cuda))
+    return versions, runtime
+
+
+@pytest.mark.parametrize(
+    "package, version", [("numba-cuda", "0.31.0"), ("cupy-cuda12x", "13.6"), ("numpy", "2.5.0")]
+)
+def test_a_wrong_version_is_one_line(installed, package, version):
+    installed[0][package] = version
+    wanted = f"^device cuda: {package} is {version}, wanted >=.*: pip install .*$"
+    with pytest.raises(ImportError, match=wanted):
+        mlp([3, 2]).to("cuda")
+
+
+def test_without_a_card_it_is_one_line(installed):
+    with pytest.raises(OSError, match="^device cuda: no card is visible, wanted one: see CUDA_VISIBLE"):
+        mlp([3, 2]).to("cuda")
+
+
+def test_without_a_driver_it_is_one_line(installed):
+    def fails():
+        raise RuntimeError("====\ncudaErrorInsufficientDriver:\n  too old\n====")
+
+    installed[1].getDeviceCount = fails
+    wanted = "^device cuda: cudaErrorInsufficientDriver: too old; wanted an NVIDIA card and its driver$"
+    with pytest.raises(OSError, match=wanted):
+        mlp([3, 2]).to("cuda")
+
+
+def test_what_does_not_run_is_said_before_training(card, monkeypatch):
+    def fails(*arguments):
+        raise AttributeError("module 'numpy' has no attribute\n'row_stack'")
+
+    kernels = card.kernels_of("element")
+    monkeypatch.setattr(card, "kernels_of", lambda map: kernels._replace(locate=fails))
+    with pytest.raises(OSError, match="^device cuda: module 'numpy' has no .* 'row_stack'; wanted a card"):
+        devices._try_out(card)
+
+
+def test_what_runs_is_tried_out(card):
+    devices._try_out(card)
 
 
 def test_the_cpu_never_touches_cuda():

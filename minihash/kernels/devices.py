@@ -7,9 +7,12 @@ its arrays are NumPy's, its kernels those of the card.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import importlib.metadata
 import os
+import re
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -31,12 +34,14 @@ class Device:
     xp : the array module.
     panels : how many times as large panels are as the CPU's.
     shards : copies of the weights' gradient that tasks sum into, at most.
+    small_blocks : whether large layers go backward without panels too, where the batch is small.
     """
 
     name = "cpu"
     xp: Any = np
     panels = 1
     shards = 4  # enough for four threads, few enough to stay small
+    small_blocks = True
 
     def __init__(self) -> None:
         self._scratch = threading.local()
@@ -49,6 +54,10 @@ class Device:
     def kernels_of(self, map: str) -> Kernels:
         """Return the kernels of a map."""
         return kernels.get(map)
+
+    def num_tasks(self) -> int:
+        """Return how many tasks are done at a time."""
+        return threads.num_threads()
 
     def run(self, tasks: Iterable[Callable[[], None]]) -> None:
         """Do independent tasks."""
@@ -89,6 +98,9 @@ class Device:
     def synchronize(self) -> None:
         """Wait for what has been started."""
 
+    def __str__(self) -> str:
+        return self.name
+
     def __reduce__(self) -> Any:
         return get, (self.name,)  # there is one of each, in copies and pickles too
 
@@ -104,6 +116,7 @@ class Card(Device):
     name = "cuda"
     panels = 64  # 64 MiB of float32: many blocks for every multiprocessor
     shards = 1  # sums are atomic
+    small_blocks = False  # a block has too few outputs to fill it
 
     def __init__(self, xp: Any, kernels: Any, deterministic: bool = False) -> None:
         super().__init__()
@@ -118,6 +131,9 @@ class Card(Device):
     def kernels_of(self, map: str) -> Kernels:
         return self._kernels.KERNELS[map]
 
+    def num_tasks(self) -> int:
+        return 1
+
     def run(self, tasks: Iterable[Callable[[], None]]) -> None:
         for task in tasks:
             task()
@@ -126,14 +142,14 @@ class Card(Device):
         return self.xp.asarray(arrays.as_array(value))
 
     def put_together(self, *values: np.ndarray) -> tuple[Any, ...]:
-        ends = np.cumsum([-(-value.nbytes // ALIGNED) * ALIGNED for value in values])
+        native = [np.ascontiguousarray(value, value.dtype.newbyteorder("=")) for value in values]
+        ends = np.cumsum([-(-value.nbytes // ALIGNED) * ALIGNED for value in native])
         packed = np.empty(ends[-1], np.uint8)
-        parts = []
-        for value, start in zip(values, (0, *ends)):
-            parts.append(slice(start, start + value.nbytes))
-            packed[parts[-1]] = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        parts = [slice(start, start + value.nbytes) for value, start in zip(native, (0, *ends))]
+        for value, part in zip(native, parts):
+            packed[part] = value.reshape(-1).view(np.uint8)
         moved = self.put(packed)
-        return tuple(moved[part].view(value.dtype).reshape(value.shape) for value, part in zip(values, parts))
+        return tuple(moved[part].view(value.dtype).reshape(value.shape) for value, part in zip(native, parts))
 
     def get(self, array: Any) -> np.ndarray:
         return array if arrays.on_host(array) else self.xp.asnumpy(array)
@@ -155,11 +171,16 @@ class Card(Device):
         if self.xp is not np:
             self.xp.cuda.get_current_stream().synchronize()
 
+    def __str__(self) -> str:
+        return f"{self.name}, deterministic" if self.deterministic else self.name
+
     def __reduce__(self) -> Any:
         return get, (self.name, self.deterministic)
 
 
 ALIGNED = 16  # bytes, where an array in a pack starts
+#: From which version on, and before which, as in setup.cfg.
+VERSIONS = {"numba-cuda": ((0, 30), (0, 31)), "cupy-cuda12x": ((14, 0), (15, 0)), "numpy": ((1, 26), (2, 5))}
 CPU = Device()
 
 
@@ -198,23 +219,67 @@ def check_on_host(name: str, module: Any) -> None:
 @functools.cache
 def _card(deterministic: bool) -> Device:
     simulated = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
-    xp = np if simulated else _import("cupy")
-    if not simulated:
-        _import("numba_cuda")  # without it Numba would take its own old target
-        try:
-            count = xp.cuda.runtime.getDeviceCount()
-        except Exception as error:  # of CuPy, with another name in each of its versions
-            raise OSError(f"device cuda: {error}; wanted an NVIDIA card and its driver") from None
-        if not count:
-            raise OSError("device cuda: no card is visible, wanted one: see CUDA_VISIBLE_DEVICES")
+    xp = np if simulated else _cupy()
     module = _import("minihash.kernels.numba_cuda")
+    card = Card(xp, _Kernels(module) if deterministic else module, deterministic)
     if not simulated:
         module.LAUNCHER.empty = xp.empty  # scratch memory of CuPy's pool, as all the rest
-    return Card(xp, _Kernels(module) if deterministic else module, deterministic)
+        _try_out(card)
+    return card
+
+
+def _cupy() -> Any:
+    """Return CuPy, if all that a card needs is installed in versions that fit."""
+    for package, (low, high) in VERSIONS.items():
+        try:
+            found = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            if package.startswith("cupy"):
+                continue  # there are other builds of it
+            raise ImportError(f"device cuda: {package} is missing, wanted it: {PACKAGES}") from None
+        if not low <= tuple(map(int, found.split(".")[:2])) < high:
+            wanted = f">={low[0]}.{low[1]},<{high[0]}.{high[1]}"
+            raise ImportError(f"device cuda: {package} is {found}, wanted {wanted}: {PACKAGES}")
+    # Small layers have few blocks, and nobody can help it; Numba reads this when it is imported.
+    os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")
+    load_libraries()
+    cupy = _import("cupy")
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # of CuPy, with another name in each of its versions
+        raise OSError(f"device cuda: {_line(error)}; wanted an NVIDIA card and its driver") from None
+    if not count:
+        raise OSError("device cuda: no card is visible, wanted one: see CUDA_VISIBLE_DEVICES")
+    return cupy
+
+
+def load_libraries() -> None:
+    """Load CuPy's libraries from their packages; where those are not, the system's may be found later."""
+    pathfinder = _import("cuda.pathfinder")
+    for library in ("cublas", "cusparse"):
+        with contextlib.suppress(Exception):  # of pathfinder, which says in many words what _try_out will see
+            pathfinder.load_nvidia_dynamic_lib(library)
+
+
+def _try_out(card: Card) -> None:
+    """Run a kernel and a product once, so that what is missing is said here, and not in a training."""
+    try:
+        slots, ones = card.xp.empty((2, 2), np.uint32), card.xp.ones((2, 2), np.float32)
+        card.kernels_of("element").locate((0, 1, True), (0, 0), slots)
+        card.get(card.xp.matmul(ones, ones))
+    except Exception as error:  # of Numba, CuPy or the driver
+        what = "wanted a card, a driver and packages that fit each other"
+        raise OSError(f"device cuda: {_line(error)}; {what}: {PACKAGES}") from None
 
 
 def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"device cuda: {error}; wanted its packages: {PACKAGES}") from None
+        raise ImportError(f"device cuda: {_line(error)}; wanted its packages: {PACKAGES}") from None
+
+
+def _line(error: Exception) -> str:
+    """Return what an error says, in a line; CuPy's fill a screen."""
+    text = " ".join(re.sub(r"=+", "", str(error)).split())
+    return text if len(text) <= 200 else f"{text[:200]}…"

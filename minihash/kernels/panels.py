@@ -25,7 +25,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from minihash.kernels import threads
 from minihash.kernels.devices import CPU, Device
 
 PANEL_SIZE = 2**18  # numbers in V's panel: 1 MiB, as its gradient's and its slots, for the CPU's L2 cache
@@ -113,8 +112,8 @@ def multiply(
     rows, columns = outputs.shape[1], _count_columns(parts)
     matrix = _Matrix(weight, map, outputs.dtype, device)
     if is_small(len(outputs), rows, columns) and weight.dtype == outputs.dtype:
-        # A row's product is the same in any block, so there are no more blocks than threads.
-        blocks = _blocks(rows, max(SMALL_BLOCK // columns, -(-rows // threads.num_threads())))
+        # A row's product is the same in any block, so there are no more blocks than tasks at a time.
+        blocks = _blocks(rows, max(SMALL_BLOCK // columns, -(-rows // device.num_tasks())))
         if len(blocks) == 1:
             _multiply_small(matrix, parts, outputs, (0, rows))
         else:
@@ -171,6 +170,7 @@ def gradients(
     if small and rows * columns <= SMALL_BLOCK:
         _gradients_small(matrix, parts, grad_outputs, grad_weight)
         return
+    small = small and device.small_blocks
     width, height = _panel_shape(rows, device.panels)
     if small:
         width, height = max(SMALL_BLOCK // rows, columns // SMALL_BLOCKS, 1), rows

@@ -40,9 +40,12 @@ class Layer:
 
     def to(self, device: Device) -> None:
         """Move parameters and gradients to a device, and forget the last forward; see `Network.to`."""
-        for arrays in (self.params, self.grads):
-            for name, array in arrays.items():
-                arrays[name] = device.put(self.device.get(array))
+        get = self.device.get
+        moved = [
+            {name: device.put(get(array)) for name, array in own.items()} for own in (self.params, self.grads)
+        ]
+        for own, arrays in zip((self.params, self.grads), moved):  # all or, without memory, nothing
+            own.update(arrays)
         self.device, self._saved, self._shape = device, None, None
 
     def forward(self, inputs: Any, training: bool = False) -> np.ndarray:

@@ -95,13 +95,13 @@ class SparseLinear(WeightLayer):
         rows = np.arange(self.out_features + 1)
         return (each * rows + np.minimum(rows, more)).astype(np.int32)
 
-    def _blocks(self, numbers: int) -> Iterator[tuple[slice, slice, int]]:
+    def _blocks(self, numbers: int, times: int = 1) -> Iterator[tuple[slice, slice, int]]:
         """Yield blocks of rows that keep equally many edges: the rows, their weights, and the edges of each.
 
-        A row needs `numbers` in a temporary array; a block is one row at least.
+        A row needs `numbers` in a temporary array of `times · BLOCK`; a block is one row at least.
         """
         each, more = divmod(self.num_weights, self.out_features)
-        height = max(1, BLOCK // max(1, numbers))
+        height = max(1, times * BLOCK // max(1, numbers))
         for first, end, count in ((0, more, each + 1), (more, self.out_features, each)):
             for start in range(first, end, height) if count else ():
                 stop = min(start + height, end)
@@ -122,7 +122,8 @@ class SparseLinear(WeightLayer):
         xp = self.device.xp
         inputs, grads = xp.ascontiguousarray(saved.T), xp.ascontiguousarray(grad_outputs.T)
         indices, grad_weight = self.device.resident(self.indices), self.grads["weight"]
-        for rows, weights, count in self._blocks(-(-self.num_weights // self.out_features) * len(saved)):
+        gathered = -(-self.num_weights // self.out_features) * len(saved)
+        for rows, weights, count in self._blocks(gathered, self.device.panels):
             kept = inputs[indices[weights].reshape(-1, count)]  # (rows, count, batch)
             xp.matmul(kept, grads[rows, :, None], out=grad_weight[weights].reshape(-1, count, 1))
         xp.sum(grad_outputs, axis=0, out=self.grads["bias"])

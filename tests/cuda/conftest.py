@@ -14,6 +14,7 @@ import os
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 COMPILER = importlib.util.find_spec("numba_cuda") is not None and not SIMULATED
 
+os.environ["NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS"] = "0"  # as devices.py does
 collect_ignore_glob = []
 if not SIMULATED:
     collect_ignore_glob.append("test_simulated*.py")

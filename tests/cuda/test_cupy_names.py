@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 import inspect
+import re
+from pathlib import Path
 
 import cupy
 import numpy as np
@@ -12,7 +15,7 @@ import test_devices
 from strict_card import StrictCard
 
 from minihash import fit
-from minihash.kernels import numpy_cpu
+from minihash.kernels import devices, numpy_cpu
 from minihash.optimizers import SGD, Adam
 
 
@@ -60,6 +63,24 @@ def test_sparse_matrices_of_cupy_are_made_the_same_way():
     constructors = [inspect.signature(kind.__init__) for kind in csr_matrix.__mro__[:-1]]
     assert any("shape" in constructor.parameters for constructor in constructors)
     assert hasattr(csr_matrix, "T") and hasattr(csr_matrix, "toarray") and hasattr(csr_matrix, "__matmul__")
+
+
+def test_its_libraries_are_found():
+    """Those of the packages that the extra `cuda` brings; they need no driver to be loaded."""
+    devices.load_libraries()
+    from cupy_backends.cuda.libs import cublas, cusparse  # noqa: F401
+
+
+def test_the_extra_and_the_code_want_the_same_versions():
+    config = configparser.ConfigParser()
+    config.read(Path(__file__).parents[2] / "setup.cfg")
+    extra = config["options.extras_require"]["cuda"] + config["options"]["install_requires"]
+    for package, (low, high) in devices.VERSIONS.items():
+        bounds = [line for line in extra.split() if re.match(rf"{package}\W", line)]
+        stated = ",".join(re.sub(r"^[\w-]+(\[\w+\])?", "", line) for line in bounds)
+        bounds = re.findall(r"(>=|<)([\d.]+)", stated)
+        found = {sign: tuple(map(int, bound.split("."))) for sign, bound in bounds}
+        assert found[">="][: len(low)] in (low, low[:1]) and found["<"] in (high, high[:1]), package
 
 
 def test_a_card_without_a_driver_is_one_line():

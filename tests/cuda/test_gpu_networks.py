@@ -79,6 +79,7 @@ def test_a_step_needs_the_buckets_and_panels_and_never_the_matrix(map):
 
 def test_too_large_a_network_is_one_clear_error():
     pool = cupy.get_default_memory_pool()
+    pool.free_all_blocks()
     limit = pool.get_limit()
     pool.set_limit(pool.total_bytes() + 2**20)
     try:

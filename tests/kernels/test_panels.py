@@ -119,7 +119,8 @@ class Spies:
     """The kernels of a map, and how often each did each position; they need a single thread."""
 
     def __init__(self, name, shape):
-        self.counts = {kernel: np.zeros(shape, int) for kernel in kernels.Kernels._fields[:-1]}
+        spied = [kernel for kernel in kernels.Kernels._fields if hasattr(type(self), kernel)]
+        self.counts = {kernel: np.zeros(shape, int) for kernel in spied}
         self.blocks, self.twin = [], numpy_cpu.KERNELS[name]
         self.located = None
         wrapped = {kernel: getattr(self, kernel) for kernel in self.counts}
