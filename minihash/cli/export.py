@@ -21,6 +21,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--dense", action="store_true", help=dense)
     name = "c: of the files and in front of the functions (default: %(default)s)"
     parser.add_argument("--name", default="model", metavar="NAME", help=name)
+    weights = "c: how buckets are kept (default: as the model has them)"
+    parser.add_argument("--weights", choices=("float32", "int8", "int4"), help=weights)
     training = "c: also write a function that trains on the device; the weights are in RAM then"
     parser.add_argument("--training", action="store_true", help=training)
 
@@ -31,14 +33,15 @@ def run(args: argparse.Namespace) -> int:
     from minihash.persistence import load
 
     if args.format == "onnx":
-        if args.training or args.name != "model":
-            raise ValueError("--name and --training are for --format c")
+        if args.training or args.weights or args.name != "model":
+            raise ValueError("--name, --weights and --training are for --format c")
         to_onnx(load(args.model), args.out, dense=args.dense)
         print(f"wrote {args.out}, {os.path.getsize(args.out):,} bytes")
         return 0
     if args.dense:
         raise ValueError("--dense is for --format onnx")
-    report = to_c(load(args.model), args.out, name=args.name, training=args.training)
+    arguments = {"name": args.name, "weights": args.weights, "training": args.training}
+    report = to_c(load(args.model), args.out, **arguments)
     print(report)
     print(f"wrote {', '.join(report.files)} in {args.out}")
     return 0

@@ -82,7 +82,7 @@ def _check_network(network: Any, dense: bool) -> None:
     for name, array in {**network.params, **scaling}.items():
         if not (np.abs(array) <= np.finfo(network.dtype).max).all():
             raise ValueError(f"{name} has NaN or infinity, wanted numbers that are finite in {network.dtype}")
-    nbytes = network.dtype.itemsize * sum(_num_written(layer, dense) for layer in network.layers)
+    nbytes = network.dtype.itemsize * sum(_num_written(layer, dense) for layer in network.layers)  # at most
     if nbytes >= LIMIT_BYTES:
         raise ValueError(f"the weights are {nbytes:,} bytes in the file, wanted less than {LIMIT_BYTES:,}")
 

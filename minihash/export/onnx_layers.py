@@ -18,6 +18,7 @@ from minihash.layers import (
     Layer,
     Linear,
     LowRankLinear,
+    QuantizedHashedLinear,
     ReLU,
     Sigmoid,
     SparseLinear,
@@ -109,6 +110,16 @@ def fold(map: WindowMap, inputs: Value) -> Value:
     return graph.apply("ReduceSum", inputs, graph.number([1], np.int64), keepdims=0)
 
 
+def quantized_weight(layer: QuantizedHashedLinear, codes: Value, scale: Value) -> Value:
+    """Add the weights (num_buckets,) of codes, int8 or two in a byte."""
+    if layer.bits == 4:
+        pairs = codes.cast(np.uint32).reshape(-1, 1)
+        high = pairs >> 4
+        halves = codes.graph.apply("Concat", pairs ^ (high << 4), high, axis=1).reshape(-1)
+        codes = halves.gather(codes.graph.range(0, layer.num_buckets).cast(np.int64)).cast(layer.dtype) - 8
+    return codes.cast(layer.dtype) * scale
+
+
 # -------------------------------------------------------------------------------------- other layers
 
 
@@ -157,6 +168,7 @@ WEIGHT_LAYERS: dict[type[Layer], Callable[..., Value]] = {
     HashedLinear: hashed_linear,
     Linear: dense_linear,
     LowRankLinear: low_rank_linear,
+    QuantizedHashedLinear: hashed_linear,
     SparseLinear: sparse_linear,
 }
 OPERATORS: dict[type[Layer], str | None] = {ReLU: "Relu", Tanh: "Tanh", Sigmoid: "Sigmoid", Dropout: None}
@@ -172,9 +184,13 @@ def add_layer(graph: Graph, layer: Any, position: int, inputs: Value, dense: boo
         operator = OPERATORS[kind]
         return inputs if operator is None else graph.apply(operator, inputs)
     params, add = dict(layer.params), WEIGHT_LAYERS[kind]
-    if dense and kind in (HashedLinear, SparseLinear):
-        add, params["weight"] = dense_linear, layer.virtual_weight_matrix()
-        if kind is HashedLinear and layer.bias == "hashed":
+    if dense and isinstance(layer, (HashedLinear, SparseLinear)):
+        add, params = dense_linear, {"weight": layer.virtual_weight_matrix()}
+        if isinstance(layer, SparseLinear):
+            params["bias"] = layer.params["bias"]
+        elif layer.bias != "none":
             params["bias"] = layer.virtual_bias()
     values = {name: graph.constant(f"{position}.{name}", array) for name, array in params.items()}
+    if "codes" in values:
+        values["weight"] = quantized_weight(layer, values["codes"], values["scale"])
     return add(layer, inputs, values["weight"], values.get("bias"))

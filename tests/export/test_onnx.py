@@ -14,13 +14,14 @@ import onnx
 import onnxruntime
 import pytest
 from c_tools import networks
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from minihash import Network, mlp, testing
 from minihash.export import onnx as module
 from minihash.export import to_onnx
 from minihash.layers import Dropout, HashedLinear, Layer, Linear, LowRankLinear, ReLU, SparseLinear, Tanh
+from minihash.quantization import quantize
 
 LEVELS = onnxruntime.GraphOptimizationLevel
 MAPS = {"element": {}, "window": {"map": "window"}, "folded": {"map": "window", "window": 0.3}}
@@ -68,6 +69,24 @@ def test_networks_of_all_layers(network: Network, dense: bool, optimized: bool, 
     found, wanted = predict(network, inputs, dense=dense, optimized=optimized), network.predict(inputs)
     assert found.dtype == np.float32 and found.shape == wanted.shape
     assert np.abs(found - wanted).max() <= 1e-5 * max(1.0, np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@settings(max_examples=15)
+@given(networks(), st.booleans(), testing.seeds())
+def test_quantised_networks(bits: int, network: Network, dense: bool, seed: int) -> None:
+    assume(any(isinstance(layer, HashedLinear) for layer in network.layers))
+    small = quantize(network, bits)
+    inputs = np.random.default_rng(seed).normal(size=(7, network.in_features)).astype(np.float32)
+    found, wanted = predict(small, inputs, dense=dense), small.predict(inputs)
+    assert np.abs(found - wanted).max() <= 1e-5 * max(1.0, np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_file_of_a_quantised_network_is_small(bits: int, tmp_path: Path) -> None:
+    small = quantize(mlp([784, 1000, 10], compression=1 / 8), bits)
+    to_onnx(small, tmp_path / "model.onnx")
+    assert small.nbytes <= (tmp_path / "model.onnx").stat().st_size <= small.nbytes + 6000
 
 
 @settings(max_examples=15)
