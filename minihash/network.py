@@ -258,6 +258,7 @@ def mlp(
     *,
     compression: float | None = None,
     num_buckets: int | Sequence[int] | None = None,
+    memory_bytes: int | None = None,
     activation: str = "relu",
     dropout: float | tuple[float, float] = 0.0,
     seed: int = 0,
@@ -271,13 +272,14 @@ def mlp(
     class_names: Sequence[str] | None = None,
     dtype: Any = np.float32,
 ) -> Network:
-    """Build a multi-layer perceptron, hashed if `compression` or `num_buckets` is given, else dense.
+    """Build a multi-layer perceptron, hashed if its size is given in one of three ways, else dense.
 
     Parameters
     ----------
     sizes : units of each layer, inputs and outputs included, such as [784, 1000, 10].
     compression : stored / virtual weights of every layer, in (0, 1].
     num_buckets : instead, the stored weights of every layer: one number, or one a layer.
+    memory_bytes : instead, the bytes of all stored numbers, at most; all layers are compressed at one rate.
     activation : "relu", "tanh" or "sigmoid", after every layer but the last.
     dropout : rate before every layer but the first, or (rate of the inputs, rate of the others).
     seed : of the network: weight layer p gets the seed `xxhash32(p, 0, seed)`.
@@ -294,10 +296,15 @@ def mlp(
     ValueError for a wrong argument.
     """
     _check_sizes(sizes)
-    buckets = _per_layer("num_buckets", num_buckets, len(sizes) - 1)
     checks.choice("map", map, MAPS)
     checks.choice("bias", bias, BIASES)
     checks.boolean("signed", signed)
+    if memory_bytes is not None:
+        if compression is not None or num_buckets is not None:
+            raise ValueError("memory_bytes is given and so is compression or num_buckets, wanted one of them")
+        itemsize = checks.floating_dtype("dtype", dtype).itemsize
+        num_buckets = _buckets_within(memory_bytes, sizes, bias, itemsize)
+    buckets = _per_layer("num_buckets", num_buckets, len(sizes) - 1)
     dense = compression is None and num_buckets is None
     if dense and window is not None:
         raise ValueError(f"window is {window!r}, wanted None: a dense layer has no window")
@@ -322,6 +329,18 @@ def mlp(
         class_names=class_names,
         dtype=dtype,
     )
+
+
+def _buckets_within(memory_bytes: Any, sizes: Sequence[int], bias: str, itemsize: int) -> list[int]:
+    """Return the buckets of each layer that take so many bytes with the biases, or a few less."""
+    virtual = [fan_out * (fan_in + (bias == "hashed")) for fan_in, fan_out in zip(sizes, sizes[1:])]
+    free = sum(sizes[1:]) if bias == "free" else 0
+    least = itemsize * (free + len(virtual))
+    room = checks.integer("memory_bytes", memory_bytes, least, 2**63) // itemsize - free
+    buckets = [min(count, max(1, room * count // sum(virtual))) for count in virtual]
+    while sum(buckets) > room:  # layers so small that one bucket is more than their share
+        buckets[buckets.index(max(buckets))] -= 1
+    return buckets
 
 
 def stack(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import naive
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from minihash import (
     Dropout,
@@ -422,3 +424,34 @@ def test_a_network_equals_its_plain_loops(arguments, lookups):
     ref = naive.hashed_forward(hidden, second.weight, lookups[1], 3)
     np.testing.assert_allclose(network.predict(inputs), ref, rtol=1e-12)
     assert hashing.layer_seed(1, 9) == second.seed
+
+
+@pytest.mark.parametrize("bias", ["hashed", "free", "none"])
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=2, max_size=4),
+    memory_bytes=st.integers(0, 20_000),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_memory_bytes_are_the_most_and_nearly_used(bias, sizes, memory_bytes, dtype):
+    itemsize = np.dtype(dtype).itemsize
+    least = itemsize * (len(sizes) - 1 + (sum(sizes[1:]) if bias == "free" else 0))
+    if memory_bytes < least:
+        with pytest.raises(ValueError, match=f"^memory_bytes is {memory_bytes}, wanted {least} <="):
+            mlp(sizes, memory_bytes=memory_bytes, bias=bias, dtype=dtype)
+        return
+    network = mlp(sizes, memory_bytes=memory_bytes, bias=bias, dtype=dtype)
+    all_of_it = itemsize * network.num_virtual
+    assert network.nbytes <= memory_bytes
+    assert network.nbytes > min(memory_bytes, all_of_it) - itemsize * len(sizes)
+
+
+def test_layers_share_the_memory_by_their_size():
+    network = mlp([784, 100, 10], memory_bytes=24_000)
+    rates = [layer.num_buckets / layer.num_virtual for layer in network.layers if layer.params]
+    assert max(rates) / min(rates) < 1.01 and 23_992 <= network.nbytes <= 24_000
+
+
+@pytest.mark.parametrize("other", [{"compression": 0.5}, {"num_buckets": 3}])
+def test_one_size_alone_is_wanted(other):
+    with pytest.raises(ValueError, match="^memory_bytes is given and so is .*, wanted one of them$"):
+        mlp([3, 2], memory_bytes=100, **other)

@@ -33,7 +33,10 @@ def add_parser(subparsers: Any) -> None:
     units = {"type": integer(1), "nargs": "*", "metavar": "UNITS"}
     about = "units of each hidden layer (default: 1000)"
     network.add_argument("--hidden", default=[1000], help=about, **units)
-    add(network, "--compression", "1/64", "stored / virtual weights; 0: dense layers", type=number(0, 1))
+    size = network.add_mutually_exclusive_group()
+    add(size, "--compression", "1/64", "stored / virtual weights; 0: dense layers", type=number(0, 1))
+    about = "instead, bytes of the stored numbers at most (float32), for the units given"
+    size.add_argument("--memory-bytes", type=integer(1, 2**63), metavar="N", help=about)
     maps = ("element", "window")
     add(network, "--map", "element", "how positions become buckets; window: a row is a window", choices=maps)
     network.add_argument(
@@ -99,13 +102,14 @@ def run(args: argparse.Namespace) -> int:
     threads.num_threads()  # refuses a wrong MINIHASH_NUM_THREADS
     if args.window is not None and args.map != "window":
         raise ValueError(f"--window is {args.window:g} and --map is {args.map}, wanted --map window")
-    if args.compare and not (args.compression and args.hidden):
+    hashed = bool(args.compression or args.memory_bytes)
+    if args.compare and not (hashed and args.hidden):
         raise ValueError("--compare is for hashed networks with hidden layers, wanted both")
     if args.final and args.patience is not None:
         raise ValueError("--patience needs validation rows, and --final trains on them: wanted one of them")
     devices.get(args.device, args.deterministic)  # is it there?
     dataset = datasets.load(args.data, args.data_dir)
-    runs = [_train("hashed" if args.compression else "dense", args, dataset, _build(args, dataset))]
+    runs = [_train("hashed" if hashed else "dense", args, dataset, _build(args, dataset))]
     if args.out:
         save(runs[0].network, args.out)
         say(f"saved {args.out}")
@@ -136,7 +140,8 @@ def _build(args: argparse.Namespace, dataset: Dataset) -> Network:
     sizes = [dataset.train[0].shape[1], *args.hidden, len(dataset.class_names)]
     return mlp(
         sizes,
-        compression=args.compression or None,
+        compression=None if args.memory_bytes else args.compression or None,
+        memory_bytes=args.memory_bytes,
         activation=args.activation,
         dropout=(args.input_dropout, args.dropout),
         seed=args.seed,
@@ -155,8 +160,9 @@ def _build_dense(args: argparse.Namespace, dataset: Dataset, hashed: Network) ->
     sizes = [dataset.train[0].shape[1], *args.hidden, len(dataset.class_names)]
     hidden = dense_sizes(sizes, hashed.num_parameters)[1:-1]
     # A network this narrow cannot spare units: it gets no dropout.
-    arguments = {"hidden": hidden, "compression": 0, "input_dropout": 0.0, "dropout": 0.0}
-    return _build(argparse.Namespace(**{**vars(args), **arguments}), dataset)
+    size = {"hidden": hidden, "compression": 0, "memory_bytes": None}
+    dropout = {"input_dropout": 0.0, "dropout": 0.0}
+    return _build(argparse.Namespace(**{**vars(args), **size, **dropout}), dataset)
 
 
 def _train(name: str, args: argparse.Namespace, dataset: Dataset, network: Network) -> _Run:
