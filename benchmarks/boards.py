@@ -1,0 +1,73 @@
+"""What fits on a board: flash, RAM and cycles of 784-100-10 on AVR, for maps, compressions and bits of buckets.
+
+    python benchmarks/boards.py          # prints the table of docs/embedded.md; wants avr-gcc, avr-libc, simavr
+
+Each network is exported, compiled with the harness of the tests and run on a simulated ATmega1284P for two
+test digits. The weights are untrained: cycles depend on the pixels that are 0, and hardly on the weights.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from minihash import datasets, mlp, text
+from minihash.export import to_c
+
+HARNESS = Path(__file__).parents[1] / "tests" / "export" / "harness"
+FLAGS = "-std=c99 -Os -ffunction-sections -fdata-sections -Wl,--gc-sections".split()
+CHIP, STACK = "atmega1284p", 200
+BOARDS = {"ATmega328P": (32, 2), "ATmega1284P": (128, 16), "ATmega2560": (256, 8)}  # KB of flash and RAM
+SIZES = [784, 100, 10]
+MAPS = {"element": {"map": "element"}, "window 1/4": {"map": "window", "window": 0.25}}
+DIGITS = 2
+
+
+def main() -> None:
+    images = datasets.load("mnist-small").test[0][:DIGITS].astype(np.uint8)
+    rows = []
+    for map, arguments in MAPS.items():
+        for factor in (8, 16, 32, 64, 128, 256):
+            network = mlp(SIZES, compression=1 / factor, input_scale=1 / 255, **arguments)
+            for weights in ("float32", "int8", "int4"):
+                with tempfile.TemporaryDirectory() as folder:
+                    report = to_c(network, folder, weights=weights)
+                    flash, ram, cycles = measure(Path(folder), images)
+                fits = [
+                    board
+                    for board, (flash_kb, ram_kb) in BOARDS.items()
+                    if flash <= 1024 * flash_kb and ram + STACK <= 1024 * ram_kb
+                ]
+                numbers = f"{report.flash:,}", f"{flash:,}", f"{ram:,}", f"{cycles / 1e6:.1f}"
+                rows.append((map, f"1/{factor}", weights, *numbers, fits[0] if fits else "none of them"))
+    header = ("map", "compression", "buckets", "weights", "flash", "RAM", "million cycles", "smallest chip")
+    print(text.markdown(header, rows))
+
+
+def measure(folder: Path, images: np.ndarray) -> tuple[int, int, float]:
+    """Return bytes of flash and of static RAM, the digits not counted, and the cycles of a digit."""
+    digits = ",\n".join("{" + ",".join(map(str, image.ravel())) + "}" for image in images)
+    declaration = f"static const uint8_t digits[DIGITS][{images[0].size}] PROGMEM = {{\n{digits}\n}};\n"
+    (folder / "digits.h").write_text(f"#define DIGITS {len(images)}\n{declaration}")
+    program = folder / "program.elf"
+    sources = HARNESS / "avr_classify.c", folder / "model.c"
+    run("avr-gcc", f"-mmcu={CHIP}", *FLAGS, f"-I{folder}", f"-I{HARNESS}", "-o", program, *sources, "-lm")
+    code, data, bss = map(int, run("avr-size", program).splitlines()[1].split()[:3])
+    said = run("simavr", "-m", CHIP, "-f", "16000000", program)
+    cycles = [int(found) for found in re.findall(r"\x1b\[32m\d+ (\d+)\.", said)]
+    assert len(cycles) == len(images), said
+    return code + data - images.nbytes, data + bss, float(np.mean(cycles))
+
+
+def run(*command: str | Path) -> str:
+    """Run a program that must succeed; return what it printed."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+/* For a simulated ATmega: a few digits in flash memory, read input by input; the label and the cycles of each. */
+#include "avr.h"
+#include "digits.h"
+#include "model.h"
+
+static const uint8_t *digit;
+
+static float read(uint32_t j)
+{
+    return (float)pgm_read_byte(&digit[j]);
+}
+
+int main(void)
+{
+    static float out[MODEL_OUTPUTS];
+
+    begin();
+    for (uint8_t n = 0; n < DIGITS; n++) {
+        digit = digits[n];
+        TCNT1 = 0;
+        model_predict_stream(read, out);
+        const uint16_t ticks = TCNT1;
+        put_number((uint32_t)model_label(out), ' ');
+        put_number((uint32_t)ticks * 1024, '\n');
+    }
+    end();
+}
