@@ -1,6 +1,6 @@
-"""What fits on a board: flash, RAM and cycles of 784-100-10 on AVR, for maps, compressions and bits of buckets.
+"""What fits on a board: flash, RAM and cycles of 784-100-10 on AVR, by map, compression and bits.
 
-    python benchmarks/boards.py          # prints the table of docs/embedded.md; wants avr-gcc, avr-libc, simavr
+    python benchmarks/boards.py       # prints the table of docs/embedded.md; wants avr-gcc, avr-libc, simavr
 
 Each network is exported, compiled with the harness of the tests and run on a simulated ATmega1284P for two
 test digits. The weights are untrained: cycles depend on the pixels that are 0, and hardly on the weights.
@@ -22,6 +22,7 @@ HARNESS = Path(__file__).parents[1] / "tests" / "export" / "harness"
 FLAGS = "-std=c99 -Os -ffunction-sections -fdata-sections -Wl,--gc-sections".split()
 CHIP, STACK = "atmega1284p", 200
 BOARDS = {"ATmega328P": (32, 2), "ATmega1284P": (128, 16), "ATmega2560": (256, 8)}  # KB of flash and RAM
+LIMIT = 2**15  # bytes of an array on AVR
 SIZES = [784, 100, 10]
 MAPS = {"element": {"map": "element"}, "window 1/4": {"map": "window", "window": 0.25}}
 DIGITS = 2
@@ -36,6 +37,10 @@ def main() -> None:
             for weights in ("float32", "int8", "int4"):
                 with tempfile.TemporaryDirectory() as folder:
                     report = to_c(network, folder, weights=weights)
+                    if report.flash >= LIMIT:
+                        place = (map, f"1/{factor}", weights, f"{report.flash:,}")
+                        rows.append((*place, "too large for AVR", "", "", ""))
+                        continue
                     flash, ram, cycles = measure(Path(folder), images)
                 fits = [
                     board
@@ -52,7 +57,8 @@ def measure(folder: Path, images: np.ndarray) -> tuple[int, int, float]:
     """Return bytes of flash and of static RAM, the digits not counted, and the cycles of a digit."""
     digits = ",\n".join("{" + ",".join(map(str, image.ravel())) + "}" for image in images)
     declaration = f"static const uint8_t digits[DIGITS][{images[0].size}] PROGMEM = {{\n{digits}\n}};\n"
-    (folder / "digits.h").write_text(f"#define DIGITS {len(images)}\n{declaration}")
+    text = f"#include <stdint.h>\n#define DIGITS {len(images)}\n{declaration}"
+    (folder / "digits.h").write_text(text)
     program = folder / "program.elf"
     sources = HARNESS / "avr_classify.c", folder / "model.c"
     run("avr-gcc", f"-mmcu={CHIP}", *FLAGS, f"-I{folder}", f"-I{HARNESS}", "-o", program, *sources, "-lm")

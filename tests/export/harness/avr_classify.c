@@ -17,11 +17,11 @@ int main(void)
     begin();
     for (uint8_t n = 0; n < DIGITS; n++) {
         digit = digits[n];
-        TCNT1 = 0;
+        start_clock();
         model_predict_stream(read, out);
-        const uint16_t ticks = TCNT1;
+        const uint32_t kilocycles = clock_kilocycles();
         put_number((uint32_t)model_label(out), ' ');
-        put_number((uint32_t)ticks * 1024, '\n');
+        put_number(kilocycles * 1024, '\n');
     }
     end();
 }
