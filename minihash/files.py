@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -19,17 +19,30 @@ except ImportError:  # Windows
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file that becomes `path` when the block ends well, and else vanishes."""
-    check_writable(path)
-    path = Path(os.path.realpath(path))  # what a link leads to, not the link
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    with replacing_all([path]) as (stream,):
+        yield stream
+
+
+@contextmanager
+def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[BinaryIO]]:
+    """Open temporary files that become `paths` when the block ends well, none before all are on the disk."""
+    for path in paths:
+        check_writable(path)
+    targets = [Path(os.path.realpath(path)) for path in paths]  # what a link leads to, not the link
+    # In the same folder: a rename there is atomic.
+    parts = [path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") for path in targets]
     try:
-        with open(part, "xb") as stream:  # in the same folder: a rename there is atomic
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
+        with ExitStack() as stack:
+            streams = [stack.enter_context(open(part, "xb")) for part in parts]
+            yield streams
+            for stream in streams:
+                stream.flush()
+                os.fsync(stream.fileno())
+        for part, path in zip(parts, targets):
+            os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        for part in parts:
+            part.unlink(missing_ok=True)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -6,7 +6,6 @@ they go. c_plan.py has the order of the loops, c_layers.py the layers, `template
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from dataclasses import replace
@@ -21,14 +20,19 @@ from minihash.export.c_layers import hash_sections
 from minihash.export.c_plan import CALLS, Plan, activate, make_plan
 from minihash.export.c_report import Report
 from minihash.export.c_text import Constant, fill, indent, number, values
-from minihash.files import replacing
+from minihash.files import replacing_all
 from minihash.kernels.devices import check_on_host
-from minihash.layers import QuantizedHashedLinear
+from minihash.layers import QuantizedHashedLinear, WeightLayer
 from minihash.network import Network
 from minihash.quantization import quantize
 from minihash.version import __version__
 
 WEIGHTS = {"float32": None, "int8": 8, "int4": 4}  # bits of quantised ones
+#: Of C99, and what minihash's own code includes on AVR: a file of that name would be found instead.
+HEADERS = set(
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg stdbool "
+    "stddef stdint stdio stdlib string tgmath time wchar wctype".split()
+)
 MARK = "made by minihash"  # in the first line of every file: only such files are replaced
 VECTORS = 2  # of the self-test
 TOLERANCE = 1e-4  # of the self-test, relative to the largest output
@@ -95,6 +99,8 @@ def to_c(
 def _check_arguments(name: Any, weights: Any) -> None:
     if not isinstance(name, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) or name == "main":
         raise ValueError(f"name is {name!r}, wanted a C identifier that starts with a letter, and not 'main'")
+    if name.lower() in HEADERS or name.endswith("_selftest"):
+        raise ValueError(f"name is {name!r}, wanted one that no header and no self-test has")
     if weights is not None:
         checks.choice("weights", weights, tuple(WEIGHTS))
 
@@ -123,7 +129,7 @@ def _with_weights(network: Network, weights: str | None) -> Network:
     if weights is None or found == {bits} or not found and bits is None:
         return network
     if found:
-        raise ValueError(f"weights is {weights!r} and the network is quantised, wanted None: as it is")
+        raise ValueError(f"weights is {weights!r} and the network is quantised, wanted none: as it is")
     assert bits is not None
     return quantize(network, bits)
 
@@ -245,11 +251,16 @@ def _selftest(network: Network, inputs: int, common: dict[str, str]) -> str:
     step = np.float32(1 / (255 * spread) if spread > 1e-30 else 1)
     j, vector = np.arange(inputs), np.arange(VECTORS)[:, None]
     mixed = (j + 1 + vector * 1000003) * 2654435761 % 2**32
-    outputs = network.predict(shift + step * (mixed >> 24).astype(np.float32))
+    outputs = network.scale(shift + step * (mixed >> 24).astype(np.float32))
+    term = 1e-30  # the largest of the last sums: rounding is relative to terms, not to what is left of them
+    for layer in network.layers:
+        if isinstance(layer, WeightLayer):
+            term = max(1e-30, float(np.abs(outputs).max() * np.abs(layer.weight).max()))
+        outputs = layer.forward(outputs)
     if not np.isfinite(outputs).all():
         raise ValueError("network has infinite outputs in the range of its scaling, wanted finite ones")
     rows = [f"    {{\n{values(row)}\n    }}," for row in outputs]
-    tolerance = TOLERANCE * max(1.0, float(np.abs(outputs).max()))
+    tolerance = TOLERANCE * max(term, float(np.abs(outputs).max()))
     fields = {"shift": number(shift), "step": number(step), "tolerance": number(tolerance)}
     return fill("selftest.c", **common, **fields, vectors=VECTORS, golden="\n".join(rows))
 
@@ -264,6 +275,6 @@ def _write(directory: Path, files: dict[str, str]) -> None:
         if path.is_file() and MARK not in path.read_text("utf-8", errors="replace")[:200]:
             raise ValueError(f"{path} is not from minihash export and would be replaced: take another folder")
     directory.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        for name, text in files.items():
-            stack.enter_context(replacing(directory / name)).write(text.encode())
+    with replacing_all([directory / name for name in files]) as streams:
+        for stream, text in zip(streams, files.values()):
+            stream.write(text.encode())

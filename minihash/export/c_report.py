@@ -12,7 +12,7 @@ from minihash.export.c_text import Constant
 from minihash.network import Network
 
 FLOAT = 4  # bytes
-CODE = {False: (900, 600), True: (1300, 1400)}  # without and with training: bytes at most, and bytes a layer
+CODE = {False: (1200, 600), True: (1600, 1400)}  # without and with training: bytes at most, and bytes a layer
 STACK = 200  # bytes at most
 HEADER = ("layer", "shape", "flash", "multiply-adds", "hashes")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,8 @@ def with_nan() -> Network:
         ({"name": "two words"}, "name is 'two words', wanted a C identifier"),
         ({"name": "_x"}, "name is '_x', wanted a C identifier"),
         ({"name": "main"}, "name is 'main'"),
+        ({"name": "math"}, "name is 'math', wanted one that no header and no self-test has"),
+        ({"name": "model_selftest"}, "name is 'model_selftest', wanted one that no header"),
         ({"weights": "int2"}, "weights is 'int2', wanted one of 'float32', 'int8', 'int4'"),
         ({"weights": "int8", "training": True}, "training is True and the weights are quantised"),
         ({"network": mlp([3, 2]), "weights": "int8"}, "network has no hashed layer of floats"),
@@ -80,6 +84,26 @@ def test_nothing_is_written_by_half(network: Network, tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         to_c(network, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["model_selftest.c"]
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_old_files_stay_together_when_the_disk_is_full(
+    network: Network, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_c(network, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    calls, fsync = [], os.fsync
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) > count:
+            raise OSError(errno.ENOSPC, "no space left")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        to_c(mlp([8, 5, 3], compression=0.5, seed=2), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_files_are_ascii_and_the_same_each_time(network: Network, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -131,6 +132,36 @@ def test_the_gaussian_numbers_of_a_low_rank_layer(tmp_path: Path) -> None:
     columns = np.eye(2000)[:200]
     found, wanted = Library(tmp_path, network).predict(columns), network.predict(columns)
     assert np.abs(found / wanted - 1).max() < 2e-6
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_sanitizers_of_quantised_weights(compiler: str, bits: int, tmp_path: Path) -> None:
+    """The last of an odd number of codes among them."""
+    require(compiler)
+    network = quantize(mlp([20, 9, 3], num_buckets=[51, 7], bias="free"), bits)
+    to_c(network, tmp_path)
+    program = tmp_path / "predict"
+    sources = [HARNESS / "predict.c", tmp_path / "model.c", tmp_path / "model_selftest.c"]
+    run(compiler, *WARNINGS, *SANITIZERS, f"-I{tmp_path}", "-o", program, *sources, "-lm")
+    inputs = np.random.default_rng(0).normal(size=(10, 20))
+    assert close(predict_with([program], inputs, 3), network.predict(inputs))
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1.0])
+def test_the_self_test_notices_a_changed_weight_of_any_size(scale: float, tmp_path: Path) -> None:
+    network = mlp([8, 6, 3], compression=0.5, seed=1)
+    for array in network.params.values():
+        array *= np.float32(scale)
+    for folder in (tmp_path / "right", tmp_path / "wrong"):
+        to_c(network, folder)
+    assert Library(tmp_path / "right", network).selftest() == 0
+    path = tmp_path / "wrong" / "model.c"
+    text = path.read_text()
+    first = re.search(r"layer1_weight_values.*\{\n\s+(\S+),", text)
+    assert first
+    path.write_text(text.replace(first[1], "0.0f"))
+    assert Library(tmp_path / "wrong", network).selftest() != 0
 
 
 def test_the_self_test_notices_a_changed_weight(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from test_c_training import parameters, step
 
 from minihash import Network, datasets, mlp
 from minihash.export import to_c
+from minihash.layers import LowRankLinear, Sigmoid, Tanh
 from minihash.optimizers import SGD
 
 AVR = "-std=c99 -Os -Wall -Wextra -Wpedantic -Werror -ffunction-sections -fdata-sections".split()
@@ -125,10 +126,16 @@ def test_avr_predicts(trained: Network, exported: Path, images: np.ndarray, tmp_
 
 @pytest.mark.parametrize("flags", [(), ("-DMODEL_MOMENTUM",)], ids=str)
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("layers", ["every", "element", "window"])
+@pytest.mark.parametrize("layers", ["every", "element", "window", "low rank"])
 def test_avr_sizes_are_as_stated(layers: str, training: bool, flags: tuple[str, ...], tmp_path: Path) -> None:
     require("avr-gcc", "avr-size")
-    network = Network(EVERY_LAYER) if layers == "every" else mlp([40, 20, 10], compression=0.25, map=layers)
+    if layers == "every":
+        network = Network(EVERY_LAYER)
+    elif layers == "low rank":
+        low_rank = [LowRankLinear(20, 9, rank=3), Sigmoid() if training else Tanh()]
+        network = Network([*low_rank, *([] if training else [Sigmoid()])], input_scale=np.linspace(1, 2, 20))
+    else:
+        network = mlp([40, 20, 10], compression=0.25, map=layers)
     to_c(network, tmp_path, training=training)
     file = tmp_path / "model.o"
     run("avr-gcc", f"-mmcu={LARGE}", *AVR, *flags, "-c", "-o", file, tmp_path / "model.c")
@@ -137,6 +144,14 @@ def test_avr_sizes_are_as_stated(layers: str, training: bool, flags: tuple[str, 
     stated = [int(number) for number in re.findall(r"#define MODEL_RAM_BYTES (\d+)", text)]
     assert ram == (stated[0] if flags else stated[-1])
     assert 0 < flash - macro(tmp_path, "FLASH_BYTES") <= macro(tmp_path, "CODE_BYTES")
+
+
+def test_avr_refuses_more_constants_than_it_can_address(tmp_path: Path) -> None:
+    """Beyond 64 KB addresses of 16 bits would wrap around, and nobody would say so."""
+    require("avr-gcc")
+    to_c(mlp([40, 300, 300, 300, 10], num_buckets=[5000, 5000, 5000, 800]), tmp_path)
+    with pytest.raises(AssertionError, match="more constants than addresses of 16 bits reach"):
+        run("avr-gcc", f"-mmcu={LARGE}", *AVR, "-c", "-o", tmp_path / "model.o", tmp_path / "model.c")
 
 
 def test_avr_trains(digits: datasets.Dataset, tmp_path: Path) -> None:

@@ -10,6 +10,9 @@
 #include <stddef.h>
 
 #ifdef __AVR__ /* constants stay in flash memory, which has instructions of its own */
+#if ${NAME}_FLASH_BYTES > 60000
+#error "more constants than addresses of 16 bits reach: quantise the model, or compress it more"
+#endif
 #include <avr/pgmspace.h>
 #define IN_FLASH PROGMEM
 #define READ_FLOAT(place) pgm_read_float(place)
