@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minihash import checks, text
-from minihash.hashing import layer_seed, xxhash32
+from minihash.hashing import LIMIT_FEATURES, layer_seed, xxhash32
 from minihash.kernels import devices
 from minihash.kernels.devices import Device
 from minihash.layers import (
@@ -395,6 +395,8 @@ def stack(
 def _check_sizes(sizes: Any) -> None:
     if not isinstance(sizes, Sequence) or len(sizes) < 2:
         raise ValueError(f"sizes is {sizes!r}, wanted a list of at least inputs and outputs")
+    for position, units in enumerate(sizes):
+        checks.integer(f"sizes[{position}]", units, 1, LIMIT_FEATURES)
 
 
 def _dropout_rates(dropout: float | tuple[float, float]) -> tuple[float, float]:

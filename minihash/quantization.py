@@ -22,12 +22,15 @@ def choose_scale(weight: np.ndarray, bits: int) -> float:
 
     `code = clip(round(w / s), ±(2^(bits − 1) − 1))`: a smaller scale rounds finer and clips more.
     """
-    weight = weight.astype(np.float64)
-    largest = float(np.abs(weight).max()) / _largest_code(bits)
-    if largest == 0:
+    dtype, weight = weight.dtype, weight.astype(np.float64)
+    most = float(np.abs(weight).max())
+    largest = most / _largest_code(bits)
+    if largest < np.finfo(dtype).tiny:  # nothing, or so little that scales would not be exact
         return 1.0
-    errors = [np.square(quantized(weight, part * largest, bits) - weight).sum() for part in CANDIDATES]
-    return float(np.float32(CANDIDATES[int(np.argmin(errors))] * largest))
+    # Relative to the largest: squares of very large and very small weights have no room.
+    found = [(quantized(weight, part * largest, bits) - weight) / most for part in CANDIDATES]
+    best = int(np.argmin([np.square(error).sum() for error in found]))
+    return float(dtype.type(CANDIDATES[best] * largest))
 
 
 def codes_of(weight: np.ndarray, scale: float, bits: int) -> np.ndarray:
@@ -54,7 +57,7 @@ def quantize(network: Network, bits: int = 8, scales: dict[str, float] | None = 
     ----------
     network : with a hashed layer at least.
     bits : 8 or 4.
-    scales : of weights by their names ("0.weight"); by default the best for each layer, `choose_scale`.
+    scales : of weights by their names ("0.weight"); of the others the best, `choose_scale`.
 
     Returns
     -------
@@ -64,9 +67,14 @@ def quantize(network: Network, bits: int = 8, scales: dict[str, float] | None = 
     ------
     ValueError for a wrong argument, and for a network without hashed layers.
     """
-    _check(network, bits)
+    names = _check(network, bits)
+    scales = dict(scales or {})
+    for name, scale in scales.items():
+        checks.choice("scales", name, tuple(names))
+        limit = float(np.finfo(network.dtype).max)
+        scales[name] = checks.number(f"scales[{name!r}]", scale, 0, limit, open_low=True)
     layers = [
-        _quantize_layer(layer, bits, (scales or {}).get(f"{position}.weight"))
+        _quantize_layer(layer, bits, scales.get(f"{position}.weight"))
         for position, layer in enumerate(network.layers)
     ]
     return Network(
@@ -90,14 +98,22 @@ def _quantize_layer(layer: Layer, bits: int, scale: float | None) -> Layer:
     return copy
 
 
-def _check(network: Any, bits: Any) -> None:
+def _check(network: Any, bits: Any) -> list[str]:
+    """Return the names of the weights to quantise."""
     if not isinstance(network, Network):
         raise ValueError(f"network is {network!r}, wanted a Network")
     check_on_host("network", network)
     if bits not in BITS or isinstance(bits, bool):
         raise ValueError(f"bits is {bits!r}, wanted 8 or 4")
-    if not any(type(layer) is HashedLinear for layer in network.layers):
+    if network.dtype.kind != "f":
+        raise ValueError(f"network has dtype {network.dtype}, wanted float32 or float64")
+    names = [f"{place}.weight" for place, layer in enumerate(network.layers) if type(layer) is HashedLinear]
+    if not names:
         raise ValueError("network has no hashed layer of floats, wanted one at least")
+    for name in names:
+        if not np.isfinite(network.params[name]).all():
+            raise ValueError(f"{name} has NaN or infinity, wanted finite weights")
+    return names
 
 
 class StraightThrough(Optimizer):
@@ -119,10 +135,11 @@ class StraightThrough(Optimizer):
     """
 
     def __init__(self, inner: Optimizer, network: Network, bits: int) -> None:
+        if not isinstance(inner, Optimizer):
+            raise ValueError(f"optimizer is {inner!r}, wanted an Optimizer such as Adam()")
         super().__init__(inner.learning_rate, inner.weight_decay)
         self.inner, self.bits = inner, bits
-        names = [f"{p}.weight" for p, layer in enumerate(network.layers) if type(layer) is HashedLinear]
-        self.weights = {name: network.params[name].copy() for name in names}
+        self.weights = {name: network.params[name].copy() for name in _check(network, bits)}
         self.scales = {name: choose_scale(weight, bits) for name, weight in self.weights.items()}
         self._use(network.params)
 
@@ -134,6 +151,8 @@ class StraightThrough(Optimizer):
 
     def _use(self, params: Arrays) -> None:
         for name, weight in self.weights.items():
+            if not np.isfinite(weight).all():  # which rounding would hide
+                raise FloatingPointError(f"{name} is not finite after step {self.steps}: training diverged")
             params[name][...] = quantized(weight, self.scales[name], self.bits)
 
 
@@ -151,10 +170,10 @@ def fine_tune(
 
     Parameters
     ----------
-    network : trained; it is changed: its weights become those of the result.
+    network : trained; its weights become those of the result, or after an error what they were.
     train, validation, epochs, arguments : as in `fit`.
     bits : 8 or 4.
-    optimizer : by default Adam at a learning rate of 1e-4, small against what trained the network.
+    optimizer : by default Adam at a learning rate of 3e-4, small against what trained the network.
 
     Returns
     -------
@@ -165,7 +184,12 @@ def fine_tune(
     ValueError for a wrong argument; FloatingPointError as `fit`.
     """
     _check(network, bits)
-    epochs = checks.integer("epochs", epochs, 1, 2**31)
-    through = StraightThrough(Adam(1e-4) if optimizer is None else optimizer, network, bits)
-    history = fit(network, train, validation, optimizer=through, epochs=epochs, **arguments)
+    before = {name: array.copy() for name, array in network.params.items()}
+    try:
+        through = StraightThrough(Adam(3e-4) if optimizer is None else optimizer, network, bits)
+        history = fit(network, train, validation, optimizer=through, epochs=epochs, **arguments)
+    except BaseException:
+        for name, array in before.items():
+            network.params[name][...] = array
+        raise
     return quantize(network, bits, through.scales), history

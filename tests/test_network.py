@@ -161,7 +161,7 @@ def test_num_buckets_for_each_layer():
     [
         ({"sizes": [4]}, "sizes is"),
         ({"sizes": []}, "sizes is"),
-        ({"sizes": [4, 0, 2]}, "out_features is 0"),
+        ({"sizes": [4, 0, 2]}, r"sizes\[1\] is 0"),
         ({"compression": 0}, "compression is 0"),
         ({"compression": 2}, "compression is 2"),
         ({"num_buckets": 3}, "num_buckets is 3 and compression is 0.5"),
@@ -449,6 +449,13 @@ def test_layers_share_the_memory_by_their_size():
     network = mlp([784, 100, 10], memory_bytes=24_000)
     rates = [layer.num_buckets / layer.num_virtual for layer in network.layers if layer.params]
     assert max(rates) / min(rates) < 1.01 and 23_992 <= network.nbytes <= 24_000
+
+
+@pytest.mark.parametrize("sizes", [[3, 0], [0, 0], [3, "a"], [3, None], [3, 2.5]])
+def test_wrong_sizes_are_refused_whatever_is_wanted_of_them(sizes):
+    for size in ({"memory_bytes": 100}, {"compression": 0.5}, {}):
+        with pytest.raises(ValueError, match=r"^sizes\[.\] is "):
+            mlp(sizes, **size)
 
 
 @pytest.mark.parametrize("other", [{"compression": 0.5}, {"num_buckets": 3}])

@@ -110,9 +110,15 @@ def test_the_layer_refuses(wrong, message):
 
 def test_codes_are_refused():
     layer = QuantizedHashedLinear(3, 4, num_buckets=2, bits=4)
-    for codes in ([8, 0], [0], [0, -8]):
-        with pytest.raises(ValueError, match=r"^codes have shape .*wanted 2 of at most 7"):
+    for codes in ([0], [0.5, 1.0], ["a", "b"]):
+        with pytest.raises(ValueError, match=r"^codes have shape .*, wanted 2 integers$"):
             layer.set_codes(np.array(codes), 1)
+    for codes in ([8, 0], [0, -8], np.array([-128, 0], np.int8)):
+        with pytest.raises(ValueError, match="^codes are .* … .*, wanted -7 … 7$"):
+            layer.set_codes(np.array(codes), 1)
+    for array in (layer.codes, layer.weight):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
     with pytest.raises(ValueError, match="^weight is quantised, wanted codes"):
         layer.weight = [1, 2]
 
@@ -205,6 +211,32 @@ def test_other_layers_are_copied():
     assert small.layers[2].weight is not layers[2].weight
 
 
+@both_bits
+@pytest.mark.parametrize(
+    "dtype, size", [("f4", 3e38), ("f4", 1e-45), ("f4", 0), ("f8", 1e300), ("f8", 1e-300)]
+)
+def test_weights_of_any_size(bits, dtype, size):
+    network = mlp([3, 2], num_buckets=4, dtype=dtype)
+    network.layers[0].weight = np.array([1, -1, 0.5, 0]) * size
+    made = quantize(network, bits).layers[0]
+    assert np.isfinite(made.weight).all() and np.abs(made.weight).max() <= 1.1 * size + np.finfo(dtype).tiny
+    if size > 1e-40 or dtype == "f8" and size:
+        assert made.codes[0] == -made.codes[1] > 0
+
+
+@pytest.mark.parametrize(
+    "scales, message",
+    [
+        ({"1.weight": 1}, "scales is '1.weight', wanted one of '0.weight'"),
+        ({"0.weight": 0}, r"scales\['0.weight'\] is 0, wanted 0 < "),
+        ({"0.weight": "a"}, r"scales\['0.weight'\] is 'a', wanted a number"),
+    ],
+)
+def test_wrong_scales_are_refused(scales, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        quantize(mlp([3, 2], num_buckets=4), 8, scales)
+
+
 @pytest.mark.parametrize(
     "network, bits, message",
     [
@@ -246,6 +278,32 @@ def test_a_fine_tune_mends_what_four_bits_cost():
     rounded = evaluate(quantize(network, 4), digits())["loss"]
     small, _ = fine_tune(network, digits(), bits=4, epochs=20, batch_size=32, optimizer=Adam(1e-3))
     assert evaluate(small, digits())["loss"] < rounded
+
+
+def test_a_fine_tune_that_diverges_says_so_and_leaves_the_network():
+    network = trained()
+    before = {name: array.copy() for name, array in network.params.items()}
+    with pytest.raises(FloatingPointError, match="diverged"):
+        fine_tune(network, digits(), epochs=3, optimizer=SGD(1e3, weight_decay=1e3))
+    for name, array in network.params.items():
+        assert array.tobytes() == before[name].tobytes()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"loss": "x"}, "loss is 'x'"),
+        ({"optimizer": "adam"}, "optimizer is 'adam', wanted an Optimizer"),
+        ({"epochs": 0}, "epochs is 0"),
+    ],
+)
+def test_a_fine_tune_with_wrong_arguments_leaves_the_network(arguments, message):
+    network = trained()
+    before = network.params["0.weight"].copy()
+    with pytest.raises(ValueError, match=f"^{message}"):
+        fine_tune(network, digits(), **arguments)
+    assert network.params["0.weight"].tobytes() == before.tobytes()
 
 
 def test_gradients_go_straight_through():

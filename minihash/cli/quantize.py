@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minihash.cli.arguments import SEED, add_data_arguments, integer, number
 from minihash.cli.output import say
+
+if TYPE_CHECKING:
+    from minihash.datasets import Dataset
 
 
 def add_parser(subparsers: Any) -> None:
@@ -38,9 +41,17 @@ def run(args: argparse.Namespace) -> int:
     from minihash.training import evaluate
 
     check_writable(args.out)
-    network, dataset = load(args.model), datasets.load(args.data, args.data_dir)
-    before = network.nbytes, evaluate(network, dataset.test)["error"]
+    network, before = load(args.model), load(args.model)
+    try:
+        small = quantization.quantize(network, args.bits)
+    except ValueError as error:
+        raise ValueError(f"{args.model}: {error}") from None
+    dataset = datasets.load(args.data, args.data_dir)
+    ends, wanted = (network.in_features, network.out_features), _ends(dataset)
     if args.epochs:
+        if ends != wanted:
+            found = f"{args.model} has {ends[0]} inputs and {ends[1]} outputs"
+            raise ValueError(f"{found}, wanted {wanted[0]} and {wanted[1]} for --data {args.data}")
         rate = args.learning_rate
         small, _ = quantization.fine_tune(
             network,
@@ -51,11 +62,14 @@ def run(args: argparse.Namespace) -> int:
             schedule=schedules.cosine(rate),
             seed=args.seed,
         )
-    else:
-        small = quantization.quantize(network, args.bits)
-    after = small.nbytes, evaluate(small, dataset.test)["error"]
     save(small, args.out)
-    for name, (nbytes, error) in {"before": before, f"{args.bits} bits": after}.items():
-        say(f"{name}: {nbytes:,} bytes, test error {100 * error:.2f} %")
+    for name, one in {"before": before, f"{args.bits} bits": small}.items():
+        known = ends == wanted  # else the model is for other data
+        measured = f", test error {100 * evaluate(one, dataset.test)['error']:.2f} %" if known else ""
+        say(f"{name}: {one.nbytes:,} bytes{measured}")
     say(f"saved {args.out}")
     return 0
+
+
+def _ends(dataset: Dataset) -> tuple[int, int]:
+    return dataset.train[0].shape[1], len(dataset.class_names)

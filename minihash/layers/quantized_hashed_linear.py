@@ -63,20 +63,22 @@ class QuantizedHashedLinear(HashedLinear):
 
     @property
     def codes(self) -> np.ndarray:
-        """The codes, unpacked: (num_buckets,) int8."""
+        """The codes, unpacked: (num_buckets,) int8, to read; `set_codes` changes them."""
         codes = self.params["codes"]
-        if self.bits == 8:
-            return codes.copy()
-        pairs = np.stack([codes & 15, codes >> 4], axis=1).reshape(-1)[: self.num_buckets]
-        return pairs.astype(np.int8) - np.int8(8)
+        if self.bits == 4:
+            pairs = np.stack([codes & 15, codes >> 4], axis=1).reshape(-1)[: self.num_buckets]
+            codes = pairs.astype(np.int8) - np.int8(8)
+        return _read_only(codes)
 
     def set_codes(self, codes: np.ndarray, scale: float) -> None:
         """Take over codes (num_buckets,), −127 … 127 or −7 … 7, and their scale."""
         largest = 2 ** (self.bits - 1) - 1
         codes = np.asarray(codes)
-        if codes.shape != (self.num_buckets,) or not (np.abs(codes) <= largest).all():
-            wanted = f"{self.num_buckets} of at most {largest}"
-            raise ValueError(f"codes have shape {codes.shape}, wanted {wanted}")
+        if codes.shape != (self.num_buckets,) or codes.dtype.kind not in "iu":
+            found = f"codes have shape {codes.shape} ({codes.dtype})"
+            raise ValueError(f"{found}, wanted {self.num_buckets} integers")
+        if codes.min() < -largest or codes.max() > largest:
+            raise ValueError(f"codes are {codes.min()} … {codes.max()}, wanted {-largest} … {largest}")
         self.params["scale"][0] = checks.number("scale", scale, 0, np.finfo(self.dtype).max)
         if self.bits == 4:
             halves = np.full(2 * self.params["codes"].size, 8, np.uint8)
@@ -86,8 +88,8 @@ class QuantizedHashedLinear(HashedLinear):
 
     @property
     def weight(self) -> np.ndarray:
-        """The weights in floating point, a copy (num_buckets,)."""
-        return self.codes * self.params["scale"]
+        """The weights in floating point, (num_buckets,), a copy to read."""
+        return _read_only(self.codes * self.params["scale"])
 
     @weight.setter
     def weight(self, values: Any) -> None:
@@ -109,3 +111,10 @@ class QuantizedHashedLinear(HashedLinear):
 
     def config(self) -> dict[str, Any]:
         return {**super().config(), "bits": self.bits}
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """Return a view that cannot be changed: what is done to it would not be done to the layer."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
