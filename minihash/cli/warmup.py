@@ -23,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
 
     from minihash import kernels
     from minihash.network import mlp
+    from minihash.quantization import quantize
 
     start = time.perf_counter()
     for map, window in (("element", None), ("window", "full"), ("window", 0.5)):
@@ -32,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
             network.backward(outputs)
             network.backward(outputs, need_grad_inputs=False)
             network.predict(np.ones((rows, 90)))
+        for bits in (8, 4):
+            quantize(network, bits).predict(np.ones((2, 90)))
     where = kernels.cache_directory()
     kept = f"kept in {where}" if where else "not kept: no directory can be written"
     say(f"kernels for {args.dtype} are ready after {time.perf_counter() - start:.1f} s, {kept}")
