@@ -141,7 +141,8 @@ def test_a_thousandth_anywhere_in_the_package_is_caught(monkeypatch, owner, name
         result = right(*arguments)
         if result is not None:
             return 1.001 * result
-        arguments[-1][...] *= 1.001  # it fills its last argument
+        grad_weight = arguments[4]  # that panels.gradients fills
+        grad_weight *= 1.001
 
     monkeypatch.setattr(owner, name, wrong)
     with pytest.raises(AssertionError, match="gradient check: [0-9]+ wrong"):

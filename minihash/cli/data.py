@@ -1,4 +1,4 @@
-"""The command `minihash data`: list the data sets, download one, make one, look at one."""
+"""The command `minihash data`: list the data sets, download, make or show one, convert a file of your own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from minihash.datasets.mnist import IdxSource
 
 COLUMNS = 16  # images in a row of a contact sheet
+SECONDS = 5.0  # from one line of progress to the next
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command's parser to `subparsers` (what argparse's `add_subparsers` returned)."""
-    parser = subparsers.add_parser("data", help="list the data sets, download, make or show one")
+    parser = subparsers.add_parser("data", help="list the data sets, download, make, show or convert one")
     parser.set_defaults(run=run)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
@@ -37,9 +38,19 @@ def add_parser(subparsers: Any) -> None:
     about = f"rows of {COLUMNS} images (default: %(default)s)"
     show.add_argument("--rows", type=integer(1, 101), default=8, metavar="N", help=about)
 
+    convert = actions.add_parser("convert", help="turn a CSV file of numbers into a store, read in blocks")
+    convert.add_argument("source", metavar="CSV", help="a target and features in each line; .gz or not")
+    convert.add_argument("target", metavar="STORE", help="the file to write")
+    convert.add_argument("--header", action="store_true", help="leave out the first line")
+    about = "which number of a line is the target; -1: the last (default: %(default)s)"
+    convert.add_argument("--label-column", type=int, default=0, metavar="N", help=about)
+    about = "leave out so many wrong lines (default: none may be wrong)"
+    convert.add_argument("--skip-bad", type=integer(0), default=0, metavar="N", help=about)
+
     folder = "folder of the data (default: $MINIHASH_DATA, then ~/.local/share/minihash)"
-    for action in actions.choices.values():
-        action.add_argument("--data-dir", metavar="FOLDER", help=folder)
+    for name, action in actions.choices.items():
+        if name != "convert":
+            action.add_argument("--data-dir", metavar="FOLDER", help=folder)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,11 +63,36 @@ def run(args: argparse.Namespace) -> int:
         from minihash.datasets import made
 
         print(made.make(args.name, args.data_dir, args.photographs))
+    elif args.action == "convert":
+        _convert(args)
     elif args.action == "show":
         print(_show(args.name, args.data_dir, args.out or f"{args.name}.png", args.rows))
     else:
         print("\n".join(_describe(args.data_dir)))
     return 0
+
+
+def _convert(args: argparse.Namespace) -> None:
+    """Convert, saying every few seconds how far it is, and at the end what there is."""
+    from minihash.cli.output import say
+    from minihash.datasets.csv_rows import Progress, convert
+
+    said = 0.0
+
+    def report(progress: Progress) -> None:
+        nonlocal said
+        if progress.seconds - said >= SECONDS:
+            said = progress.seconds
+            say(_speed(progress))
+
+    options = {"header": args.header, "label_column": args.label_column, "skip_bad": args.skip_bad}
+    progress = convert(args.source, args.target, report=report, **options)
+    skipped = f", {progress.skipped:,} lines skipped" if progress.skipped else ""
+    say(f"{_speed(progress)}{skipped}: wrote {args.target}")
+
+
+def _speed(progress: Any) -> str:
+    return f"{progress.rows:,} rows, {progress.rows / max(1e-9, progress.seconds):,.0f} a second"
 
 
 def _describe(data_dir: str | None) -> list[str]:

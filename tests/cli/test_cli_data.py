@@ -1,7 +1,8 @@
-"""The command `minihash data`: make and show."""
+"""The command `minihash data`: make, show and convert."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from minihash import datasets
 from minihash.datasets import made
+from minihash.datasets.store import Store
 
 Run = Callable[..., tuple[int, str, str]]
 Fails = Callable[..., str]
@@ -73,3 +75,17 @@ def test_show_fails(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     assert "pip install matplotlib" in fails(1, "data", "show", "mnist-small")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_convert(run: Run, tmp_path: Path) -> None:
+    source, target = tmp_path / "a.csv", tmp_path / "a.mh"
+    source.write_text("label,a,b\n" + "1,2,3\n" * 50 + "x,2,3\n")
+    status, out, err = run("data", "convert", source, target, "--header", "--skip-bad", "1")
+    assert (status, err) == (0, "") and re.fullmatch(
+        rf"50 rows, [\d,]+ a second, 1 lines skipped: wrote {re.escape(str(target))}\n", out
+    )
+    assert len(Store(target)) == 50 and Store(target).features == 2
+    target.unlink()
+    status, out, err = run("data", "convert", source, target, "--header")
+    assert status == 1 and "a.csv: line 52 has 'x', wanted finite numbers" in err and err.count("\n") == 1
+    assert not target.exists()

@@ -381,8 +381,8 @@ def test_a_factor_on_the_way_down_is_wrong_in_all_that_lies_below():
 def test_a_factor_in_the_package_itself(arguments, monkeypatch):
     right = panels.gradients
 
-    def wrong(parts, weight, map, grad_outputs, grad_weight):
-        right(parts, weight, map, grad_outputs, grad_weight)
+    def wrong(parts, weight, map, grad_outputs, grad_weight, device):
+        right(parts, weight, map, grad_outputs, grad_weight, device)
         grad_weight *= 1.001
 
     monkeypatch.setattr(panels, "gradients", wrong)

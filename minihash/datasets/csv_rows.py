@@ -1,0 +1,159 @@
+"""CSV files of numbers, read in chunks by NumPy's parser, and turned into stores."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from minihash import checks
+from minihash.datasets.store import StoreWriter
+from minihash.files import replacing
+
+CHUNK_BYTES = 2**23  # of lines that are parsed together
+
+
+@dataclass
+class Progress:
+    """How far a file has been read: rows, lines that were skipped, and seconds."""
+
+    rows: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    header: bool = False,
+    label_column: int = 0,
+    skip_bad: int = 0,
+    report: Callable[[Progress], Any] = lambda progress: None,
+) -> Progress:
+    """Turn a CSV file of numbers into a store, in bounded memory; all of it or nothing.
+
+    Parameters
+    ----------
+    source : comma-separated, every line with as many numbers, none of them NaN or infinite; .gz or not.
+        Empty lines are passed over.
+    target : the store.
+    header : leave out the first line.
+    label_column : which number of a line is the target, from 0; −1 is the last.
+    skip_bad : lines that may be wrong; they are left out.
+    report : called after every chunk.
+
+    Returns
+    -------
+    Progress
+
+    Raises
+    ------
+    ValueError with the file and the line of what is wrong, or if there are no rows; OSError if a file cannot
+    be read or written.
+    """
+    progress, start = Progress(), time.perf_counter()
+    with replacing(target) as file:
+        writer = None
+        for rows in read_chunks(source, progress, header=header, skip_bad=skip_bad):
+            if writer is None:
+                width = rows.shape[1]
+                if width < 2:
+                    found = f"{os.fspath(source)}: has 1 number in a line"
+                    raise ValueError(f"{found}, wanted a target and features")
+                label = checks.integer("label_column", label_column, -width, width) % width
+                writer = StoreWriter(file, width - 1)
+            writer.append(np.column_stack([rows[:, label], np.delete(rows, label, axis=1)]))
+            progress.rows, progress.seconds = progress.rows + len(rows), time.perf_counter() - start
+            report(progress)
+        if writer is None:
+            raise ValueError(f"{os.fspath(source)}: has no rows, wanted one at least")
+        writer.finish()
+    return progress
+
+
+def read_chunks(
+    path: str | os.PathLike[str], progress: Progress, *, header: bool = False, skip_bad: int = 0
+) -> Iterator[np.ndarray]:
+    """Yield the rows of a CSV file, (n, numbers in a line) float32; count what is skipped in `progress`."""
+    with _open(path) as file:
+        number, width = 1, None  # of the next line; of all lines
+        if header:
+            file.readline()
+            number += 1
+        while lines := _read_lines(path, file):
+            rows = _parse(lines, width)
+            if rows is None:
+                good, bad = _sort_out(lines, number, width)
+                progress.skipped += len(bad)
+                if progress.skipped > skip_bad:
+                    line, what = bad[skip_bad - progress.skipped]
+                    allowed = f"; {skip_bad} bad lines were skipped before" if skip_bad else ""
+                    raise ValueError(f"{os.fspath(path)}: line {line} {what}{allowed}")
+                rows = _parse(good, width)
+            number += len(lines)
+            if rows is not None and len(rows):
+                width = rows.shape[1]
+                yield rows
+
+
+def _open(path: str | os.PathLike[str]) -> BinaryIO:
+    with open(path, "rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path) if compressed else open(path, "rb"))
+
+
+def _read_lines(path: str | os.PathLike[str], file: BinaryIO) -> list[bytes]:
+    try:
+        return file.readlines(CHUNK_BYTES)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{os.fspath(path)}: is damaged ({error}), wanted a whole gz file") from None
+
+
+def _parse(lines: list[bytes], width: int | None) -> np.ndarray | None:
+    """Return the numbers of lines, or None if one of them is wrong."""
+    lines = [line for line in lines if line.strip()]
+    if not lines:
+        return np.empty((0, width or 0), np.float32)
+    try:
+        rows = np.loadtxt(lines, np.float32, comments=None, delimiter=",", ndmin=2)
+    except ValueError:
+        return None
+    return rows if rows.shape[1] == (width or rows.shape[1]) and np.isfinite(rows).all() else None
+
+
+def _sort_out(
+    lines: list[bytes], number: int, width: int | None
+) -> tuple[list[bytes], list[tuple[int, str]]]:
+    """Return the lines that are right, and of the others the number and what is wrong with them.
+
+    Of a first line that is wrong the next tells how many numbers are wanted.
+    """
+    good: list[bytes] = []
+    bad: list[tuple[int, str]] = []
+    for place, line in enumerate(lines, number):
+        if not line.strip():
+            continue
+        fields = line.count(b",") + 1
+        rows = _parse([line], None)
+        if rows is None:
+            bad.append((place, f"has {_wrong_field(line)}, wanted finite numbers"))
+        elif width is not None and fields != width:
+            bad.append((place, f"has {fields} fields, wanted {width}"))
+        else:
+            width = fields
+            good.append(line)
+    return good, bad
+
+
+def _wrong_field(line: bytes) -> str:
+    for field in line.strip().split(b","):
+        if _parse([field], None) is None or not field.strip():
+            return ascii(field[:30].decode("latin-1"))
+    return "no numbers"
