@@ -12,6 +12,7 @@ import pytest
 import strict
 from cards import every_card, every_map, kernels_on
 from strict_card import StrictCard
+from test_devices import LAYERS, numbers
 
 from minihash import HashedLinear, evaluate, fit, mlp, save
 from minihash.kernels import devices, panels
@@ -103,3 +104,20 @@ def test_the_command_line_runs_on_the_simulator(tmp_path):
         assert done.returncode == 0, done.stderr
         said.append(done.stdout)
     assert said[0] == said[1] and said[0].startswith("label,p(a)")
+
+
+@every_card
+@pytest.mark.parametrize("name", ["element, hashed", "window, free", "folded window", "dropout", "sparse"])
+def test_layers_compute_the_same_on_a_simulated_card(card, name, products):
+    """The layers that have kernels, forward and backward, in float32 (the kernels have both dtypes)."""
+    ref, comp = LAYERS[name](), LAYERS[name]()
+    device = StrictCard(kernels_on(card))
+    device.panels = 2
+    comp.to(device)
+    inputs, grad_outputs = numbers((3, 7)), numbers((3, ref.out_features or 7), seed=1)
+    outputs = device.get(comp.forward(inputs, training=True))
+    np.testing.assert_allclose(outputs, ref.forward(inputs, training=True), rtol=1e-5, atol=1e-6)
+    grads = device.get(comp.backward(grad_outputs)), ref.backward(grad_outputs)
+    np.testing.assert_allclose(*grads, rtol=1e-5, atol=1e-6)
+    for key, grad in ref.grads.items():
+        np.testing.assert_allclose(device.get(comp.grads[key]), grad, rtol=1e-5, atol=1e-6)
