@@ -277,7 +277,8 @@ def _check_outputs(outputs: Any, dimensions: tuple[int, ...], name: str = "outpu
 
 def _beside(outputs: np.ndarray, values: Any) -> np.ndarray:
     """Return values as an array where the outputs are."""
-    return array_module(outputs).asarray(as_array(values))
+    values = as_array(values)
+    return values if type(values) is type(outputs) else array_module(outputs).asarray(values)
 
 
 def _match_shape(targets: Any, outputs: np.ndarray) -> np.ndarray:
@@ -295,7 +296,8 @@ def _check_classes(targets: Any, outputs: np.ndarray) -> np.ndarray:
     if targets.shape == (batch,):
         if targets.dtype.kind not in "iu":
             raise ValueError(f"targets has dtype {targets.dtype}, wanted integer labels")
-        _check_rows("targets", targets, _labels_below(classes), f"a label 0 <= label < {classes}")
+        wanted = f"a label 0 <= label < {classes}"
+        _check_rows("targets", targets, lambda t: (t >= 0) & (t < classes), wanted)
         return targets
     if targets.shape != outputs.shape:
         wanted = f"({batch},) labels or {outputs.shape} probabilities"
@@ -316,7 +318,8 @@ def _split_targets(targets: Any, outputs: np.ndarray) -> tuple[np.ndarray, np.nd
             "a label and the teacher's outputs in each row"
         )
     labels, teacher, classes = targets[:, 0], targets[:, 1:], outputs.shape[1]
-    _check_rows("targets", labels, _labels_below(classes), f"a label 0 <= label < {classes}")
+    wanted_label = f"a label 0 <= label < {classes}"
+    _check_rows("targets", labels, lambda t: (t >= 0) & (t < classes) & (t == np.rint(t)), wanted_label)
     _check_rows("the teacher's output in targets", teacher, np.isfinite, "a finite number")
     return labels.astype(np.intp), teacher
 
@@ -334,10 +337,6 @@ def _normalize_weights(sample_weight: Any, outputs: np.ndarray) -> np.ndarray:
     if on_host(total) and not 0 < total < np.inf:
         raise ValueError(f"sample_weight has the sum {total:g}, wanted a positive one")
     return weight / total
-
-
-def _labels_below(classes: int) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda labels: (labels >= 0) & (labels < classes) & (labels == np.rint(labels))
 
 
 def _check_rows(
