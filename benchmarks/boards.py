@@ -19,7 +19,7 @@ from minihash import datasets, mlp, text
 from minihash.export import to_c
 
 HARNESS = Path(__file__).parents[1] / "tests" / "export" / "harness"
-FLAGS = "-std=c99 -Os -ffunction-sections -fdata-sections -Wl,--gc-sections".split()
+FLAGS = "-std=c99 -Os -ffunction-sections -fdata-sections -Wl,--gc-sections -DNO_SELFTEST".split()
 CHIP = "atmega1284p"
 SIZES = [784, 100, 10]
 MAPS = {"element": {"map": "element"}, "window 1/4": {"map": "window", "window": 0.25}}
@@ -54,7 +54,7 @@ def measure(folder: Path, images: np.ndarray) -> tuple[int, int, float]:
     text = f"#include <stdint.h>\n#define DIGITS {len(images)}\n{declaration}"
     (folder / "digits.h").write_text(text)
     program = folder / "program.elf"
-    sources = HARNESS / "avr_classify.c", folder / "model.c"
+    sources = HARNESS / "avr_predict.c", folder / "model.c"
     run("avr-gcc", f"-mmcu={CHIP}", *FLAGS, f"-I{folder}", f"-I{HARNESS}", "-o", program, *sources, "-lm")
     code, data, bss = map(int, run("avr-size", program).splitlines()[1].split()[:3])
     said = run("simavr", "-m", CHIP, "-f", "16000000", program)

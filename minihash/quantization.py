@@ -27,10 +27,11 @@ def choose_scale(weight: np.ndarray, bits: int) -> float:
     largest = most / _largest_code(bits)
     if largest < np.finfo(dtype).tiny:  # nothing, or so little that scales would not be exact
         return 1.0
-    # Relative to the largest: squares of very large and very small weights have no room.
-    found = [(quantized(weight, part * largest, bits) - weight) / most for part in CANDIDATES]
-    best = int(np.argmin([np.square(error).sum() for error in found]))
-    return float(dtype.type(CANDIDATES[best] * largest))
+
+    def error(part: float) -> float:  # relative to the largest: squares of huge and tiny weights have no room
+        return float(np.square((quantized(weight, part * largest, bits) - weight) / most).sum())
+
+    return float(dtype.type(min(CANDIDATES, key=error) * largest))
 
 
 def codes_of(weight: np.ndarray, scale: float, bits: int) -> np.ndarray:

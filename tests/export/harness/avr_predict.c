@@ -1,4 +1,5 @@
-/* For a simulated ATmega: digits in flash memory, read input by input; the label and the cycles of each. */
+/* For a simulated ATmega: digits in flash memory, read input by input; the label and the cycles of each.
+ * The self-test comes first, unless there is no room for it: -DNO_SELFTEST. */
 #include "avr.h"
 #include "digits.h"
 #include "model.h"
@@ -15,7 +16,9 @@ int main(void)
     static float out[MODEL_OUTPUTS];
 
     begin();
+#ifndef NO_SELFTEST
     put_number((uint32_t)model_selftest(), '\n');
+#endif
     for (uint8_t n = 0; n < DIGITS; n++) {
         digit = digits[n];
         start_clock();
