@@ -115,14 +115,14 @@ def mean_squared_error(
 def binary_cross_entropy(
     outputs: Any, targets: Any, sample_weight: Any = None
 ) -> tuple[float, np.ndarray]:
-    """Cross-entropy between a probability and the sigmoid of the output.
+    """Cross-entropy between a probability and the sigmoid of the output; the mean over labels, if several.
 
-    `p = 1 / (1 + exp(−z))`,  `l = −t log p − (1 − t) log(1 − p)`,  `∂l/∂z = p − t`,
-    computed as `l = max(z, 0) − t z + log(1 + exp(−|z|))`, which cannot overflow.
+    `p = 1 / (1 + exp(−z))`,  `l = 1/L · Σ −t log p − (1 − t) log(1 − p)`,  `∂l/∂z = 1/L · (p − t)`, with L labels
+    a row, each computed as `max(z, 0) − t z + log(1 + exp(−|z|))`, which cannot overflow.
 
     Parameters
     ----------
-    outputs : (batch, 1) or (batch,), floating, the logits z.
+    outputs : (batch, labels) or (batch,), floating, the logits z.
     targets : numbers in [0, 1], of the same shape, or (batch,) where outputs are (batch, 1).
     sample_weight : (batch,), non-negative and not all zero, or None for equal weights.
 
@@ -137,8 +137,6 @@ def binary_cross_entropy(
         cannot be averaged with.
     """
     outputs = _check_outputs(outputs, (1, 2))
-    if outputs.shape != (outputs.size,) and outputs.shape != (outputs.size, 1):
-        raise ValueError(f"outputs has shape {outputs.shape}, wanted (batch, 1) or (batch,)")
     targets = _match_shape(targets, outputs)
     _check_rows("targets", targets, lambda t: (t.real >= 0) & (t.real <= 1), "0 <= target <= 1")
     row_weight = _normalize_weights(sample_weight, outputs)
@@ -149,8 +147,9 @@ def binary_cross_entropy(
     losses = xp.where(positive, outputs, 0) - targets * outputs + xp.log1p(decay)
 
     grad_outputs = xp.where(positive, 1, decay) / (1 + decay) - targets
-    grad_outputs *= row_weight.reshape(outputs.shape)
-    return (row_weight @ losses.ravel()).item(), grad_outputs
+    rows = grad_outputs.reshape(len(outputs), -1)  # a view, as above
+    rows *= (row_weight / rows.shape[1])[:, None]
+    return (row_weight @ losses.reshape(rows.shape).mean(axis=1)).item(), grad_outputs
 
 
 def distillation(
@@ -242,6 +241,17 @@ LOSSES: dict[str, Loss] = {
     "binary_cross_entropy": binary_cross_entropy,
     "distillation": distillation,
 }
+#: Those whose targets are classes.
+CLASSIFIERS = ("softmax_cross_entropy", "distillation", "binary_cross_entropy")
+
+
+def labels_of(loss: str, targets: np.ndarray) -> np.ndarray:
+    """Return the class of each row, (rows,) integers, from the targets of one of CLASSIFIERS."""
+    if loss == "distillation":
+        return targets[:, 0].astype(np.intp)
+    if loss == "binary_cross_entropy":
+        return (targets.reshape(-1) > 0.5).astype(np.intp)
+    return targets if targets.ndim == 1 else targets.argmax(axis=1)
 
 
 def get(loss: str | Loss) -> Loss:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from minihash import checks, losses
+from minihash import checks, fused, losses, metrics, sources
+from minihash.datasets.rows import Batch
 from minihash.hashing import LIMIT_SEED
 from minihash.network import Network
 from minihash.optimizers import Adam, Optimizer
+from minihash.sources import ClassWeight, Data, Source
 
-Data = tuple[Any, Any]  # inputs (rows, in_features) and targets (rows, …)
+Scores = dict[str, tuple[Callable[[], Any], Callable[[Any], float]]]
+ERROR: Scores = {"error": (metrics.Accuracy, metrics.Accuracy.error)}
+#: What `evaluate` returns beside the loss, by the name of the loss: what measures it, and its value.
+SCORES: dict[str, Scores] = {
+    "softmax_cross_entropy": ERROR,
+    "distillation": ERROR,
+    "binary_cross_entropy": ERROR | {"auc": (metrics.AUC, metrics.AUC.value)},
+    "mean_squared_error": {"r2": (metrics.R2, metrics.R2.value)},
+}
 
 
 @dataclass
@@ -69,6 +81,7 @@ def fit(
     schedule: Callable[[float], float] | None = None,
     epochs: int = 10,
     batch_size: int = 128,
+    class_weight: ClassWeight | None = None,
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
     progress: bool | None = None,
@@ -81,7 +94,10 @@ def fit(
     Parameters
     ----------
     network : with the first layer's inputs and the last one's outputs those of the data.
-    train : (inputs, targets); inputs (rows, in_features) in any real dtype, raw: the network scales.
+    train : (inputs, targets); inputs (rows, in_features) in any real dtype, raw: the network scales. Or
+        (inputs, targets, weights), with how much each row counts, (rows,). Or rows of a file that may be
+        larger than memory: what `datasets.open_rows` returns, or what it opens, the name of a store, an
+        .npy or a CSV file. They are read in blocks, shuffled among some of them (`datasets.blocks`).
     validation : the same, evaluated after each epoch, never trained on; or None.
     loss : "softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy", "distillation", or a
         function such, also as a `functools.partial`; on a card it is given arrays of CuPy.
@@ -89,6 +105,9 @@ def fit(
     schedule : learning rate as a function of the fraction of training done; see schedules.py.
     epochs : passes over the training rows.
     batch_size : rows a step; the last batch of an epoch may be shorter.
+    class_weight : how much the rows of a class count, {class: weight}, 1 for those that are not there; or
+        "balanced", all classes the same: rows / (classes · rows of the class). It multiplies the rows' own
+        weights. A step takes the weighted mean of its batch; a batch without weight is left out.
     seed : of the shuffling.
     callbacks : called at the beginning, after each epoch, and at the end, an unhappy one too; see
         callbacks.py.
@@ -100,18 +119,18 @@ def fit(
 
     Raises
     ------
-    ValueError for wrong arguments; FloatingPointError when the loss becomes NaN or infinite, with the
-    weights as they were before the step that would have followed.
+    ValueError for wrong arguments or a damaged file, OSError if it cannot be read; FloatingPointError when
+    the loss becomes NaN or infinite, with the weights as they were before the step that would have followed.
     """
     loss_function = losses.get(loss)
-    inputs, targets = _check_data("train", train, network, loss)
-    if validation is not None:
-        validation = _check_data("validation", validation, network, loss)
+    rows = sources.source("train", train, network, loss, class_weight)
+    held_out = None if validation is None else sources.source("validation", validation, network, loss)
     optimizer = Adam() if optimizer is None else optimizer
     epochs = checks.integer("epochs", epochs, 1, 2**31)
     batch_size = checks.integer("batch_size", batch_size, 1, 2**31)
     rng = np.random.default_rng(checks.integer("seed", seed, 0, LIMIT_SEED))
-    steps = -(-len(inputs) // batch_size)
+    steps = -(-len(rows.rows) // batch_size)
+    step = functools.partial(_train_step, network, _passes(network), loss_function, optimizer)
     history = History()
     start = time.perf_counter()
     for callback in callbacks:
@@ -119,22 +138,21 @@ def fit(
     with _progress_bar(epochs * steps, progress) as bar, np.errstate(over="ignore", invalid="ignore"):
         try:
             for epoch in range(1, epochs + 1):
-                total = 0.0
-                for step, rows in enumerate(batches(len(inputs), batch_size, rng)):
-                    if schedule is not None:
-                        optimizer.learning_rate = schedule((epoch - 1 + step / steps) / epochs)
-                    value = _train_step(network, inputs[rows], targets[rows], loss_function, optimizer)
-                    if not np.isfinite(value):
-                        raise _diverged(f"loss is {value}", epoch, step + 1, steps, optimizer)
-                    total += value * len(rows)
-                    bar.update()
+                mean = _Mean()
+                with contextlib.closing(rows.rows.batches(batch_size, rng)) as batches:
+                    for number, batch in enumerate(map(rows.prepare, batches)):
+                        if schedule is not None:
+                            optimizer.learning_rate = schedule((epoch - 1 + number / steps) / epochs)
+                        value = mean.add(batch, step)
+                        if not np.isfinite(value):
+                            raise _diverged(f"loss is {value}", epoch, number + 1, steps, optimizer)
+                        bar.update()
                 isfinite = network.device.xp.isfinite
                 if not all(isfinite(array).all() for array in network.params.values()):
                     raise _diverged("a parameter is not finite", epoch, steps, steps, optimizer)
-                record = {"epoch": epoch, "learning_rate": optimizer.learning_rate}
-                record["loss"] = total / len(inputs)
-                if validation is not None:
-                    scores = _evaluate(network, *validation, loss)
+                record = {"epoch": epoch, "learning_rate": optimizer.learning_rate, "loss": mean.value()}
+                if held_out is not None:
+                    scores = _evaluate(network, held_out, loss_function)
                     record.update({f"validation_{name}": score for name, score in scores.items()})
                 record["seconds"] = time.perf_counter() - start
                 history.records.append(record)
@@ -148,18 +166,48 @@ def fit(
     return history
 
 
+class _Mean:
+    """The mean loss of all rows, from the means of batches."""
+
+    def __init__(self) -> None:
+        self._sum = self._weight = 0.0
+
+    def add(self, batch: Batch, loss_of: Callable[[Batch], float]) -> float:
+        """Return the loss of a batch, and take it into account; 0 for a batch without weight."""
+        weight = float(len(batch.inputs) if batch.weight is None else batch.weight.sum(dtype=np.float64))
+        value = loss_of(batch) if weight else 0.0
+        self._sum += value * weight
+        self._weight += weight
+        return value
+
+    def value(self) -> float:
+        return self._sum / self._weight if self._weight else 0.0
+
+
+Passes = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], Any]]
+
+
+def _passes(network: Network) -> Passes:
+    """Return what goes forward and backward in training: the network itself, or fused if it is small."""
+    if fused.obstacle(network):
+        forward = functools.partial(network.forward, training=True)
+        return forward, functools.partial(network.backward, need_grad_inputs=False)
+    small = fused.FusedNetwork(network)
+    return small.forward, small.backward
+
+
 def _train_step(
-    network: Network, inputs: np.ndarray, targets: np.ndarray, loss: Callable, optimizer: Optimizer
+    network: Network, passes: Passes, loss: Callable, optimizer: Optimizer, batch: Batch
 ) -> float:
     """Do one step on one batch and return its loss; where that is not finite, change nothing.
 
     A device gets the batch at once, and gives back one number.
     """
-    inputs, targets = network.device.put_together(inputs, targets)
-    outputs = network.forward(inputs, training=True)
-    value, grad_outputs = loss(outputs, targets)
+    forward, backward = passes
+    inputs, *others = network.device.put_together(*(array for array in batch if array is not None))
+    value, grad_outputs = loss(forward(inputs), *others)
     if np.isfinite(value):
-        network.backward(grad_outputs, need_grad_inputs=False)
+        backward(grad_outputs)
         optimizer.step(network.params, network.grads)
     return value
 
@@ -171,72 +219,58 @@ def _diverged(what: str, epoch: int, step: int, steps: int, optimizer: Optimizer
     )
 
 
-def batches(rows: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield the row numbers of each batch of one epoch, shuffled: every row once, the last batch short."""
-    order = rng.permutation(rows)
-    for start in range(0, rows, batch_size):
-        yield order[start : start + batch_size]
-
-
 def evaluate(
     network: Network, data: Data, *, loss: str | Callable = "softmax_cross_entropy"
 ) -> dict[str, float]:
-    """Measure a network on data.
+    """Measure a network on data, in bounded memory.
 
     Parameters
     ----------
     network : as in `fit`.
-    data : (inputs, targets), as in `fit`.
+    data : as `train` in `fit`.
     loss : as in `fit`.
 
     Returns
     -------
-    dict with `loss` (mean) and, for the three classification losses, `error`, the fraction of rows
-    whose likeliest class is not the target's.
+    dict with `loss` (mean) and what else the loss is about, each row counting by its weight:
+
+    - for the three classification losses `error`, the fraction of rows whose likeliest class is not the
+      target's: 1 − accuracy;
+    - for "binary_cross_entropy" `auc`, the area under the ROC curve, exact (targets above ½ are positive);
+      both are over all labels where a row has several;
+    - for "mean_squared_error" `r2`, the coefficient of determination R².
 
     Raises
     ------
-    ValueError for wrong arguments.
+    ValueError for wrong arguments or a damaged file, OSError if it cannot be read.
     """
-    return _evaluate(network, *_check_data("data", data, network, loss), loss)
+    return _evaluate(network, sources.source("data", data, network, loss), losses.get(loss))
 
 
-def _evaluate(
-    network: Network, inputs: np.ndarray, targets: np.ndarray, loss: str | Callable
-) -> dict[str, float]:
-    """Measure on data that has been checked."""
-    outputs = network.predict(inputs)
-    result = {"loss": float(losses.get(loss)(outputs, targets)[0])}
-    name = losses.name_of(loss)
-    if name == "softmax_cross_entropy":
-        labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
-        result["error"] = float(np.mean(outputs.argmax(axis=1) != labels))
-    elif name == "distillation":
-        result["error"] = float(np.mean(outputs.argmax(axis=1) != targets[:, 0]))
-    elif name == "binary_cross_entropy":
-        result["error"] = float(np.mean((outputs.ravel() > 0) != (targets.ravel() > 0.5)))
-    return result
+EVALUATED_ROWS = 8192  # of a file are read together
 
 
-def _check_data(
-    name: str, data: Any, network: Network, loss: str | Callable
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return (inputs, targets) as arrays that fit each other, the network and the loss."""
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
-        raise ValueError(f"{name} is a {type(data).__name__}, wanted a pair (inputs, targets)")
-    inputs = checks.data(f"{name} inputs", data[0], network.in_features, network.dtype)
-    targets = np.asarray(data[1])
-    if not len(inputs) or targets.shape[:1] != inputs.shape[:1]:
-        raise ValueError(
-            f"{name} has {len(inputs)} rows of inputs and targets of shape {targets.shape}, "
-            "wanted as many of each, at least one"
-        )
-    if losses.name_of(loss) in losses.LOSSES and network.out_features is not None:
-        try:  # a label out of range is refused here, with its row, and not in the middle of training
-            losses.get(loss)(np.zeros((len(inputs), network.out_features), network.dtype), targets)
-        except ValueError as error:
-            raise ValueError(f"{name} {error}") from None
-    return inputs, targets
+def _evaluate(network: Network, rows: Source, loss: Callable) -> dict[str, float]:
+    """Measure on rows that fit."""
+    mean = _Mean()
+    scores = {name: (measure(), value) for name, (measure, value) in SCORES.get(rows.loss, {}).items()}
+
+    def loss_of(batch: Batch) -> float:
+        outputs, targets, weight = network.predict(batch.inputs), batch.targets, batch.weight
+        value, _ = loss(outputs, targets, *(() if weight is None else (weight,)))
+        if rows.loss in losses.CLASSIFIERS:
+            targets = losses.labels_of(rows.loss, targets)
+        if rows.loss == "binary_cross_entropy":  # one label after the other, where a row has several
+            weight = None if weight is None else weight.repeat(outputs.shape[1])
+            outputs = outputs.reshape(-1)
+        for measure, _ in scores.values():
+            measure.update(outputs, targets, weight)
+        return float(value)
+
+    with contextlib.closing(rows.rows.batches(EVALUATED_ROWS)) as batches:
+        for batch in map(rows.prepare, batches):
+            mean.add(batch, loss_of)
+    return {"loss": mean.value()} | {name: value(measure) for name, (measure, value) in scores.items()}
 
 
 def _progress_bar(steps: int, progress: bool | None) -> Any:

@@ -30,9 +30,9 @@ def naive_mean_squared_error(row, target):
 
 
 def naive_binary_cross_entropy(row, target):
-    p = 1 / (1 + math.exp(-float(np.atleast_1d(row)[0])))
-    t = float(np.atleast_1d(target)[0])
-    return -t * math.log(p) - (1 - t) * math.log(1 - p)
+    row, target = np.atleast_1d(row), np.atleast_1d(target)
+    pairs = [(1 / (1 + math.exp(-z)), t) for z, t in zip(row, target)]
+    return sum(-t * math.log(p) - (1 - t) * math.log(1 - p) for p, t in pairs) / len(row)
 
 
 def naive_distillation(row, target, temperature=4.0, weight=0.9):
@@ -68,6 +68,7 @@ CASES = {
     "binary, column": (losses.binary_cross_entropy, COLUMN, UNIT),
     "binary, columns": (losses.binary_cross_entropy, COLUMN, UNIT[:, None]),
     "binary, vector": (losses.binary_cross_entropy, COLUMN[:, 0], UNIT),
+    "binary, labels": (losses.binary_cross_entropy, LOGITS, ROWS),
     "distillation": (losses.distillation, LOGITS, losses.distillation_targets(LABELS, TEACHER)),
 }
 NAIVE = {
@@ -355,7 +356,8 @@ def test_softmax_refuses_targets(targets, message):
         (losses.mean_squared_error, Z[:, 0], Z[:, :1], r"targets has shape \(3, 1\)"),
         (losses.mean_squared_error, Z, Z[:2], r"targets has shape \(2, 2\)"),
         (losses.mean_squared_error, Z[0], [0, np.inf], r"targets is inf in row 1"),
-        (losses.binary_cross_entropy, Z, Z, r"outputs has shape \(3, 2\), wanted \(batch, 1\)"),
+        (losses.binary_cross_entropy, Z, [0, 1, 1], r"targets has shape \(3,\), wanted \(3, 2\)"),
+        (losses.binary_cross_entropy, Z, [[0, 1], [1, 2], [0, 0]], r"targets is 2.0 in row 1"),
         (losses.binary_cross_entropy, Z[:, 0], [0, 1.5, 1], r"targets is 1.5 in row 1"),
         (losses.binary_cross_entropy, Z[:, :1], [0, 1, -0.1], r"targets is -0.1 in row 2"),
         (losses.binary_cross_entropy, Z[:, 0], [0, 1, np.nan], r"targets is nan in row 2"),

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minihash import History, Network, callbacks, evaluate, fit, losses, mlp, optimizers, schedules
-from minihash.training import Callback, batches
+from minihash.datasets.rows import ArrayRows
+from minihash.training import Callback
 
 Params = dict[str, np.ndarray]
 
@@ -138,7 +139,10 @@ def test_data_is_not_changed() -> None:
 
 @given(rows=st.integers(1, 300), batch_size=st.integers(1, 320), seed=st.integers(0, 2**32 - 1))
 def test_batches_cover_every_row_exactly_once(rows: int, batch_size: int, seed: int) -> None:
-    parts = list(batches(rows, batch_size, np.random.default_rng(seed)))
+    numbers = np.arange(rows)
+    found = list(ArrayRows(numbers[:, None], numbers).batches(batch_size, np.random.default_rng(seed)))
+    parts = [batch.targets for batch in found]
+    assert all((batch.inputs[:, 0] == batch.targets).all() for batch in found)
     assert sorted(np.concatenate(parts)) == list(range(rows))
     assert all(len(part) == batch_size for part in parts[:-1]) and 0 < len(parts[-1]) <= batch_size
 
@@ -364,7 +368,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"train": (INPUTS.astype(str), LABELS)}, "train inputs has dtype <U"),
     ({"train": (INPUTS * 1j, LABELS)}, "train inputs has dtype complex128"),
     ({"train": INPUTS}, r"train is a ndarray, wanted a pair \(inputs, targets\)"),
-    ({"train": (INPUTS, LABELS, LABELS)}, "train is a tuple, wanted a pair"),
+    ({"train": (INPUTS, LABELS, None, LABELS)}, "train is a tuple, wanted a pair"),
     ({"train": (INPUTS, LABELS + 0.5)}, "targets has dtype float64"),
     ({"train": (INPUTS, LABELS + 1)}, "targets is 3 in row"),
     ({"train": (INPUTS, LABELS - 1)}, "targets is -1 in row"),
@@ -446,14 +450,20 @@ def test_evaluate_binary_cross_entropy(shape: tuple[int, ...]) -> None:
     assert 0 < wrong < 1
     loss = losses.binary_cross_entropy(outputs, labels)[0]
     result = evaluate(network, (inputs, labels.reshape(shape)), loss="binary_cross_entropy")
-    assert result == {"loss": loss, "error": wrong}
+    positive = labels == 1
+    above = np.sign(outputs[positive] - outputs[~positive, 0]).mean()
+    assert result == {"loss": loss, "error": wrong, "auc": pytest.approx((above + 1) / 2)}
+    half = evaluate(network, (inputs, labels * 0.6), loss="binary_cross_entropy")  # above ½ is positive
+    assert half["auc"] == result["auc"] and half["error"] == wrong
 
 
 def test_evaluate_mean_squared_error() -> None:
     network = make_network()
     targets = np.random.default_rng(0).random((300, 3))
     loss = np.mean((network.predict(INPUTS) - targets) ** 2)
-    assert evaluate(network, (INPUTS, targets), loss="mean_squared_error") == {"loss": pytest.approx(loss)}
+    explained = 1 - ((network.predict(INPUTS) - targets) ** 2).mean(axis=0) / targets.var(axis=0)
+    expected = {"loss": pytest.approx(loss), "r2": pytest.approx(explained.mean())}
+    assert evaluate(network, (INPUTS, targets), loss="mean_squared_error") == expected
 
 
 def test_evaluate_distillation() -> None:

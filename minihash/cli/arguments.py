@@ -50,7 +50,18 @@ def add_device_arguments(parser: argparse._ActionsContainer) -> None:
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --data and --data-dir."""
-    about = "data set, see: minihash data list (default: %(default)s)"
-    parser.add_argument("--data", default="mnist-small", metavar="NAME", help=about)
-    parser.add_argument("--data-dir", metavar="DIR", help="folder of the files of mnist and fashion-mnist")
+    """Add --data, and what there is to say of a file of the user's own; `data_sets.open_data` opens it."""
+    data = parser.add_argument_group("data")
+    about = "data set, see: minihash data list; or a store, .npy, .npz or CSV file (default: %(default)s)"
+    data.add_argument("--data", default="mnist-small", metavar="DATA", help=about)
+    data.add_argument("--data-dir", metavar="DIR", help="folder of the files of mnist and fashion-mnist")
+    tasks = ("classification", "binary", "regression")
+    about = "of a file: what its targets are (default: what they look like)"
+    data.add_argument("--task", choices=tasks, help=about)
+    about = "of an .npy or CSV file: which column is the target; -1: the last (default: %(default)s)"
+    data.add_argument("--label-column", type=int, default=0, metavar="N", help=about)
+    data.add_argument("--header", action="store_true", help="of a CSV file: leave out the first line")
+    about = "of a file: so many before the last are for choosing settings (default: a tenth, at most 500000)"
+    data.add_argument("--validation-rows", type=integer(0), metavar="N", help=about)
+    about = "of a file: so many of the last are for testing (default: a tenth, at most 500000)"
+    data.add_argument("--test-rows", type=integer(0), metavar="N", help=about)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import itertools
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from minihash.cli.arguments import add_device_arguments
@@ -24,26 +26,30 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "inputs",
         metavar="INPUTS",
-        help="raw inputs (pixels 0 to 255): idx, idx.gz, npy, or npz with one array or one named inputs",
+        help="raw inputs (pixels 0 to 255): idx, idx.gz, npy, or npz with one array or one named inputs; a "
+        "CSV file or a store, also of more rows than fit the memory",
     )
+    about = "of an npy or CSV file with targets: which column they are (default: %(default)s)"
+    parser.add_argument("--label-column", type=int, default=0, metavar="N", help=about)
+    parser.add_argument("--header", action="store_true", help="of a CSV file: leave out the first line")
     parser.add_argument("--out", metavar="FILE", help="write the CSV here instead of to the terminal")
     add_device_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Load, predict, write."""
-    from minihash.datasets.inputs import read_inputs
+    from minihash.datasets.inputs import input_chunks
     from minihash.files import replacing
     from minihash.persistence import load
 
     network = load(args.model).to(args.device, deterministic=args.deterministic)
-    rows = read_inputs(args.inputs)
-    try:
-        outputs = network.predict(rows)
-    except ValueError as error:
-        raise ValueError(f"{args.inputs}: {error}") from None
+    options = {"header": args.header, "label_column": args.label_column}
+    chunks = input_chunks(args.inputs, network.in_features, **options)
+    outputs = _predict(network, chunks, args.inputs)
     if args.out is None:
-        _write(sys.stdout or io.StringIO(), network, outputs)
+        first = next(outputs, None)  # what is wrong with a file is found before the first line
+        begun = itertools.chain([] if first is None else [first], outputs)
+        _write(sys.stdout or io.StringIO(), network, begun)
         return 0
     with replacing(args.out) as binary:
         file = io.TextIOWrapper(binary, "utf-8", newline="")
@@ -52,17 +58,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write(file: TextIO, network: Network, outputs: np.ndarray) -> None:
+def _predict(network: Network, chunks: Iterator[np.ndarray], path: str) -> Iterator[np.ndarray]:
+    for chunk in chunks:
+        try:
+            outputs = network.predict(chunk)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        yield outputs
+
+
+def _write(file: TextIO, network: Network, outputs: Iterator[np.ndarray]) -> None:
     """Write a row per input: label and class probabilities, or the outputs of a network without classes."""
     from minihash import losses
 
     writer = csv.writer(file, lineterminator="\n")
-    if network.class_names is None:
-        writer.writerow(f"output {k}" for k in range(outputs.shape[1]))
-        writer.writerows([f"{value:.6g}" for value in row] for row in outputs)
+    names = network.class_names
+    if names is None:
+        writer.writerow(f"output {k}" for k in range(network.out_features or 0))
+        for chunk in outputs:
+            writer.writerows([f"{value:.6g}" for value in row] for row in chunk)
         return
-    probabilities = losses.class_probabilities(outputs)
-    writer.writerow(["label", *(f"p({name})" for name in network.class_names)])
-    for row in probabilities:
-        label = network.class_names[row.argmax()]
-        writer.writerow([label, *(f"{probability:.6f}" for probability in row)])
+    writer.writerow(["label", *(f"p({name})" for name in names)])
+    for chunk in outputs:
+        for row in losses.class_probabilities(chunk):
+            writer.writerow([names[row.argmax()], *(f"{probability:.6f}" for probability in row)])

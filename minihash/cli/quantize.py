@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minihash.cli.arguments import SEED, add_data_arguments, integer, number
 from minihash.cli.output import say
-
-if TYPE_CHECKING:
-    from minihash.datasets import Dataset
 
 
 def add_parser(subparsers: Any) -> None:
@@ -35,7 +32,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load, fine-tune if wanted, round, measure before and after, save."""
-    from minihash import datasets, optimizers, quantization, schedules
+    from minihash import optimizers, quantization, schedules
+    from minihash.cli.data_sets import LOSSES, count, main_score, open_data, outputs_of
     from minihash.files import check_writable
     from minihash.persistence import load, save
     from minihash.training import evaluate
@@ -46,8 +44,9 @@ def run(args: argparse.Namespace) -> int:
         small = quantization.quantize(network, args.bits)
     except ValueError as error:
         raise ValueError(f"{args.model}: {error}") from None
-    dataset = datasets.load(args.data, args.data_dir)
-    ends, wanted = (network.in_features, network.out_features), _ends(dataset)
+    dataset = open_data(args)
+    ends, wanted = (network.in_features, network.out_features), (dataset.features, outputs_of(dataset))
+    loss = LOSSES[dataset.task]
     if args.epochs:
         if ends != wanted:
             found = f"{args.model} has {ends[0]} inputs and {ends[1]} outputs"
@@ -57,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
             network,
             dataset.train_and_validation() if args.final else dataset.train,
             bits=args.bits,
+            loss=loss,
             epochs=args.epochs,
             optimizer=optimizers.Adam(rate),
             schedule=schedules.cosine(rate),
@@ -64,12 +64,9 @@ def run(args: argparse.Namespace) -> int:
         )
     save(small, args.out)
     for name, one in {"before": before, f"{args.bits} bits": small}.items():
-        known = ends == wanted  # else the model is for other data
-        measured = f", test error {100 * evaluate(one, dataset.test)['error']:.2f} %" if known else ""
+        measured = ""
+        if ends == wanted and count(dataset.test):  # else the model is for other data
+            measured = f", test {' '.join(main_score(evaluate(one, dataset.test, loss=loss)))}"
         say(f"{name}: {one.nbytes:,} bytes{measured}")
     say(f"saved {args.out}")
     return 0
-
-
-def _ends(dataset: Dataset) -> tuple[int, int]:
-    return dataset.train[0].shape[1], len(dataset.class_names)

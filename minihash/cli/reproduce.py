@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from minihash.cli import reproduce_higgs
 from minihash.cli.arguments import SEED, integer, number
 from minihash.cli.output import say
 
@@ -15,14 +16,20 @@ def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of `minihash`."""
     parser = subparsers.add_parser(
         "reproduce",
-        help="train the networks of the paper's tables and figures",
-        description="Train the networks of a table or figure of the paper, and set their errors beside its "
-        "own. Each result goes into FOLDER/ledger.jsonl at once: a run that is stopped goes on when it is "
-        "called again.",
+        help="train the networks of the paper's tables and figures, or those of HIGGS",
+        description="Train the networks of a table or figure of the paper, or those of HIGGS. Each result "
+        "goes into a ledger in FOLDER at once: a run that is stopped goes on when it is called again.",
     )
+    names = parser.add_subparsers(dest="name", metavar="NAME", required=True)
+    for name in NAMES:
+        about = f"{name.rstrip('1234')} {name[-1]} of the paper"
+        _add_arguments(names.add_parser(name, help=about))
+    reproduce_higgs.add_parser(names)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
-    parser.add_argument("name", metavar="NAME", choices=NAMES, help=", ".join(NAMES))
-    several = {"nargs": "+", "metavar": "NAME"}
+    several: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
     about = "methods: RER LRD NN DK HashNet HashNet_DK, or minihash's own such as 'HashNet, window'"
     parser.add_argument("--rows", help=f"{about} (default: the paper's)", **several)
     parser.add_argument("--datasets", help="data sets (default: the paper's)", **several)

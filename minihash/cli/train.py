@@ -1,4 +1,4 @@
-"""`minihash train`: train a network on digits, measure it once on the test set, save it."""
+"""`minihash train`: train a network on digits or on a file, measure it once on the test rows, save it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from minihash.cli.output import say
 
 if TYPE_CHECKING:
     from minihash.datasets import Dataset
+    from minihash.datasets.files import FileDataset
     from minihash.network import Network
     from minihash.training import Callback, History
 
@@ -61,6 +62,8 @@ def add_parser(subparsers: Any) -> None:
     add(training, "--input-dropout", "0.1", "rate of inputs dropped", type=number(0, 0.99), metavar="RATE")
     add(training, "--dropout", "0.25", "rate of hidden units dropped", type=number(0, 0.99), metavar="RATE")
     add(training, "--seed", 0, "of hashes, weights, order and dropout", type=SEED)
+    about = "all classes count the same, however many rows they have"
+    training.add_argument("--balanced", action="store_true", help=about)
     training.add_argument(
         "--final",
         action="store_true",
@@ -87,7 +90,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, print, save."""
-    from minihash import datasets, figures, plots
+    from minihash import figures, plots
+    from minihash.cli.data_sets import open_data
     from minihash.files import check_writable
     from minihash.kernels import devices, threads
     from minihash.persistence import save
@@ -108,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     if args.final and args.patience is not None:
         raise ValueError("--patience needs validation rows, and --final trains on them: wanted one of them")
     devices.get(args.device, args.deterministic)  # is it there?
-    dataset = datasets.load(args.data, args.data_dir)
+    dataset = open_data(args)
     runs = [_train("hashed" if hashed else "dense", args, dataset, _build(args, dataset))]
     if args.out:
         save(runs[0].network, args.out)
@@ -130,14 +134,21 @@ class _Run:
     network: Network
     history: History
     seconds: float
-    test_error: float
+    scores: dict[str, float]  # of the test rows
 
 
-def _build(args: argparse.Namespace, dataset: Dataset) -> Network:
+def _sizes(args: argparse.Namespace, dataset: Dataset | FileDataset) -> list[int]:
+    """Return the units of each layer."""
+    from minihash.cli.data_sets import outputs_of
+
+    return [dataset.features, *args.hidden, outputs_of(dataset)]
+
+
+def _build(args: argparse.Namespace, dataset: Dataset | FileDataset) -> Network:
     """Make the network that the arguments describe; compression 0 means dense layers."""
     from minihash.network import mlp
 
-    sizes = [dataset.train[0].shape[1], *args.hidden, len(dataset.class_names)]
+    sizes = _sizes(args, dataset)
     return mlp(
         sizes,
         compression=None if args.memory_bytes else args.compression or None,
@@ -149,65 +160,73 @@ def _build(args: argparse.Namespace, dataset: Dataset) -> Network:
         window=args.window,
         bias=args.bias,
         input_scale=dataset.input_scale,
-        class_names=dataset.class_names,
+        input_shift=dataset.input_shift,
+        class_names=dataset.class_names or None,
     ).to(args.device, deterministic=args.deterministic)
 
 
-def _build_dense(args: argparse.Namespace, dataset: Dataset, hashed: Network) -> Network:
+def _build_dense(args: argparse.Namespace, dataset: Dataset | FileDataset, hashed: Network) -> Network:
     """Make the dense network whose stored size is nearest to that of `hashed`."""
     from minihash.experiments.size_matching import dense_sizes
 
-    sizes = [dataset.train[0].shape[1], *args.hidden, len(dataset.class_names)]
-    hidden = dense_sizes(sizes, hashed.num_parameters)[1:-1]
+    hidden = dense_sizes(_sizes(args, dataset), hashed.num_parameters)[1:-1]
     # A network this narrow cannot spare units: it gets no dropout.
     size = {"hidden": hidden, "compression": 0, "memory_bytes": None}
     dropout = {"input_dropout": 0.0, "dropout": 0.0}
     return _build(argparse.Namespace(**{**vars(args), **size, **dropout}), dataset)
 
 
-def _train(name: str, args: argparse.Namespace, dataset: Dataset, network: Network) -> _Run:
-    """Train one network, read the test set once, print both."""
+def _train(name: str, args: argparse.Namespace, dataset: Dataset | FileDataset, network: Network) -> _Run:
+    """Train one network, read the test rows once, print both."""
     from minihash import optimizers, schedules
     from minihash.callbacks import EarlyStopping, PrintEpochs
+    from minihash.cli.data_sets import LOSSES, count, describe
     from minihash.training import evaluate, fit
 
     say(network.summary())
     momentum = {"momentum" if args.optimizer == "sgd" else "beta1": args.momentum}
     optimizer = optimizers.get(args.optimizer)(args.learning_rate, weight_decay=args.weight_decay, **momentum)
     rows = dataset.train_and_validation() if args.final else dataset.train
-    validation = None if args.final else dataset.validation
+    validation = None if args.final or not count(dataset.validation) else dataset.validation
+    loss = LOSSES[dataset.task]
     callbacks: list[Callback] = []
     if not (sys.stderr and sys.stderr.isatty()):  # there is no bar then
         callbacks.append(PrintEpochs(-(-args.epochs // 10), say))
     if args.patience is not None:
-        callbacks.append(EarlyStopping(args.patience))
+        monitor = "validation_loss" if dataset.task == "regression" else "validation_error"
+        callbacks.append(EarlyStopping(args.patience, monitor))
     start = time.perf_counter()
     history = fit(
         network,
         rows,
         validation,
+        loss=loss,
         optimizer=optimizer,
         schedule=schedules.get(args.schedule)(args.learning_rate),
         epochs=args.epochs,
         batch_size=args.batch_size,
+        class_weight="balanced" if args.balanced else None,
         seed=args.seed,
         callbacks=callbacks,
     )
     seconds = time.perf_counter() - start
-    test_error = evaluate(network, dataset.test)["error"]
     among = " (validation rows among them)" if args.final else ""
     epochs = f"{len(history)} epoch{'s' * (len(history) > 1)}"
-    say(f"{name}, {len(rows[0]):,} training rows{among}, {epochs} in {seconds:.1f} s")
+    say(f"{name}, {count(rows):,} training rows{among}, {epochs} in {seconds:.1f} s")
     if validation is not None:
-        say(f"validation error: {100 * evaluate(network, validation)['error']:.2f} %")
-    say(f"test error: {100 * test_error:.2f} %")
+        say(describe("validation", evaluate(network, validation, loss=loss)))
+    scores = evaluate(network, dataset.test, loss=loss) if count(dataset.test) else {}
+    if scores:
+        say(describe("test", scores))
     dense = network.num_virtual * network.dtype.itemsize
     say(f"stored: {network.nbytes:,} bytes, dense: {dense:,} bytes\n")
-    return _Run(name, network, history, seconds, test_error)
+    return _Run(name, network, history, seconds, scores)
 
 
 def _comparison(runs: list[_Run]) -> str:
     """Return a table of the runs."""
+    from minihash.cli.data_sets import main_score
+
     rows = []
     for run in runs:
         widths = [layer.out_features for layer in run.network.layers if layer.params]
@@ -217,8 +236,9 @@ def _comparison(runs: list[_Run]) -> str:
                 "-".join(str(width) for width in [run.network.in_features, *widths]),
                 f"{run.network.num_parameters:,}",
                 f"{run.network.nbytes:,}",
-                f"{100 * run.test_error:.2f} %",
+                main_score(run.scores)[1],
                 f"{run.seconds:.1f}",
             )
         )
-    return text.table(("network", "units", "stored", "bytes", "test error", "seconds"), rows, left=2)
+    measure = f"test {main_score(runs[0].scores)[0]}"
+    return text.table(("network", "units", "stored", "bytes", measure, "seconds"), rows, left=2)

@@ -7,8 +7,9 @@ import os
 from minihash import checks
 from minihash.datasets import made, mnist
 from minihash.datasets.dataset import Dataset
+from minihash.datasets.files import open_rows
 
-__all__ = ["Dataset", "load", "names"]
+__all__ = ["Dataset", "load", "names", "open_rows"]
 
 
 def names() -> tuple[str, ...]:

@@ -34,6 +34,7 @@ def convert(
     *,
     header: bool = False,
     label_column: int = 0,
+    weight_column: int | None = None,
     skip_bad: int = 0,
     report: Callable[[Progress], Any] = lambda progress: None,
 ) -> Progress:
@@ -46,6 +47,7 @@ def convert(
     target : the store.
     header : leave out the first line.
     label_column : which number of a line is the target, from 0; −1 is the last.
+    weight_column : which is the row's weight, or None.
     skip_bad : lines that may be wrong; they are left out.
     report : called after every chunk.
 
@@ -63,19 +65,34 @@ def convert(
         writer = None
         for rows in read_chunks(source, progress, header=header, skip_bad=skip_bad):
             if writer is None:
-                width = rows.shape[1]
-                if width < 2:
-                    found = f"{os.fspath(source)}: has 1 number in a line"
-                    raise ValueError(f"{found}, wanted a target and features")
-                label = checks.integer("label_column", label_column, -width, width) % width
-                writer = StoreWriter(file, width - 1)
-            writer.append(np.column_stack([rows[:, label], np.delete(rows, label, axis=1)]))
+                order = _order(source, rows.shape[1], label_column, weight_column)
+                weighted = weight_column is not None
+                writer = StoreWriter(file, len(order) - 1 - weighted, weighted)
+            try:
+                writer.append(rows[:, order])
+            except ValueError as error:  # a weight
+                raise ValueError(f"{os.fspath(source)}: {error}") from None
             progress.rows, progress.seconds = progress.rows + len(rows), time.perf_counter() - start
             report(progress)
         if writer is None:
             raise ValueError(f"{os.fspath(source)}: has no rows, wanted one at least")
         writer.finish()
     return progress
+
+
+def _order(
+    source: str | os.PathLike[str], width: int, label_column: int, weight_column: int | None
+) -> list[int]:
+    """Return the columns of a file in a store's order: target, weight, features."""
+    first = [checks.integer("label_column", label_column, -width, width) % width]
+    if weight_column is not None:
+        first.append(checks.integer("weight_column", weight_column, -width, width) % width)
+    features = [column for column in range(width) if column not in first]
+    if len(set(first)) < len(first) or not features:
+        plural = "s" * (width > 1)
+        found = f"{os.fspath(source)}: has {width} number{plural} in a line"
+        raise ValueError(f"{found}, wanted a target{' and a weight' * (len(first) - 1)} and features")
+    return first + features
 
 
 def read_chunks(
@@ -107,6 +124,15 @@ def _open(path: str | os.PathLike[str]) -> BinaryIO:
     with open(path, "rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     return cast(BinaryIO, gzip.open(path) if compressed else open(path, "rb"))
+
+
+def first_bytes(path: str | os.PathLike[str], count: int) -> bytes:
+    """Return how a file starts, what is packed in a gz file unpacked; b"" if it is damaged."""
+    with _open(path) as file:
+        try:
+            return file.read(count)
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            return b""
 
 
 def _read_lines(path: str | os.PathLike[str], file: BinaryIO) -> list[bytes]:

@@ -30,6 +30,13 @@ class Dataset:
     input_scale: float
     class_names: tuple[str, ...]
     origin: str = ""
+    task = "classification"
+    input_shift = 0.0
+
+    @property
+    def features(self) -> int:
+        """Numbers in a row."""
+        return int(self.train[0].shape[1])
 
     def train_and_validation(self) -> Part:
         """Return all rows that are not test rows: the training rows, then the validation rows."""

@@ -5,13 +5,60 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
+from minihash.datasets.csv_rows import Progress, first_bytes, read_chunks
 from minihash.datasets.idx import read_idx
+from minihash.datasets.npy import NpyRows
+from minihash.datasets.store import MAGIC, Store
+
+CHUNK_ROWS = 8192
 
 #: What NumPy raises for damaged npy and npz files.
 DAMAGES = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+def input_chunks(
+    path: str | os.PathLike[str], features: int | None, *, header: bool = False, label_column: int = 0
+) -> Iterator[np.ndarray]:
+    """Yield the raw inputs of a file, (n, features), in bounded memory where the file allows it.
+
+    Parameters
+    ----------
+    path : a store, an .npy or a CSV file (.gz or not), which are read in chunks; or what `read_inputs` reads.
+    features : how many a row is to have. A store's targets are passed over, and so is the column
+        `label_column` of an .npy or CSV file that has one column more.
+    header : of a CSV file: leave out the first line.
+
+    Raises
+    ------
+    ValueError with the file's name if it is damaged or has other rows; OSError if it cannot be read.
+    """
+    start = first_bytes(path, len(MAGIC))
+    if start == MAGIC:
+        yield from (batch.inputs for batch in Store(path).batches(CHUNK_ROWS))
+    elif start.startswith(b"\x93NUMPY") and (rows := _npy(path, features, label_column)):
+        yield from (batch.inputs for batch in rows.batches(CHUNK_ROWS))
+    elif start.startswith((b"PK", b"\x93NUMPY", b"\0\0")):
+        yield read_inputs(path)
+    else:
+        chunk = None
+        for chunk in read_chunks(path, Progress(), header=header):
+            labelled = chunk.shape[1] - 1 == features
+            yield np.delete(chunk, label_column, axis=1) if labelled else chunk
+        if chunk is None:
+            raise ValueError(f"{os.fspath(path)}: has no rows, wanted one at least")
+
+
+def _npy(path: str | os.PathLike[str], features: int | None, label_column: int) -> NpyRows | None:
+    """Return the rows of a file with a matrix; None if it holds another array, such as images."""
+    try:
+        rows = NpyRows(path, label_column=None)
+    except ValueError:
+        return None
+    return NpyRows(path, label_column=label_column) if rows.features - 1 == features else rows
 
 
 def read_inputs(path: str | os.PathLike[str]) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from minihash import losses, optimizers, schedules
 from minihash.datasets import Dataset
+from minihash.datasets.dataset import Part
 from minihash.experiments import methods
 from minihash.experiments.grids import ROWS, STORED_UNITS, UNITS, Cell, compression_of
 from minihash.experiments.ledger import Record
@@ -23,7 +24,7 @@ from minihash.files import locked
 from minihash.layers import HashedLinear, Layer, Linear, LowRankLinear, SparseLinear
 from minihash.network import Network
 from minihash.persistence import load, save
-from minihash.training import Callback, Data, History, evaluate, fit
+from minihash.training import Callback, History, evaluate, fit
 
 
 def sizes_of(cell: Cell, dataset: Dataset) -> list[int]:
@@ -81,7 +82,7 @@ def run(cell: Cell, settings: Settings, dataset: Dataset, teacher: Network | Non
 
 def train(
     network: Network,
-    rows: Data,
+    rows: Part,
     settings: Settings,
     seed: int,
     teacher: Network | None = None,
@@ -146,7 +147,7 @@ def teacher_of(
     return load(path)
 
 
-def validation_split(dataset: Dataset, fraction: float = 0.2) -> tuple[Data, Data]:
+def validation_split(dataset: Dataset, fraction: float = 0.2) -> tuple[Part, Part]:
     """Return the rows to train on while searching, and the 20 % (the paper's share) to choose by.
 
     They are drawn from all rows that are not test rows, the same ones every time.

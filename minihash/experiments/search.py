@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from minihash import checks
 from minihash.datasets import Dataset
+from minihash.datasets.dataset import Part
 from minihash.experiments import methods
 from minihash.experiments.grids import ROWS, Cell
 from minihash.experiments.runs import build, sizes_of, teacher_cell, teacher_of, train, validation_split
 from minihash.experiments.settings import Settings, settings_of
 from minihash.experiments.studies import STEPS, Range, ask, complete, ended, forget, open_study, tell
 from minihash.network import Network
-from minihash.training import Callback, Data, History, evaluate
+from minihash.training import Callback, History, evaluate
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -166,7 +167,7 @@ class Watch(Callback):
     After training `error` is the last one, and `pruned` says whether it was stopped.
     """
 
-    def __init__(self, trial: OptunaTrial, validation: Data, epochs: int) -> None:
+    def __init__(self, trial: OptunaTrial, validation: Part, epochs: int) -> None:
         self.trial, self.validation, self.epochs = trial, validation, epochs
         self.error, self.pruned = math.inf, False
 

@@ -192,7 +192,7 @@ def test_predict_no_rows(model: Path, tmp_path: Path, run: Run) -> None:
         ["train", "--activation", "swish"],
         ["train", "--map", "blocks"],
         ["evaluate"],
-        ["evaluate", "model", "--part", "all"],
+        ["evaluate", "model", "--part", "some"],
         ["predict", "model"],
         ["data"],
         ["data", "burn"],
@@ -218,7 +218,7 @@ def test_bad_data(command: str, model: Path, tmp_path: Path, fails: Fails, monke
     monkeypatch.delenv("MINIHASH_DATA", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     argv = [command, *([model] if command == "evaluate" else [])]
-    assert "'cifar', wanted one of 'mnist-small'" in fails(1, *argv, "--data", "cifar")
+    assert "'cifar', wanted the name of a file, or one of 'mnist-small'" in fails(1, *argv, "--data", "cifar")
     assert "minihash data fetch mnist" in fails(1, *argv, "--data", "mnist")
     assert str(tmp_path / "none") in fails(1, *argv, "--data", "mnist", "--data-dir", tmp_path / "none")
 
@@ -235,10 +235,10 @@ def test_bad_inputs(model: Path, idx: Path, images: np.ndarray, tmp_path: Path, 
     damaged = bytearray(good)
     damaged[len(good) // 2] ^= 255
     for name, content, message in (
-        ("empty", b"", "wanted an idx file"),
-        ("text", b"1,2,3\n", "wanted an idx file"),
+        ("empty", b"", "has no rows"),
+        ("text", b"1,2,3\n", "has shape (1, 3), wanted (batch, 784)"),
         ("cut", idx.read_bytes()[:-1], "the file holds"),
-        ("cut.gz", b"\x1f\x8b\x08", "damaged gzip"),
+        ("cut.gz", b"\x1f\x8b\x08", "is damaged"),
         ("cut.npz", good[:-9], "cut.npz"),
         ("damaged.npz", damaged, "damaged.npz"),
         ("wide.npz", {"inputs": images[:, 1:]}, "(batch, 784)"),

@@ -166,8 +166,8 @@ def test_patience_stops_and_keeps_the_best_weights(
     stoppings: list[EarlyStopping] = []
 
     class Spy(EarlyStopping):
-        def __init__(self, patience: int) -> None:
-            super().__init__(patience)
+        def __init__(self, patience: int, monitor: str) -> None:
+            super().__init__(patience, monitor)
             stoppings.append(self)
 
     monkeypatch.setattr("minihash.callbacks.EarlyStopping", Spy)

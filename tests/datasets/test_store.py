@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minihash.datasets import csv_rows, store
+from minihash.datasets import blocks, csv_rows, store
 from minihash.datasets.csv_rows import convert
 from minihash.datasets.store import HEAD, TAIL, Store, StoreWriter
 
@@ -19,7 +19,7 @@ from minihash.datasets.store import HEAD, TAIL, Store, StoreWriter
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     monkeypatch.setattr(store, "BLOCK_ROWS", 4)
-    monkeypatch.setattr(store, "BLOCKS", 3)
+    monkeypatch.setattr(blocks, "BLOCKS", 3)
     monkeypatch.setattr(csv_rows, "CHUNK_BYTES", 64)
 
 
@@ -41,7 +41,7 @@ def write(path, rows):
 
 def collected(found, batch_size, rng=None):
     """All rows of an epoch in their order, and the lengths of the batches."""
-    batches = [(inputs.copy(), targets.copy()) for inputs, targets in found.batches(batch_size, rng)]
+    batches = [(inputs.copy(), targets.copy()) for inputs, targets, _ in found.batches(batch_size, rng)]
     rows = np.concatenate([np.column_stack([targets, inputs]) for inputs, targets in batches])
     return rows, [len(targets) for _, targets in batches]
 
@@ -85,15 +85,15 @@ def test_what_is_known_at_once(tmp_path):
     rows = rows_of(50)
     found = write(tmp_path / "a.mh", rows)
     assert (len(found), found.rows, found.features, found.num_blocks) == (50, 50, 3, 13)
-    np.testing.assert_allclose(found.mean, rows[:, 1:].mean(axis=0), rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(found.std, rows[:, 1:].std(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(found.statistics.mean, rows[:, 1:].mean(axis=0), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found.statistics.std, rows[:, 1:].std(axis=0), rtol=1e-5)
 
 
 def test_moments_do_not_cancel(tmp_path):
     rows = rows_of(60)
     rows[:, 1] = 1e6 + np.arange(60) % 2
     found = write(tmp_path / "a.mh", rows)
-    assert found.mean[0] == 1e6 + 0.5 and found.std[0] == 0.5
+    assert found.statistics.mean[0] == 1e6 + 0.5 and found.statistics.std[0] == 0.5
 
 
 def test_whoever_stops_early_stops_the_reader(tmp_path):
@@ -108,7 +108,7 @@ def test_whoever_stops_early_stops_the_reader(tmp_path):
 def test_two_buffers_are_all_the_memory(tmp_path, monkeypatch):
     found = write(tmp_path / "a.mh", rows_of(500))
     made, empty = [], np.empty
-    monkeypatch.setattr(store.np, "empty", lambda *a, **k: made.append(empty(*a, **k)) or made[-1])
+    monkeypatch.setattr(blocks.np, "empty", lambda *a, **k: made.append(empty(*a, **k)) or made[-1])
     for _ in found.batches(7, np.random.default_rng(0)):
         pass
     assert sorted(len(array) for array in made if array.ndim == 2) == [7, 12, 12]
@@ -162,7 +162,7 @@ def test_the_writer_refuses():
     writer = StoreWriter(Nothing(), 2)
     with pytest.raises(ValueError, match=r"^rows has shape \(2, 2\), wanted \(rows, 3\)$"):
         writer.append(np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="^rows has NaN or infinity in row 1"):
+    with pytest.raises(ValueError, match="^row 1 has NaN or infinity, wanted finite"):
         writer.append(np.array([[0, 0, 0], [0, 1e50, 0]]))
 
 

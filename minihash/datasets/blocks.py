@@ -1,0 +1,151 @@
+"""Rows of a file that may be larger than memory: read in blocks, shuffled, in two buffers."""
+
+from __future__ import annotations
+
+import copy
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from minihash import checks
+from minihash.datasets.rows import Batch, Batches, Rows
+
+BLOCKS = 8  # of a buffer: rows are shuffled among so many blocks
+NUMBER = np.dtype("<f4")
+
+
+class BlockRows(Rows):
+    """Rows of a file, each the target, the weight if there is one, and the features.
+
+    A subclass says how a block is read.
+
+    Parameters
+    ----------
+    path : of the file.
+    rows, features, weighted : as in `Rows`.
+    block_rows : rows of a block.
+    """
+
+    def __init__(self, path: Path, rows: int, features: int, weighted: bool, block_rows: int) -> None:
+        self.path, self.name = path, str(path)
+        self.rows, self.features, self.weighted = rows, features, weighted
+        self._block_rows, self._file_rows = block_rows, rows
+        self._first = 0  # row of the file
+
+    @property
+    def _columns(self) -> int:
+        return 1 + self.weighted + self.features
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the file."""
+        return -(-self._file_rows // self._block_rows)
+
+    @property
+    def buffer_bytes(self) -> int:  # type: ignore[override]
+        """Memory of the two buffers."""
+        rows = min(BLOCKS * self._block_rows, self._file_rows)
+        return (1 if rows == self._file_rows else 2) * rows * self._columns * NUMBER.itemsize
+
+    def _rows_of(self, block: int) -> int:
+        return min(self._block_rows, self._file_rows - block * self._block_rows)
+
+    def read_block(self, file: BinaryIO, block: int, target: np.ndarray) -> int:
+        """Read a block of the open file into the first rows of `target`; return how many rows it has.
+
+        Raises
+        ------
+        ValueError if the block is damaged.
+        """
+        raise NotImplementedError
+
+    def part(self, start: int, stop: int) -> BlockRows:
+        start = checks.integer("start", start, 0, self.rows + 1)
+        stop = checks.integer("stop", stop, start, self.rows + 1)
+        part = copy.copy(self)
+        part.__dict__.pop("statistics", None)  # of other rows
+        part._first, part.rows = self._first + start, stop - start
+        return part
+
+    def batches(self, batch_size: int, rng: np.random.Generator | None = None) -> Batches:
+        """Yield every row once, in batches of so many; only the last is shorter.
+
+        Parameters
+        ----------
+        batch_size : rows of a batch.
+        rng : shuffles blocks, and the rows of BLOCKS of them that are in memory together; None keeps the
+            order of the file.
+
+        What is yielded is changed by the next batch. Two buffers of BLOCKS blocks are all the memory: a
+        thread fills one while the other is used up.
+        """
+        batch_size = checks.integer("batch_size", batch_size, 1, 2**31)
+        batch, filled = np.empty((min(batch_size, self.rows), self._columns), NUMBER), 0
+        for rows in self._buffers(rng):
+            order = np.arange(len(rows)) if rng is None else rng.permutation(len(rows))
+            while len(order):
+                taken = order[: len(batch) - filled]
+                np.take(rows, taken, axis=0, out=batch[filled : filled + len(taken)], mode="clip")
+                order, filled = order[len(taken) :], filled + len(taken)
+                if filled == len(batch):
+                    yield self._batch(batch)
+                    filled = 0
+        if filled:
+            yield self._batch(batch[:filled])
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        return Batch(rows[:, 1 + self.weighted :], rows[:, 0], rows[:, 1] if self.weighted else None)
+
+    def _buffers(self, rng: np.random.Generator | None) -> Iterator[np.ndarray]:
+        """Yield the rows of some blocks after the other, while a thread reads the next."""
+        if not self.rows:
+            return
+        first, last = self._first // self._block_rows, (self._first + self.rows - 1) // self._block_rows
+        order = np.arange(first, last + 1)
+        if rng is not None:
+            rng.shuffle(order)
+        groups = [order[start : start + BLOCKS] for start in range(0, len(order), BLOCKS)]
+        held = min(len(groups[0]) * self._block_rows, self._file_rows)
+        free: queue.Queue[np.ndarray | None] = queue.Queue()
+        full: queue.Queue[np.ndarray | BaseException] = queue.Queue()
+        for _ in range(min(2, len(groups))):
+            free.put(np.empty((held, self._columns), NUMBER))
+        reader = threading.Thread(target=self._fill, args=(groups, free, full), daemon=True)
+        reader.start()
+        try:
+            for _ in groups:
+                found = full.get()
+                if isinstance(found, BaseException):
+                    raise found
+                yield found
+                free.put(found if found.base is None else found.base)
+        finally:
+            free.put(None)  # whoever stops early stops the reader too
+            reader.join()
+
+    def _fill(self, groups: list[np.ndarray], free: queue.Queue, full: queue.Queue) -> None:
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                for group in groups:
+                    buffer = free.get()
+                    if buffer is None:
+                        return
+                    full.put(buffer[: self._read_group(file, group.tolist(), buffer)])
+        except BaseException as error:  # raised where the rows are wanted
+            full.put(error)
+
+    def _read_group(self, file: BinaryIO, group: list[int], buffer: np.ndarray) -> int:
+        """Read some blocks, one after the other; return how many of their rows belong to this part."""
+        count = 0
+        for block in group:
+            start = block * self._block_rows
+            read = self.read_block(file, block, buffer[count:])
+            low, high = max(0, self._first - start), min(read, self._first + self.rows - start)
+            if low:  # the part begins in the middle of the block
+                buffer[count : count + high - low] = buffer[count + low : count + high]
+            count += high - low
+        return count

@@ -1,0 +1,133 @@
+"""Labelled rows, in batches: what `fit` and `evaluate` read, from memory or from a file."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+STATISTICS_ROWS = 8192  # a batch of the pass that takes statistics
+
+
+class Batch(NamedTuple):
+    """Some rows.
+
+    inputs : (batch, features).
+    targets : (batch,) or (batch, …).
+    weight : (batch,), of each row, or None where all are equal.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    weight: np.ndarray | None = None
+
+
+Batches = Generator[Batch, None, None]  # whoever stops early closes it
+
+
+class Statistics:
+    """Mean and standard deviation of every feature, and the range of the targets, taken batch by batch.
+
+    rows : so far.
+    mean, std : (features,) float64.
+    low, high : of the targets.
+    whole : whether all targets are whole numbers.
+    """
+
+    def __init__(self, features: int) -> None:
+        self.rows = 0
+        self.mean = np.zeros(features)
+        self._squares = np.zeros(features)  # summed, of the deviations from the mean
+        self.low, self.high, self.whole = np.inf, -np.inf, True
+
+    @property
+    def std(self) -> np.ndarray:
+        return np.sqrt(self._squares / max(1, self.rows))
+
+    def add(self, inputs: np.ndarray, targets: np.ndarray) -> None:
+        """Take more rows into account.
+
+        Chan, Golub, LeVeque 1979: moments of two sets from those of each, without cancellation.
+        """
+        values = inputs.astype(np.float64)
+        mean, rows = values.mean(axis=0), self.rows + len(values)
+        apart, share = mean - self.mean, len(values) / rows
+        self._squares += np.square(values - mean).sum(axis=0) + np.square(apart) * self.rows * share
+        self.mean += apart * share
+        self.rows = rows
+        self.low, self.high = min(self.low, float(targets.min())), max(self.high, float(targets.max()))
+        self.whole = self.whole and bool((targets == np.rint(targets)).all())
+
+
+class Rows:
+    """Labelled rows.
+
+    rows, features : how many rows, and inputs a row.
+    name : what messages call them.
+    weighted : whether each row has a weight.
+    buffer_bytes : what reading them takes.
+    """
+
+    rows: int
+    features: int
+    name = "rows"
+    weighted = False
+    buffer_bytes = 0
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def batches(self, batch_size: int, rng: np.random.Generator | None = None) -> Batches:
+        """Yield every row once, in batches of so many; only the last is shorter.
+
+        Parameters
+        ----------
+        batch_size : rows of a batch, at least 1.
+        rng : shuffles them; None keeps their order.
+
+        What is yielded may be changed by the next batch.
+        """
+        raise NotImplementedError
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Return rows start … stop − 1."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def statistics(self) -> Statistics:
+        """Of all rows; where they are not known, all are read."""
+        found = Statistics(self.features)
+        for batch in self.batches(STATISTICS_ROWS):
+            found.add(batch.inputs, batch.targets)
+        return found
+
+
+class ArrayRows(Rows):
+    """Rows in memory.
+
+    Parameters
+    ----------
+    inputs : (rows, features).
+    targets : (rows,) or (rows, …).
+    weight : (rows,), or None.
+    """
+
+    def __init__(self, inputs: np.ndarray, targets: np.ndarray, weight: np.ndarray | None = None) -> None:
+        self._arrays = Batch(inputs, targets, weight)
+        self.rows, self.features = inputs.shape
+        self.weighted = weight is not None
+
+    def batches(self, batch_size: int, rng: np.random.Generator | None = None) -> Batches:
+        order = None if rng is None else rng.permutation(self.rows)
+        for start in range(0, self.rows, batch_size):
+            block = slice(start, start + batch_size)
+            yield self._take(block if order is None else order[block])
+
+    def part(self, start: int, stop: int) -> ArrayRows:
+        return ArrayRows(*self._take(slice(start, stop)))
+
+    def _take(self, rows: Any) -> Batch:
+        inputs, targets, weight = self._arrays
+        return Batch(inputs[rows], targets[rows], None if weight is None else weight[rows])

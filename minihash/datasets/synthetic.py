@@ -1,0 +1,238 @@
+"""Synthetic HIGGS: as many rows as are wanted, of the shape of the real set and with a signal to learn.
+
+The real set (Baldi, Sadowski, Whiteson, "Searching for exotic particles in high-energy physics with deep
+learning", 2014; 11 million rows) was simulated in two processes that end in the same particles, one charged
+lepton, one neutrino and four jets:
+
+    signal      H⁰ → W H±,  H± → W h⁰,  h⁰ → b b̄          background   t t̄,  t → W b
+    and in both one W → ℓ ν, the other W → q q̄
+
+What is made here is **not** that set. The same chains of decays are drawn as two-body decays with isotropic
+directions, then blurred, and that is all: no matrix elements, no showers, no detector. Choices of ours are
+the constants below; they were set until simple classifiers found it about as hard as the real rows:
+
+    area under the ROC curve            7,700 rows   same, real   1 million rows
+    linear (logistic regression)        @            0.685        @
+    boosted trees, low-level features   @            0.654        @
+    boosted trees, all features         @            0.788        @
+    28-100-50-10-1, tanh                                          @
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minihash import checks
+from minihash.datasets.csv_rows import Progress
+from minihash.datasets.store import StoreWriter
+from minihash.files import replacing
+
+CHUNK_ROWS = 8192  # drawn from one generator; part of what a seed means
+SIGNAL = 0.53  # fraction of rows, as in the real set
+
+# GeV. The masses of the three Higgs bosons are those of the real set's simulation.
+W, TOP, HEAVY, CHARGED, LIGHT = 80.4, 173.0, 425.0, 325.0, 125.0
+ABOVE_THRESHOLD = 130.0  # mean of what the top quarks have beyond their masses
+RECOIL = 40.0  # mean transverse momentum of the whole
+SPREAD = 0.9  # standard deviation of its rapidity
+SMALLEST, WIDEST = 20.0, 2.5  # transverse momentum and pseudorapidity at which a particle is still seen
+# What is blurred: momenta by a factor, of the lepton and of jets; both components of the missing momentum.
+BLUR, MISSING_BLUR = np.array([[0.02], [0.2], [0.2], [0.2], [0.2]], np.float32), 25.0
+RADIATED, SOFTNESS = 0.3, 35.0  # light jets that are others, from elsewhere, and how hard those are
+SURE = np.array([[0.6], [0.6], [0.08], [0.08]], np.float32)
+TAGGED = np.array([[0.75], [0.75], [0.16], [0.16]], np.float32)
+SCALES = np.ones(28, np.float32)
+
+_JETS = tuple(f"jet {n} {what}" for n in (1, 2, 3, 4) for what in ("pT", "eta", "phi", "b-tag"))
+_MASSES = ("m_jj", "m_jjj", "m_lv", "m_jlv", "m_bb", "m_wbb", "m_wwbb")
+#: In the order of the real set: 21 that are measured, and 7 masses that are computed from those.
+FEATURES = ("lepton pT", "lepton eta", "lepton phi", "missing energy", "missing phi", *_JETS, *_MASSES)
+
+
+def synthesize_higgs(
+    target: str | os.PathLike[str],
+    rows: int,
+    *,
+    seed: int = 0,
+    report: Callable[[Progress], Any] = lambda progress: None,
+) -> Progress:
+    """Write a store of synthetic rows like those of HIGGS, in bounded memory; all of it or nothing.
+
+    Parameters
+    ----------
+    target : the store, (rows, 1 + 28): the label, 1 for signal, then FEATURES, in units near 1.
+    rows : how many. A longer store of the same seed begins with the rows of a shorter one.
+    seed : of everything that is drawn: the same bytes again, with the same NumPy on such a processor.
+    report : called after every chunk.
+
+    Returns
+    -------
+    Progress
+
+    Raises
+    ------
+    ValueError for wrong numbers; OSError if the file cannot be written.
+    """
+    rows = checks.integer("rows", rows, 1, 2**40)
+    seed = checks.integer("seed", seed, 0, 2**32)
+    progress, start = Progress(), time.perf_counter()
+    with replacing(target) as file:
+        writer = StoreWriter(file, len(FEATURES))
+        for chunk in range(-(-rows // CHUNK_ROWS)):
+            writer.append(higgs_chunk(seed, chunk)[: rows - progress.rows])
+            progress.rows = min(rows, progress.rows + CHUNK_ROWS)
+            progress.seconds = time.perf_counter() - start
+            report(progress)
+        writer.finish()
+    return progress
+
+
+def higgs_chunk(seed: int, chunk: int) -> np.ndarray:
+    """Return the rows of a chunk, float32 (CHUNK_ROWS, 1 + 28), the label first."""
+    rng = np.random.default_rng([seed, chunk])
+    rows = np.empty((CHUNK_ROWS, 1 + len(FEATURES)), np.float32)
+    signal = rng.random(CHUNK_ROWS, np.float32) < SIGNAL
+    rows[:, 0] = signal
+    for process, place in ((_signal, signal), (_background, ~signal)):
+        missing = np.flatnonzero(place)
+        while len(missing):  # about every other event is seen
+            seen = _observe(rng, *process(rng, 100 + 5 * len(missing) // 2))[: len(missing)]
+            rows[missing[: len(seen)], 1:] = seen
+            missing = missing[len(seen) :]
+    return rows
+
+
+# Particles are arrays (4, n) of energy and momentum (E, x, y, z), z along the beam.
+
+
+def _signal(rng: np.random.Generator, count: int) -> tuple[np.ndarray, ...]:
+    """Return two W and two b of H⁰ → W H±, H± → W h⁰, h⁰ → b b̄."""
+    first, charged = _decay(rng, _produce(rng, HEAVY, count), HEAVY, W, CHARGED)
+    second, light = _decay(rng, charged, CHARGED, W, LIGHT)
+    swap = rng.random(count, np.float32) < 0.5  # either W may be the one that ends in the lepton
+    return (np.where(swap, second, first), np.where(swap, first, second), *_decay(rng, light, LIGHT))
+
+
+def _background(rng: np.random.Generator, count: int) -> tuple[np.ndarray, ...]:
+    """Return two W and two b of t t̄, t → W b."""
+    mass = 2 * TOP + _gamma(rng, ABOVE_THRESHOLD, count)
+    tops = _decay(rng, _produce(rng, mass, count), mass, TOP, TOP)
+    (first, first_b), (second, second_b) = (_decay(rng, top, TOP, W) for top in tops)
+    return first, second, first_b, second_b
+
+
+def _produce(rng: np.random.Generator, mass: Any, count: int) -> np.ndarray:
+    """Return what the collision makes of that mass, moving along the beam and a little across."""
+    across, angle, rapidity = _gamma(rng, RECOIL, count), _angle(rng, count), SPREAD * _normal(rng, count)
+    energy = np.sqrt(mass**2 + across**2)
+    momentum = across * np.cos(angle), across * np.sin(angle), energy * np.sinh(rapidity)
+    return np.stack([energy * np.cosh(rapidity), *momentum])
+
+
+def _decay(
+    rng: np.random.Generator, parent: np.ndarray, mass: Any, one: float = 0.0, other: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two particles, of masses `one` and `other`, of a decay in any direction.
+
+    In the frame of the parent `E = (M² + m₁² − m₂²) / 2M` and `|p|² = E² − m₁²`; moving with the parent
+    `E' = (E_P E + P·p) / M` and `p' = p + P (E' + E) / (E_P + M)`.
+    """
+    energy = np.asarray((mass**2 + one**2 - other**2) / (2 * mass), np.float32)
+    momentum = np.sqrt(energy**2 - one**2)
+    angle, upward = _angle(rng, parent.shape[1]), 2 * rng.random(parent.shape[1], np.float32) - 1
+    across = momentum * np.sqrt(1 - upward**2)
+    first = np.stack([across, across * np.cos(angle), across * np.sin(angle), momentum * upward])
+    first[0] = energy
+    moving = (parent * first).sum(0) / mass
+    first[1:] += parent[1:] * ((moving + energy) / (parent[0] + mass))
+    first[0] = moving
+    return first, parent - first
+
+
+def _observe(
+    rng: np.random.Generator, leptonic: np.ndarray, hadronic: np.ndarray, b: np.ndarray, other_b: np.ndarray
+) -> np.ndarray:
+    """Return the rows (n, 28) of those events of which everything is seen."""
+    lepton, neutrino = _decay(rng, leptonic, W)
+    particles = np.stack([lepton, b, other_b, *_decay(rng, hadronic, W)], axis=1)
+    pt, eta, phi = _directions(particles)
+    pt *= np.exp(BLUR * _normal(rng, pt.shape))
+    for jet in (3, 4):
+        lost = np.flatnonzero(rng.random(pt.shape[1], np.float32) < RADIATED)
+        pt[jet, lost] = SMALLEST + _gamma(rng, SOFTNESS, len(lost))
+        eta[jet, lost], phi[jet, lost] = 1.3 * _normal(rng, len(lost)), _angle(rng, len(lost))
+    draws = rng.random((4, pt.shape[1]), np.float32)
+    tags = (draws < SURE) + (draws < TAGGED).astype(np.float32)
+    missing = neutrino[1:3] + MISSING_BLUR * _normal(rng, (2, pt.shape[1]))
+
+    kept = ((pt > SMALLEST) & (np.abs(eta) < WIDEST)).all(0) & (tags.sum(0) >= 2)
+    lepton, jets = np.stack([pt[0], eta[0], phi[0]])[:, kept], np.stack([pt[1:], eta[1:], phi[1:], tags])[..., kept]
+    missing = missing[:, kept]
+    jets = np.take_along_axis(jets, np.argsort(-jets[0], axis=0)[None], axis=1)
+    energy, angle = np.sqrt((missing**2).sum(0)), np.arctan2(missing[1], missing[0])
+    low = [*lepton, energy, angle, *jets.transpose(1, 0, 2).reshape(16, -1)]
+    return np.stack([*low, *_masses(_momenta(*lepton), missing, jets)], axis=1) / SCALES
+
+
+def _masses(lepton: np.ndarray, missing: np.ndarray, jets: np.ndarray) -> list[np.ndarray]:
+    """Return the seven masses of what is seen, the two jets of the best tags taken for the b jets."""
+    order = np.argsort(-jets[3], axis=0, kind="stable")
+    momenta = np.take_along_axis(_momenta(*jets[:3]), order[None], axis=1)
+    one, other, pair = momenta[:, 0], momenta[:, 1], momenta[:, 2] + momenta[:, 3]
+    leptons = lepton + _neutrino(lepton, missing)
+    with_one, with_other = _mass(pair + one), _mass(pair + other)
+    closer = np.abs(with_one - TOP) < np.abs(with_other - TOP)
+    return [
+        _mass(pair),
+        np.where(closer, with_one, with_other),
+        _mass(leptons),
+        _mass(leptons + np.where(closer, other, one)),
+        _mass(one + other),
+        _mass(pair + one + other),
+        _mass(pair + one + other + leptons),
+    ]
+
+
+def _neutrino(lepton: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Return the neutrino of the missing momentum that makes a W with the lepton, as nearly as one can.
+
+    `(p_ℓ + p_ν)² = W²` is quadratic in its momentum along the beam: of two solutions the smaller, of none the vertex.
+    """
+    across, missing_energy = (lepton[1:3] ** 2).sum(0), (missing**2).sum(0)
+    half = W**2 / 2 + (lepton[1:3] * missing).sum(0)
+    root = np.sqrt(np.maximum(half**2 - across * missing_energy, 0)) * lepton[0]
+    along = (half * lepton[3] - np.copysign(root, lepton[3])) / across
+    return np.stack([np.sqrt(missing_energy + along**2), *missing, along])
+
+
+def _mass(momentum: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum(momentum[0] ** 2 - (momentum[1:] ** 2).sum(0), 0))
+
+
+def _directions(momenta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return transverse momentum, pseudorapidity and angle."""
+    _, x, y, z = momenta
+    pt = np.sqrt(x**2 + y**2)
+    return pt, np.arcsinh(z / pt), np.arctan2(y, x)
+
+
+def _momenta(pt: np.ndarray, eta: np.ndarray, phi: np.ndarray) -> np.ndarray:
+    """Return the momenta of massless particles."""
+    return np.stack([pt * np.cosh(eta), pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)])
+
+
+def _normal(rng: np.random.Generator, shape: Any) -> np.ndarray:
+    return rng.standard_normal(shape, np.float32)
+
+
+def _gamma(rng: np.random.Generator, mean: float, count: int) -> np.ndarray:
+    return rng.standard_gamma(1.5, count, np.float32) * (mean / 1.5)
+
+
+def _angle(rng: np.random.Generator, count: int) -> np.ndarray:
+    return (2 * rng.random(count, np.float32) - 1) * np.float32(np.pi)

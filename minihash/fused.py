@@ -1,0 +1,239 @@
+"""Small networks, fused: a training step in one compiled call a thread and direction.
+
+A layer at a time, and a panel at a time, small layers cost more in calls than in arithmetic. Where all
+virtual matrices fit the cache together, they are made whole at the beginning of a step, and chunks of rows
+go through all layers at once (kernels/fused_numba.py). Nothing made of the weights outlives the step.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+from typing import Any
+
+import numpy as np
+
+from minihash import checks, kernels
+from minihash.kernels import threads
+from minihash.kernels.devices import CPU
+from minihash.kernels.panels import Block
+from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
+from minihash.maps import WindowMap
+from minihash.network import Network
+
+LIMIT = 2**17  # weights of all matrices; the panels of larger networks are as fast
+SHARDS = 4  # of a batch, at most: enough for four threads, few enough to stay small
+SHARD_ROWS = 64  # at least
+ACTIVATIONS: dict[type[Layer], int] = {ReLU: 1, Tanh: 2, Sigmoid: 3}  # as in kernels/fused_numba.py
+
+
+def obstacle(network: Network) -> str:
+    """Return what keeps a network from being fused, "" if nothing does.
+
+    Its layers are hashed or dense ones, each with at most one activation after it (and dropout of rate 0
+    anywhere); their matrices have `LIMIT` weights together, at most; it is on the CPU, of float32 or float64,
+    and the kernels of Numba are in use.
+    """
+    try:
+        _stages(network)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _stages(network: Network) -> list[tuple[HashedLinear | Linear, int]]:
+    """Return the layers with weights, each with the number of its activation; refuse all others."""
+    if network.device is not CPU or kernels.module().__name__ != "minihash.kernels.numba_cpu":
+        raise ValueError(f"network is on {network.device}, wanted it on cpu and the kernels of Numba")
+    if network.dtype.kind != "f":
+        raise ValueError(f"network has dtype {network.dtype}, wanted float32 or float64")
+    stages: list[tuple[HashedLinear | Linear, int]] = []
+    for position, layer in enumerate(network.layers):
+        if type(layer) in (HashedLinear, Linear):
+            stages.append((layer, 0))
+        elif type(layer) in ACTIVATIONS and stages and not stages[-1][1]:
+            stages[-1] = stages[-1][0], ACTIVATIONS[type(layer)]
+        elif type(layer) is not Dropout or layer.rate:
+            wanted = "HashedLinear or Linear, and after each at most one of ReLU, Tanh and Sigmoid"
+            raise ValueError(f"layers[{position}] is a {type(layer).__name__}, wanted {wanted}")
+    size = sum(layer.out_features * (layer.in_features + 1) for layer, _ in stages)
+    if not 0 < size <= LIMIT:
+        raise ValueError(f"network has {size} virtual weights with biases, wanted 1 to {LIMIT}")
+    return stages
+
+
+class FusedNetwork:
+    """A network's training step, fused; the parameters and gradients are the network's own.
+
+    `forward(inputs)` is `network.forward(inputs, training=True)`, and `backward(grad_outputs)` is
+    `network.backward(grad_outputs, need_grad_inputs=False)`, but for the order of sums. The number of threads
+    changes no bit: a batch is cut into shards by its size alone, and their gradients are summed in order.
+
+    Parameters
+    ----------
+    network : one without `obstacle`; only the values of its parameters may change later.
+
+    Raises
+    ------
+    ValueError that says what the obstacle is.
+    """
+
+    def __init__(self, network: Network) -> None:
+        stages = _stages(network)
+        self.network, self.dtype = network, network.dtype
+        self._kernels = importlib.import_module("minihash.kernels.fused_numba")
+        self._kernels.load_blas()
+        sizes = [layer.out_features * (layer.in_features + 1) for layer, _ in stages]
+        units = [layer.in_features + 1 for layer, _ in stages] + [stages[-1][0].out_features + 1]
+        ends, places = [0, *itertools.accumulate(sizes)], list(itertools.accumulate(units))
+        self._width = places[-1]  # values of a row, of all layers
+        self._layers = np.array(
+            [
+                (layer.in_features, layer.out_features, activation, end, place)
+                for (layer, activation), end, place in zip(stages, ends, places)
+            ]
+        )
+        self._matrices = np.empty(ends[-1], self.dtype)
+        self._gradients = np.empty((SHARDS, 2, ends[-1]), self.dtype)
+        self._deltas = np.empty((SHARDS, 2, self._kernels.CHUNK * max(units)), self.dtype)
+        self._whole = [
+            (_Hashed if isinstance(layer, HashedLinear) else _Dense)(
+                layer, self._matrices[start:end], self._gradients[0, 0, start:end]
+            )
+            for (layer, _), (start, end) in zip(stages, itertools.pairwise(ends))
+        ]
+        self._scaling = np.empty((2, units[0] - 1), self.dtype)
+        self._scaling[0], self._scaling[1] = network.input_shift, network.input_scale
+        self._inputs, self._workspace, self._outputs = self._room(0)
+        self._shards: list[Block] | None = None  # of the last batch
+
+    def _room(self, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return new arrays for inputs, for all values and for outputs of so many rows."""
+        shapes = (batch, self._scaling.shape[1]), batch * self._width, (batch, self._layers[-1, 1])
+        inputs, workspace, outputs = (np.empty(shape, self.dtype) for shape in shapes)
+        return inputs, workspace, outputs
+
+    def forward(self, inputs: Any) -> np.ndarray:
+        """Return the outputs (batch, out_features) for raw `inputs` (batch, in_features).
+
+        They lie in memory that the next `forward` overwrites.
+
+        Raises
+        ------
+        ValueError if `inputs` has the wrong shape or is not made of real numbers.
+        """
+        given = np.asarray(inputs)
+        real = given.dtype if given.dtype.kind in "fiub" else self.dtype
+        given = checks.matrix("inputs", given, self._scaling.shape[1], real)
+        batch = len(given)
+        if batch > len(self._outputs):
+            self._inputs, self._workspace, self._outputs = self._room(batch)
+        if given.dtype != self.dtype or not given.flags.carray:  # the kernel is compiled for one kind
+            with np.errstate(over="ignore"):
+                np.copyto(self._inputs[:batch], given, casting="unsafe")
+            given = self._inputs[:batch]
+        for whole in self._whole:
+            whole.expand()
+        outputs = self._outputs[:batch]
+        workspace = self._workspace[: batch * self._width]
+        self._shards = _cut(batch)
+        common = given, self._scaling, self._matrices, self._layers, workspace, outputs
+        threads.run(functools.partial(self._kernels.forward, *common, rows) for rows in self._shards)
+        return outputs
+
+    def backward(self, grad_outputs: Any) -> None:
+        """Fill the network's gradients for ∂L/∂outputs of the last `forward`; both may not change in between.
+
+        Raises
+        ------
+        RuntimeError without a forward before; ValueError if the shape is not the outputs'.
+        """
+        if self._shards is None:
+            raise RuntimeError("FusedNetwork.backward needs a forward(inputs) before it")
+        grad = checks.matrix("grad_outputs", grad_outputs, None, self.dtype)
+        shape = self._shards[-1][1], self._outputs.shape[1]
+        if grad.shape != shape:
+            raise ValueError(f"grad_outputs has shape {grad.shape}, wanted {shape} as the outputs")
+        if not grad.flags.carray:
+            grad = grad.copy()
+        common = grad, self._matrices, self._layers, self._workspace[: len(grad) * self._width]
+        threads.run(
+            functools.partial(self._kernels.backward, *common, gradients, deltas, rows)
+            for gradients, deltas, rows in zip(self._gradients, self._deltas, self._shards)
+        )
+        total = self._gradients[0, 0]
+        for gradients in self._gradients[1 : len(self._shards)]:
+            total += gradients[0]
+        for whole in self._whole:
+            whole.aggregate()
+
+
+def _cut(batch: int) -> list[Block]:
+    """Cut a batch into shards; an empty one is a shard too."""
+    count = min(SHARDS, max(1, batch // SHARD_ROWS))
+    return list(itertools.pairwise(batch * shard // count for shard in range(count + 1)))
+
+
+class _Dense:
+    """The whole matrix of a dense layer and its gradient, (out, in + 1): the bias is the last column, or 0."""
+
+    def __init__(self, layer: Any, matrix: np.ndarray, gradient: np.ndarray) -> None:
+        shape = layer.out_features, layer.in_features + 1
+        self.layer, self.matrix, self.gradient = layer, matrix.reshape(shape), gradient.reshape(shape)
+
+    def expand(self) -> None:
+        """Fill the matrix."""
+        self.matrix[:, :-1] = self.layer.params["weight"]
+        self.matrix[:, -1] = self.layer.params.get("bias", 0)
+
+    def aggregate(self) -> None:
+        """Fill the layer's gradients from that of the matrix, which is used up."""
+        grads = self.layer.grads
+        grads["weight"][...] = self.gradient[:, :-1]
+        if "bias" in grads:
+            grads["bias"][...] = self.gradient[:, -1]
+
+
+class _Hashed(_Dense):
+    """The whole virtual matrix of a hashed layer.
+
+    A window is unfolded: then it is multiplied by the inputs as they are. Where no bias is hashed, the last
+    column is overwritten, and its gradient is not one of the weights. `slots` are filled by `expand` and hold
+    for its `aggregate`.
+    """
+
+    def __init__(self, layer: HashedLinear, matrix: np.ndarray, gradient: np.ndarray) -> None:
+        super().__init__(layer, matrix, gradient)
+        map, (rows, columns) = layer.bucket_map, self.matrix.shape
+        self.kernels, self.key = CPU.kernels_of(map.name), (map.seed, map.num_buckets, map.signed)
+        self.slots = np.empty((rows, 1 if self.kernels.one_slot_a_row else columns), np.uint32)
+        self.window: np.ndarray | None = None
+        if isinstance(map, WindowMap):
+            more = 0, columns - map.columns
+            self.folding = np.pad(map.signs, more), np.pad(map.places, more)
+            self.window = np.empty((rows, map.window), layer.dtype)
+
+    def expand(self) -> None:
+        weight, matrix = self.layer.params["weight"], self.matrix
+        self.kernels.locate(self.key, (0, 0), self.slots)
+        if self.window is None:
+            self.kernels.expand(weight, self.slots, matrix)
+        else:
+            self.kernels.expand(weight, self.slots, self.window)
+            CPU.kernels.unfold(self.window, *self.folding, matrix)
+        if self.layer.bias != "hashed":
+            matrix[:, -1] = self.layer.params.get("bias", 0)
+
+    def aggregate(self) -> None:
+        grads, gradient = self.layer.grads, self.gradient
+        if self.layer.bias != "hashed":
+            if "bias" in grads:
+                grads["bias"][...] = gradient[:, -1]
+            gradient[:, -1] = 0
+        if self.window is not None:
+            self.window.fill(0)
+            CPU.kernels.fold(gradient, *self.folding, self.window)
+            gradient = self.window
+        grads["weight"].fill(0)
+        self.kernels.aggregate(gradient, self.slots, grads["weight"])

@@ -1,0 +1,249 @@
+"""Measures of predictions that are fed batch by batch, and exact however rows are cut into batches.
+
+Each takes `update(outputs, targets, sample_weight=None)`, as losses do, any number of times, and `value()`
+at any time. Outputs are floating, (batch, features) or (batch,); targets are of the same shape, where
+(batch,) may stand for (batch, 1); weights (batch,) are not negative, None means ones, and a row of weight 0
+does not count. What is wrong raises a ValueError that names argument and row, and changes nothing. A
+measure that is not defined, as of no rows at all, is NaN, as AUC and R² are where an output is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+PIECE = 2**16  # scores that are looked up together
+
+
+class Accuracy:
+    """The fraction of rows, by weight, whose likeliest class is the target's.
+
+    Of several outputs, logits or probabilities, the class is the largest, the first of equal ones; of a
+    single logit it is 1 where that is positive, else 0. A row with NaN is wrong.
+    """
+
+    def __init__(self) -> None:
+        self._right = self._wrong = 0.0  # counts are exact to 2**53
+
+    def update(self, outputs: Any, targets: Any, sample_weight: Any = None) -> None:
+        """Count rows; targets are labels 0 … classes − 1 or probabilities, of a single logit 0 … 1."""
+        outputs = _check_outputs(outputs)
+        if outputs.shape[1] == 1:
+            targets = _match_shape(targets, outputs)
+            _check_rows("targets", targets, (targets >= 0) & (targets <= 1), "0 <= target <= 1")
+            right = ((outputs > 0) == (targets > 0.5))[:, 0]
+        else:
+            right = outputs.argmax(axis=1) == _labels(targets, outputs)
+        weight = _check_weight(sample_weight, len(outputs))
+        right &= ~np.isnan(outputs).any(axis=1)
+        self._right += float(right.sum() if weight is None else weight[right].sum())
+        self._wrong += float((~right).sum() if weight is None else weight[~right].sum())
+
+    def value(self) -> float:
+        """Return the fraction that is right."""
+        return self._right / (self._right + self._wrong or math.nan)
+
+    def error(self) -> float:
+        """Return the fraction that is wrong."""
+        return self._wrong / (self._right + self._wrong or math.nan)
+
+
+class AUC:
+    """Area under the ROC curve: how likely a positive row scores higher than a negative one.
+
+    `AUC = P(z⁺ > z⁻) + ½ P(z⁺ = z⁻)` over all pairs of a positive and a negative row, each weighing the
+    product of theirs. Ties are counted, not guessed: without weights the value is a quotient of integers.
+    Infinite scores are ordered as numbers are. With rows of one class only there are no pairs, and the value
+    is NaN: a fold without positives does not end an evaluation.
+
+    What is kept is the scores, apart by class so that no label is: 4 bytes a row where outputs are float32, 8
+    where they are float64, and with weights 8 more, and while `value` runs twice as much.
+
+    Source: Hanley, McNeil, *The Meaning and Use of the Area under a ROC Curve*, 1982.
+    """
+
+    def __init__(self) -> None:
+        self._scores = _Numbers(np.float32), _Numbers(np.float32)  # of negative rows, of positive rows
+        self._weights: tuple[_Numbers, _Numbers] | None = None
+        self._nan = False
+
+    def update(self, outputs: Any, targets: Any, sample_weight: Any = None) -> None:
+        """Keep scores, (batch, 1) or (batch,), the larger the likelier class 1; targets are 0 or 1."""
+        outputs = _check_outputs(outputs)
+        if outputs.shape[1] != 1:
+            raise ValueError(f"outputs has shape {outputs.shape}, wanted (batch, 1) or (batch,)")
+        targets = _match_shape(targets, outputs).ravel()
+        _check_rows("targets", targets, (targets == 0) | (targets == 1), "0 or 1")
+        weight = _check_weight(sample_weight, len(outputs))
+        scores = outputs.ravel()
+        if weight is not None:
+            scores, targets, weight = (array[weight > 0] for array in (scores, targets, weight))
+            if self._weights is None:
+                self._weights = _Numbers(np.float64), _Numbers(np.float64)
+                for numbers, before in zip(self._weights, self._scores):
+                    numbers.extend(np.ones(len(before.values)))
+        self._nan = self._nan or bool(np.isnan(scores).any())
+        for label in (0, 1):
+            rows = targets == label
+            self._scores[label].extend(scores[rows])  # of none too: both are of one dtype then
+            if self._weights is not None:
+                self._weights[label].extend(np.ones(rows.sum()) if weight is None else weight[rows])
+
+    def value(self) -> float:
+        """Return the area, 0 … 1, or NaN where rows are of one class only or a score is NaN.
+
+        Scores are sorted where they are, and every positive one is looked up among the negative ones.
+        """
+        negative, positive = (scores.values for scores in self._scores)
+        if self._nan or not len(negative) or not len(positive):
+            return math.nan
+        if self._weights is not None:
+            return _weighted_area(negative, positive, *(weights.values for weights in self._weights))
+        negative.sort()
+        positive.sort()  # neighbours are found near each other: a twentieth of the time
+        twice = 0  # pairs in order count 2, equal ones 1; an int, as there may be more than 2**53
+        for start in range(0, len(positive), PIECE):
+            piece = positive[start : start + PIECE]
+            twice += sum(int(negative.searchsorted(piece, side).sum()) for side in ("left", "right"))
+        return twice / (2 * len(negative) * len(positive))
+
+
+class R2:
+    """The coefficient of determination of a regression: the share of variance that is explained.
+
+    `R² = 1 − Σ_n s_n (t_n − z_n)² / Σ_n s_n (t_n − t̄)²` with weights s and the weighted mean t̄; the mean
+    over outputs where there are several. 1 is perfect, 0 as good as t̄, and there is no lower limit. Targets
+    that are all the same give 1 if they are met exactly, else 0, as in scikit-learn; fewer than two rows give
+    NaN. Moments of batches are merged without cancellation, in float64 (Chan, Golub, LeVeque 1979).
+    """
+
+    def __init__(self) -> None:
+        self._rows, self._weight = 0, 0.0
+        self._origin = self._mean = self._squares = self._residual = np.zeros(0)
+
+    def update(self, outputs: Any, targets: Any, sample_weight: Any = None) -> None:
+        """Add rows, with as many outputs as before; targets are finite."""
+        outputs = _check_outputs(outputs)
+        targets = _match_shape(targets, outputs).astype(np.float64)
+        _check_rows("targets", targets, np.isfinite(targets), "a finite number")
+        weight = _check_weight(sample_weight, len(outputs))
+        weight = np.ones(len(outputs)) if weight is None else weight
+        outputs, targets = outputs[weight > 0], targets[weight > 0]
+        if self._rows and targets.shape[1] != len(self._mean):
+            raise ValueError(f"outputs has {targets.shape[1]} features, wanted {len(self._mean)} as before")
+        if not len(targets):
+            return
+        if not self._rows:
+            self._origin = targets[0]  # the differences from it are exactly 0 where targets are all the same
+            self._mean, self._squares, self._residual = np.zeros((3, targets.shape[1]))
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._merge(targets - self._origin, targets - outputs, weight[weight > 0])
+
+    def _merge(self, targets: np.ndarray, residuals: np.ndarray, weight: np.ndarray) -> None:
+        batch = float(weight.sum())
+        mean, share = weight @ targets / batch, batch / (self._weight + batch)
+        apart = mean - self._mean
+        self._squares += weight @ np.square(targets - mean) + np.square(apart) * self._weight * share
+        self._residual += weight @ np.square(residuals)
+        self._mean += apart * share
+        self._rows, self._weight = self._rows + len(weight), self._weight + batch
+
+    def value(self) -> float:
+        """Return the mean over outputs, at most 1; NaN of fewer than two rows."""
+        if self._rows < 2:
+            return math.nan
+        constant = self._squares == 0
+        missed = self._residual / np.where(constant, 1, self._squares)
+        return float((1 - np.where(constant, np.sign(self._residual), missed)).mean())
+
+
+class _Numbers:
+    """Numbers in one array that grows in its place: nothing is copied where the system can move its pages."""
+
+    def __init__(self, dtype: Any) -> None:
+        self._held, self._count = np.empty(0, dtype), 0
+
+    @property
+    def values(self) -> np.ndarray:
+        """The numbers, to be used before the next ones come."""
+        return self._held[: self._count]
+
+    def extend(self, values: np.ndarray) -> None:
+        self._held = self._held.astype(np.result_type(self._held, values), copy=False)
+        end = self._count + len(values)
+        if end > len(self._held):
+            self._held.resize(max(end, len(self._held) * 17 // 16), refcheck=False)
+        self._held[self._count : end] = values
+        self._count = end
+
+
+def _weighted_area(
+    negative: np.ndarray, positive: np.ndarray, negative_weight: np.ndarray, positive_weight: np.ndarray
+) -> float:
+    """Return AUC where every row has a weight; sorts all four arrays."""
+    for scores, weight in ((negative, negative_weight), (positive, positive_weight)):
+        order = scores.argsort()
+        scores[:], weight[:] = scores[order], weight[order]
+    below, twice = np.concatenate([[0.0], negative_weight.cumsum()]), 0.0
+    below /= below[-1]
+    for start in range(0, len(positive), PIECE):
+        piece, weight = positive[start : start + PIECE], positive_weight[start : start + PIECE]
+        twice += sum(weight @ below[negative.searchsorted(piece, side)] for side in ("left", "right"))
+    return float(twice / positive_weight.sum() / 2)
+
+
+def _check_outputs(outputs: Any) -> np.ndarray:
+    """Return outputs as an array (batch, features)."""
+    outputs = np.asarray(outputs)
+    if outputs.dtype.kind != "f" or outputs.ndim not in (1, 2) or outputs.shape[1:] == (0,):
+        found, wanted = f"shape {outputs.shape} ({outputs.dtype})", "(batch,) or (batch, features), floating"
+        raise ValueError(f"outputs has {found}, wanted {wanted}")
+    return outputs[:, None] if outputs.ndim == 1 else outputs
+
+
+def _check_reals(name: str, values: Any) -> np.ndarray:
+    values = np.asarray(values)
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name} has dtype {values.dtype}, wanted real numbers")
+    return values
+
+
+def _check_weight(weight: Any, batch: int) -> np.ndarray | None:
+    if weight is None:
+        return None
+    weight = _check_reals("sample_weight", weight).astype(np.float64, copy=False)
+    if weight.shape != (batch,):
+        raise ValueError(f"sample_weight has shape {weight.shape}, wanted ({batch},)")
+    _check_rows("sample_weight", weight, (weight >= 0) & np.isfinite(weight), "a weight >= 0")
+    return weight
+
+
+def _match_shape(targets: Any, outputs: np.ndarray) -> np.ndarray:
+    """Return `targets` in the shape of `outputs`."""
+    targets = _check_reals("targets", targets)
+    if targets.shape != outputs.shape and (*targets.shape, 1) != outputs.shape:
+        raise ValueError(f"targets has shape {targets.shape}, wanted {outputs.shape} as outputs")
+    return targets.reshape(outputs.shape)
+
+
+def _labels(targets: Any, outputs: np.ndarray) -> np.ndarray:
+    """Return the labels (batch,) of targets that are labels or rows of probabilities."""
+    targets = _check_reals("targets", targets)
+    batch, classes = outputs.shape
+    if targets.shape == (batch,):
+        good = (targets >= 0) & (targets < classes) & (targets == np.rint(targets))
+        _check_rows("targets", targets, good, f"a label 0 <= label < {classes}")
+        return targets
+    if targets.shape != outputs.shape:
+        raise ValueError(f"targets has shape {targets.shape}, wanted ({batch},) or {outputs.shape}")
+    _check_rows("targets", targets, (targets >= 0) & (targets <= 1), "a probability")
+    return targets.argmax(axis=1)
+
+
+def _check_rows(name: str, values: np.ndarray, good: np.ndarray, wanted: str) -> None:
+    """Raise a ValueError that names the first value that is not good, and its row."""
+    if not good.all():
+        where = tuple(np.argwhere(~good)[0])
+        raise ValueError(f"{name} is {values[where]} in row {where[0]}, wanted {wanted}")

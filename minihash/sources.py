@@ -1,0 +1,126 @@
+"""What `fit` and `evaluate` take as data, made rows that fit a network and a loss."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minihash import checks, losses
+from minihash.datasets.files import open_rows
+from minihash.datasets.rows import ArrayRows, Batch, Rows
+from minihash.network import Network
+
+#: (inputs, targets), (inputs, targets, weights of the rows), rows, or the name of a file of them.
+Data = tuple[Any, ...] | Rows | str | os.PathLike[str]
+#: The weight of each class, 1 for those that are not there, or "balanced".
+ClassWeight = Mapping[int, float] | str
+
+COUNTED_ROWS = 8192  # a batch of the pass that counts classes
+
+
+class Source(NamedTuple):
+    """Rows, as a loss wants them.
+
+    rows : as they come.
+    loss : its name, "" for one of the user's own.
+    class_weight : (classes,), or None.
+    """
+
+    rows: Rows
+    loss: str
+    class_weight: np.ndarray | None = None
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Return a batch with labels as integers, and weights with those of the classes."""
+        targets, weight = batch.targets, batch.weight
+        if self.loss == "softmax_cross_entropy" and targets.ndim == 1:
+            targets = targets.astype(np.int64, copy=False)
+        if self.class_weight is not None:
+            of_class = self.class_weight[losses.labels_of(self.loss, targets)]
+            weight = of_class if weight is None else weight * of_class
+        return Batch(batch.inputs, targets, weight)
+
+
+def source(
+    name: str, data: Data, network: Network, loss: str | Callable, class_weight: ClassWeight | None = None
+) -> Source:
+    """Return data as rows that fit a network and a loss.
+
+    Raises
+    ------
+    ValueError for what does not; OSError if a file cannot be read.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        data = open_rows(data)
+    rows = _check_rows(data, network, loss) if isinstance(data, Rows) else _arrays(name, data, network, loss)
+    found = Source(rows, losses.name_of(loss))
+    if class_weight is None:
+        return found
+    return found._replace(class_weight=_weights_of_classes(class_weight, found, network))
+
+
+def _arrays(name: str, data: Any, network: Network, loss: str | Callable) -> Rows:
+    """Return arrays as rows."""
+    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+        wanted = "a pair (inputs, targets), or three with the rows' weights, or rows, or a file of them"
+        raise ValueError(f"{name} is a {type(data).__name__}, wanted {wanted}")
+    inputs = checks.data(f"{name} inputs", data[0], network.in_features, network.dtype)
+    targets = np.asarray(data[1])
+    if not len(inputs) or targets.shape[:1] != inputs.shape[:1]:
+        raise ValueError(
+            f"{name} has {len(inputs)} rows of inputs and targets of shape {targets.shape}, "
+            "wanted as many of each, at least one"
+        )
+    weight = None if len(data) == 2 or data[2] is None else np.asarray(data[2])
+    if losses.name_of(loss) in losses.LOSSES and network.out_features is not None:
+        try:  # a label out of range is refused here, with its row, and not in the middle of training
+            outputs = np.zeros((len(inputs), network.out_features), network.dtype)
+            losses.get(loss)(outputs, targets, weight)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
+    return ArrayRows(inputs, targets, weight)
+
+
+def _check_rows(rows: Rows, network: Network, loss: str | Callable) -> Rows:
+    """Refuse rows, most likely of a file, that do not fit; a file may be read once for it."""
+    if not len(rows) or network.in_features not in (None, rows.features):
+        found = f"{rows.name} has {len(rows)} rows of {rows.features} features"
+        raise ValueError(f"{found}, wanted one at least, of {network.in_features}")
+    low, high, whole = rows.statistics.low, rows.statistics.high, rows.statistics.whole
+    name, wanted = losses.name_of(loss), ""
+    if name == "distillation":
+        raise ValueError(f"loss is 'distillation' and {rows.name} has no outputs of a teacher, wanted arrays")
+    classes = network.out_features or np.inf
+    if name == "softmax_cross_entropy" and not (whole and 0 <= low and high < classes):
+        wanted = f"labels, whole numbers from 0 to less than {classes}"
+    if name == "binary_cross_entropy" and not (0 <= low and high <= 1):
+        wanted = "numbers from 0 to 1"
+    if wanted:
+        raise ValueError(f"{rows.name} has targets from {low:g} to {high:g}, wanted {wanted}")
+    return rows
+
+
+def _weights_of_classes(class_weight: ClassWeight, found: Source, network: Network) -> np.ndarray:
+    """Return the weight of each class, (classes,)."""
+    if found.loss not in losses.CLASSIFIERS:
+        raise ValueError(f"class_weight is for classifiers, and loss is {found.loss or 'a function'!r}")
+    binary, classes = found.loss == "binary_cross_entropy", network.out_features or 0
+    if binary and classes > 1:
+        raise ValueError(f"class_weight is for two classes, and network has {classes} outputs, wanted one")
+    classes = 2 if binary else classes
+    if isinstance(class_weight, str):
+        checks.choice("class_weight", class_weight, ("balanced",))
+        counts = np.zeros(classes)
+        for batch in map(found.prepare, found.rows.batches(COUNTED_ROWS)):
+            labels = losses.labels_of(found.loss, batch.targets)
+            counts += np.bincount(labels, batch.weight, classes)
+        each = counts.sum() / np.count_nonzero(counts)
+        return np.divide(each, counts, out=np.ones(classes), where=counts > 0)
+    weights = np.ones(classes)
+    for label, weight in class_weight.items():
+        label = checks.integer("class_weight's label", label, 0, classes)
+        weights[label] = checks.number(f"class_weight of {label}", weight, 0, 1e30)
+    return weights

@@ -1,0 +1,139 @@
+"""`train`, `evaluate` and `predict` on files of the user's own: what they are for, and how they fail."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minihash import evaluate
+from minihash.datasets.csv_rows import convert
+from minihash.datasets.files import open_dataset
+from minihash.persistence import load
+
+Run = Callable[..., tuple[int, str, str]]
+Fails = Callable[..., str]
+TRAIN = ("train", "--hidden", "12", "--compression", "1/2", "--dropout", "0", "--input-dropout", "0")
+TRAIN = (*TRAIN, "--epochs", "20", "--learning-rate", "0.02", "--batch-size", "16", "--activation", "tanh")
+ROWS = 400
+
+
+def targets_of(inputs: np.ndarray, task: str) -> np.ndarray:
+    if task == "regression":
+        return inputs[:, 0] - 0.5 * inputs[:, 1]
+    return (inputs[:, 0] > 0) + (task == "classification") * (inputs[:, 1] > 0).astype(int)
+
+
+def write(path: Path, task: str, kind: str) -> Path:
+    """Write rows of features that are far from 0, with the target last; return the file."""
+    inputs = np.random.default_rng(0).normal(size=(ROWS, 3))
+    rows = np.column_stack([inputs * [1, 100, 1e-3] + [0, 5000, 1], targets_of(inputs, task)])
+    if kind == "npy":
+        np.save(path, rows)
+        return path.with_name(f"{path.name}.npy")
+    np.savetxt(path, rows, delimiter=",", fmt="%.9g", header="a,b,c,target", comments="")
+    if kind == "store":
+        convert(path, path.with_suffix(".mh"), header=True, label_column=-1)
+        return path.with_suffix(".mh")
+    return path
+
+
+def options(kind: str) -> tuple[str, ...]:
+    column = ("--label-column", "-1")
+    return {"store": (), "npy": column, "csv": (*column, "--header")}[kind]
+
+
+@pytest.mark.parametrize("kind", ["store", "npy", "csv"])
+@pytest.mark.parametrize("task", ["binary", "classification", "regression"])
+def test_a_file_is_learned(tmp_path: Path, run: Run, kind: str, task: str) -> None:
+    data, model = write(tmp_path / "rows", task, kind), tmp_path / "model.safetensors"
+    where = ("--data", data, *options(kind))
+    status, out, err = run(*TRAIN, *where, "--out", model)
+    assert status == 0, err
+    assert "320 training rows, 20 epochs" in out
+    network = load(model)
+    assert network.in_features == 3 and network.out_features == (3 if task == "classification" else 1)
+    names = {"binary": ("0", "1"), "classification": ("0", "1", "2"), "regression": None}[task]
+    assert network.class_names == names
+    if task == "regression":
+        assert float(re.search(r"^test R²: (.*)$", out, re.MULTILINE)[1]) > 0.9
+        assert re.search(r"^test loss: ", out, re.MULTILINE)
+    else:
+        assert float(re.search(r"^test error: (.*) %$", out, re.MULTILINE)[1]) < 12
+    assert ("test AUC: " in out) == (task == "binary")
+
+    status, out, err = run("evaluate", model, *where)
+    loss = {"binary": "binary_cross_entropy", "regression": "mean_squared_error"}
+    label = {} if kind == "store" else {"label_column": -1}
+    part = open_dataset(data, header=kind == "csv", **label).test
+    expected = evaluate(network, part, loss=loss.get(task, "softmax_cross_entropy"))
+    assert (status, err) == (0, "") and out.startswith(f"test loss: {expected['loss']:.3g}"[:-1])
+    everything = run("evaluate", model, *where, "--part", "all")
+    assert everything[0] == 0 and everything[1].startswith("all loss: ")
+
+    status, out, err = run("predict", model, data, *options(kind))
+    rows = list(csv.reader(out.splitlines()))
+    assert (status, err, len(rows)) == (0, "", ROWS + 1)
+    batches = open_dataset(data, header=kind == "csv", **label).rows.batches(64)
+    outputs = np.concatenate([network.predict(batch.inputs) for batch in batches])
+    if task == "regression":
+        assert rows[0] == ["output 0"]
+        np.testing.assert_allclose(np.array(rows[1:], float), outputs, rtol=1e-4)
+    else:
+        found = [row[0] for row in rows[1:]]
+        best = outputs.argmax(axis=1) if task == "classification" else (outputs[:, 0] > 0).astype(int)
+        assert found == [str(label) for label in best]
+
+
+def test_features_without_targets_are_predicted(tmp_path: Path, run: Run) -> None:
+    data, model = write(tmp_path / "rows", "binary", "csv"), tmp_path / "model.safetensors"
+    assert run(*TRAIN, "--data", data, *options("csv"), "--out", model)[0] == 0
+    with_targets = run("predict", model, data, *options("csv"))[1]
+    lines = data.read_text().splitlines()
+    (tmp_path / "features").write_text("\n".join(line.rpartition(",")[0] for line in lines[1:]))
+    assert run("predict", model, tmp_path / "features") == (0, with_targets, "")
+    assert run("predict", model, tmp_path / "features", "--out", tmp_path / "out")[0] == 0
+    assert (tmp_path / "out").read_text() == with_targets
+
+
+def test_compare_and_balanced_and_final(tmp_path: Path, run: Run) -> None:
+    data = write(tmp_path / "rows", "regression", "store")
+    status, out, err = run(*TRAIN, "--data", data, "--compare", "--final")
+    assert status == 0, err
+    assert "360 training rows (validation rows among them)" in out and "test loss  seconds" in out
+    data = write(tmp_path / "rows", "classification", "store")
+    plain, balanced = (run(*TRAIN, "--data", data, *more)[1] for more in ((), ("--balanced",)))
+    assert "test error" in plain and plain != balanced
+    all_rows = ("--validation-rows", "0", "--test-rows", "0", "--epochs", "1")
+    status, out, _ = run(*TRAIN, "--data", data, *all_rows)
+    assert status == 0 and "400 training rows" in out and "test" not in out and "validation" not in out
+
+
+def test_patience_of_a_regression(tmp_path: Path, run: Run) -> None:
+    data = write(tmp_path / "rows", "regression", "store")
+    assert run(*TRAIN, "--data", data, "--patience", "2")[0] == 0
+
+
+def test_files_that_cannot_be_used(tmp_path: Path, fails: Fails, run: Run) -> None:
+    data = write(tmp_path / "rows", "regression", "csv")
+    argv = (*TRAIN, "--data")
+    known = "wanted the name of a file, or one of 'mnist-small'"
+    assert f"data is 'none.mh', {known}" in fails(1, *argv, "none.mh")
+    assert "rows: line 1 has 'a', wanted finite numbers" in fails(1, *argv, data)
+    last = (data, "--header", "--label-column", "-1")
+    assert "wanted 0 or 1 for binary" in fails(1, *argv, *last, "--task", "binary")
+    assert "label_column is 9, wanted -4 <=" in fails(1, *argv, data, "--header", "--label-column", "9")
+    assert "test is 400, wanted 0 <= test < 400" in fails(1, *argv, *last, "--test-rows", "400")
+    model = tmp_path / "model.safetensors"
+    assert run("train", "--epochs", "1", "--hidden", "5", "--data", *last, "--out", model)[0] == 0
+    store = write(tmp_path / "other", "binary", "store")
+    assert "no file, wanted train, validation or test" in fails(1, "evaluate", model, "--part", "all")
+    empty = ("--test-rows", "0")
+    assert "has no test rows, wanted one at least" in fails(1, "evaluate", model, "--data", store, *empty)
+    assert "does not fit" in fails(1, "evaluate", model, "--data", "mnist-small")
+    np.savetxt(tmp_path / "narrow", np.zeros((3, 2)), delimiter=",")
+    assert "narrow: inputs has shape (3, 2), wanted" in fails(1, "predict", model, tmp_path / "narrow")

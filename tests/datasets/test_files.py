@@ -1,0 +1,272 @@
+"""Files of rows: parts, .npy files, what a file is told by, and data sets made of them."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minihash.datasets import blocks, npy, open_rows, store
+from minihash.datasets.files import MAX_CLASSES, open_dataset
+from minihash.datasets.inputs import input_chunks
+from minihash.datasets.npy import NpyRows
+from minihash.datasets.rows import ArrayRows, Rows
+from minihash.datasets.store import Store, StoreWriter
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(store, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(npy, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(blocks, "BLOCKS", 3)
+
+
+def rows_of(count, features=3, seed=0):
+    """Rows that are all different: the target is the row's number."""
+    rows = np.random.default_rng(seed).normal(size=(count, 1 + features)).astype(np.float32)
+    rows[:, 0] = np.arange(count)
+    return rows
+
+
+def write(path: Path, rows: np.ndarray, kind: str) -> Path:
+    """Write rows as a file of a kind, the target first."""
+    if kind == "npy":
+        np.save(path, rows)
+        return path.with_name(path.name + ".npy")
+    if kind == "store":
+        with open(path, "wb") as file:
+            writer = StoreWriter(file, rows.shape[1] - 1)
+            writer.append(rows)
+            writer.finish()
+    else:
+        text = "\n".join(",".join(map(repr, row)) for row in rows.tolist()) + "\n"
+        path.write_bytes(gzip.compress(text.encode()) if kind == "csv.gz" else text.encode())
+    return path
+
+
+KINDS = ("store", "npy", "csv", "csv.gz")
+
+
+def collected(rows: Rows, batch_size: int = 7, rng=None) -> np.ndarray:
+    batches = [
+        np.column_stack([batch.targets, batch.inputs]) for batch in rows.batches(batch_size, rng)
+    ]
+    return np.concatenate(batches) if batches else np.empty((0, 1 + rows.features))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_is_told_by_its_content(tmp_path, kind):
+    rows = rows_of(30)
+    found = open_rows(write(tmp_path / "rows", rows, kind))
+    assert (len(found), found.features, found.weighted) == (30, 3, False)
+    np.testing.assert_array_equal(collected(found), rows)
+    assert found.name.startswith(str(tmp_path / "rows"))
+    np.testing.assert_allclose(found.statistics.mean, rows[:, 1:].mean(axis=0), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found.statistics.std, rows[:, 1:].std(axis=0), rtol=1e-5)
+    assert (found.statistics.low, found.statistics.high, found.statistics.whole) == (0, 29, True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 50),
+    kind=st.sampled_from(("store", "npy", "arrays")),
+    cut=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
+    again=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
+    batch_size=st.integers(1, 60),
+    seed=st.none() | st.integers(0, 9),
+)
+def test_a_part_has_its_rows_and_no_others(tmp_path_factory, count, kind, cut, again, batch_size, seed):
+    rows = rows_of(count)
+    if kind == "arrays":
+        found: Rows = ArrayRows(rows[:, 1:], rows[:, 0])
+    else:
+        found = open_rows(write(tmp_path_factory.mktemp("a") / "rows", rows, kind))
+    for low, high in (cut, again):  # a part of a part
+        start, stop = round(low * len(rows)), round(high * len(rows))
+        found, rows = found.part(start, stop), rows[start:stop]
+    read = collected(found, batch_size, None if seed is None else np.random.default_rng(seed))
+    np.testing.assert_array_equal(read[np.argsort(read[:, 0], kind="stable")], rows)
+    if seed is None:
+        np.testing.assert_array_equal(read, rows)
+    assert len(found) == len(rows)
+    if len(rows):
+        np.testing.assert_allclose(found.statistics.mean, rows[:, 1:].mean(axis=0), rtol=1e-4, atol=1e-6)
+        assert found.statistics.high == rows[:, 0].max()
+
+
+def test_a_part_beyond_the_rows_is_refused(tmp_path):
+    found = open_rows(write(tmp_path / "rows", rows_of(9), "store"))
+    with pytest.raises(ValueError, match="^stop is 10, wanted 2 <= stop < 10$"):
+        found.part(2, 10)
+
+
+def test_weights_of_rows(tmp_path):
+    rows = np.abs(rows_of(20, 4))
+    with open(tmp_path / "a.mh", "wb") as file:
+        writer = StoreWriter(file, 3, weighted=True)
+        writer.append(rows)
+        with pytest.raises(ValueError, match="^row 20 has the weight -1, wanted one >= 0$"):
+            writer.append(-np.ones((1, 5)))
+        writer.finish()
+    found = Store(tmp_path / "a.mh")
+    assert found.weighted and found.features == 3
+    for batch in found.batches(20):
+        np.testing.assert_array_equal(batch.weight, rows[:, 1])
+        np.testing.assert_array_equal(batch.inputs, rows[:, 2:])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", ">f4", "u1", "i8", "?"])
+@pytest.mark.parametrize("label_column", [0, 2, -1, None])
+def test_npy_files_of_any_type(tmp_path, dtype, label_column):
+    array = (np.random.default_rng(0).random((23, 4)) * 200).astype(dtype)
+    np.save(tmp_path / "a.npy", array)
+    found = NpyRows(tmp_path / "a.npy", label_column=label_column)
+    label = np.zeros(23) if label_column is None else array[:, label_column]
+    features = array if label_column is None else np.delete(array, label_column, axis=1)
+    np.testing.assert_array_equal(collected(found), np.column_stack([label, features]).astype(np.float32))
+
+
+def test_npy_files_that_are_refused(tmp_path):
+    path = tmp_path / "a.npy"
+
+    def refused(array, match, **options):
+        np.save(path, array, allow_pickle=True)
+        with pytest.raises(ValueError, match=match):
+            collected(NpyRows(path, **options))
+
+    refused(np.zeros(3), r"a\.npy: has shape \(3,\) \(float64, C order\), wanted a matrix of real numbers")
+    refused(np.asfortranarray(np.zeros((3, 2))), "Fortran order")
+    refused(np.zeros((3, 2), complex), "complex128")
+    refused(np.zeros((3, 2), object), "object")
+    refused(np.zeros((0, 2)), "wanted .rows, 1 . features., a row at least")
+    refused(np.zeros((3, 1)), "wanted .rows, 1 . features.")
+    refused(np.zeros((3, 2)), "^label_column is 2, wanted -2 <= label_column < 2$", label_column=2)
+    bad = np.zeros((50, 2))
+    bad[33, 1] = 1e40
+    refused(bad, r"a\.npy: has NaN or infinity in row 33, wanted finite float32 numbers")
+    np.save(path, np.zeros((30, 2)))
+    content = path.read_bytes()
+    for damaged in (content[:-1], content + b"x", content[:20], b"\x93NUMPY\x09\x00" + content[8:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"a\.npy: "):
+            open_rows(path)
+
+
+def test_a_csv_file_leaves_nothing_behind(tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    found = open_rows(write(tmp_path / "rows", rows_of(30), "csv"))
+    part = found.part(0, 5)
+    del found
+    assert len(collected(part)) == 5
+    del part
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
+    monkeypatch.undo()  # blocks of their usual size
+    rows = rows_of(300_000, 5)
+    for kind in ("store", "npy"):
+        found = open_rows(write(tmp_path / kind, rows, kind))
+        tracemalloc.start()
+        for _ in found.batches(256, np.random.default_rng(0)):
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        bound = 2 * blocks.BLOCKS * found._block_rows * 6 * 4
+        assert peak < min(1.5 * bound, len(rows) * 6 * 4 * 3) and bound < 18e6
+
+
+# ------------------------------------------------------------------------------------ data sets
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_rows_are_for_testing(tmp_path, kind):
+    rows = rows_of(40)
+    data = open_dataset(write(tmp_path / "rows", rows, kind), task="regression", validation=5)
+    assert (len(data.train), len(data.validation), len(data.test)) == (31, 5, 4)
+    np.testing.assert_array_equal(collected(data.train), rows[:31])
+    np.testing.assert_array_equal(collected(data.validation), rows[31:36])
+    np.testing.assert_array_equal(collected(data.test), rows[36:])
+    np.testing.assert_array_equal(collected(data.train_and_validation()), rows[:36])
+    scaled = (rows[:, 1:] - data.input_shift) * data.input_scale
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(scaled.std(axis=0), 1, rtol=1e-6)
+    assert data.features == 3 and data.class_names == ()
+
+
+@pytest.mark.parametrize(
+    "targets, task, classes",
+    [
+        ([0, 1, 1, 0], "binary", 2),
+        ([0, 1, 2, 0], "classification", 3),
+        ([0, 1.5, 2, 0], "regression", 0),
+        ([-1, 1, 1, 0], "regression", 0),
+        ([0, 1, MAX_CLASSES, 0], "regression", 0),
+    ],
+)
+def test_the_task_is_what_targets_look_like(tmp_path, targets, task, classes):
+    rows = np.column_stack([targets, np.arange(4)])
+    data = open_dataset(write(tmp_path / "rows", rows, "npy"))
+    assert (data.task, len(data.class_names)) == (task, classes)
+    assert open_dataset(write(tmp_path / "rows", rows, "npy"), task="regression").class_names == ()
+
+
+def test_targets_that_do_not_fit_the_task(tmp_path):
+    rows = np.column_stack([[0, 3, 1, 0], np.arange(4)])
+    path = write(tmp_path / "rows", rows, "npy")
+    with pytest.raises(ValueError, match="rows.npy has targets from 0 to 3, wanted 0 or 1 for binary$"):
+        open_dataset(path, task="binary")
+    with pytest.raises(ValueError, match="^task is 'cluster', wanted one of 'classification', 'binary',"):
+        open_dataset(path, task="cluster")
+    with pytest.raises(ValueError, match="^test is 4, wanted 0 <= test < 4$"):
+        open_dataset(path, test=4)
+    with pytest.raises(ValueError, match="^validation is 3, wanted 0 <= validation < 3$"):
+        open_dataset(path, test=1, validation=3)
+
+
+def test_constant_features_keep_their_scale(tmp_path):
+    rows = rows_of(20)
+    rows[:, 2] = 7
+    data = open_dataset(write(tmp_path / "rows", rows, "store"))
+    assert data.input_scale[1] == 1 and data.input_shift[1] == 7
+
+
+def test_an_npz_file_is_a_data_set(tmp_path):
+    inputs, labels = np.arange(60, dtype=np.uint8).reshape(20, 3), np.arange(20) % 3
+    np.savez(tmp_path / "a.npz", inputs=inputs, labels=labels)
+    data = open_dataset(tmp_path / "a.npz")
+    assert (data.task, data.input_scale, data.input_shift, data.class_names) == (
+        "classification",
+        1 / 255,
+        0.0,
+        ("0", "1", "2"),
+    )
+    assert (len(data.train), len(data.validation), len(data.test)) == (16, 2, 2)
+
+
+# --------------------------------------------------------------------------------- rows to predict
+
+
+UNLABELLED = ("npy", False), ("csv", False), ("csv.gz", False)
+
+
+@pytest.mark.parametrize("kind, labelled", [*((kind, True) for kind in KINDS), *UNLABELLED])
+def test_inputs_with_and_without_targets(tmp_path, kind, labelled):
+    rows = rows_of(30)
+    path = write(tmp_path / "rows", rows if labelled else rows[:, 1:], kind)
+    read = np.concatenate([chunk.copy() for chunk in input_chunks(path, 3)])
+    np.testing.assert_array_equal(read, rows[:, 1:])
+
+
+def test_images_are_still_inputs(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((5, 2, 2), np.uint8))
+    assert [chunk.shape for chunk in input_chunks(tmp_path / "a.npy", 4)] == [(5, 4)]
+    (tmp_path / "b.csv").write_text("1,2\n3,x\n")
+    with pytest.raises(ValueError, match=r"b\.csv: line 2 has 'x'"):
+        list(input_chunks(tmp_path / "b.csv", 2))
