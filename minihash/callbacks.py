@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from minihash import checks
+from minihash.files import check_writable, replacing
 from minihash.network import Network
+from minihash.optimizers import Optimizer
 from minihash.training import Callback, History
 
 
@@ -56,16 +63,167 @@ class EarlyStopping(Callback):
         self._weights = {}
 
     def on_epoch_end(self, network: Network, history: History) -> bool:
-        record = history.records[-1]
-        if self.monitor not in record:
-            known = ", ".join(record)
-            raise ValueError(f"monitor is {self.monitor!r}, wanted one of the history's: {known}")
-        if record[self.monitor] < self.best:
-            self.best, self.best_epoch = record[self.monitor], int(record["epoch"])
+        epoch, figure = len(history), _figure(history, self.monitor)
+        if figure < self.best:
+            self.best, self.best_epoch = figure, epoch
             if self.restore_best:
-                self._weights = {name: array.copy() for name, array in network.params.items()}
-        return record["epoch"] - self.best_epoch >= self.patience
+                self._weights = _copies(network)
+        return epoch - self.best_epoch >= self.patience
 
     def on_train_end(self, network: Network, history: History) -> None:
-        for name, array in self._weights.items():
-            network.params[name][...] = array
+        _put_back(network, self._weights)
+
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch, **self._weights}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._weights = dict(state)
+        self.best, self.best_epoch = self._weights.pop("best"), self._weights.pop("best_epoch")
+
+
+class ReduceOnPlateau(Callback):
+    """Multiply the learning rate by a factor when a figure has not become smaller for some epochs.
+
+    Parameters
+    ----------
+    optimizer : the one that `fit` is given, without a schedule, which would set the rate anew.
+    factor : 0 < factor < 1.
+    patience : epochs without improvement before each reduction, at least 1.
+    monitor : the figure of `History` to watch.
+    lowest : the learning rate is not made smaller than this.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        factor: float = 0.1,
+        patience: int = 5,
+        monitor: str = "validation_loss",
+        lowest: float = 0.0,
+    ) -> None:
+        self.optimizer, self.monitor = optimizer, monitor
+        self.factor = checks.number("factor", factor, 0, 1, open_low=True)
+        self.patience = checks.integer("patience", patience, 1, 2**31)
+        self.lowest = checks.number("lowest", lowest, 0, 1e6)
+        self.best, self.since = float("inf"), 0
+
+    def on_train_begin(self, network: Network) -> None:
+        self.best, self.since = float("inf"), 0
+
+    def on_epoch_end(self, network: Network, history: History) -> bool:
+        figure = _figure(history, self.monitor)
+        self.since = 0 if figure < self.best else self.since + 1
+        self.best = min(self.best, figure)
+        if self.since == self.patience:
+            self.since = 0
+            rate = self.optimizer.learning_rate
+            self.optimizer.learning_rate = min(rate, max(self.lowest, self.factor * rate))
+        return False
+
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best, "since": self.since}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.best, self.since = state["best"], state["since"]
+
+
+class GradientClipping(Callback):
+    """Scale the gradients down, all by one factor, where their norm together is above a limit.
+
+    `g ← g · min(1, limit / ‖g‖)`, with the norm over the stored parameters of all layers.
+
+    Parameters
+    ----------
+    limit : > 0.
+
+    Source: Pascanu, Mikolov, Bengio: On the difficulty of training recurrent neural networks, ICML 2013.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = checks.number("limit", limit, 0, 1e30, open_low=True)
+
+    def on_gradients(self, network: Network) -> None:
+        grads = network.grads.values()
+        norm = float(sum((grad.astype(np.float64) ** 2).sum() for grad in grads)) ** 0.5
+        if norm > self.limit:
+            for grad in grads:
+                grad *= self.limit / norm
+
+
+class KeepLastGood(Callback):
+    """End a training that diverges with the weights of the last epoch that did not, instead of an error.
+
+    `divergence` is the error then, else None.
+    """
+
+    def __init__(self) -> None:
+        self.divergence: FloatingPointError | None = None
+        self._weights: dict[str, np.ndarray] = {}
+
+    def on_train_begin(self, network: Network) -> None:
+        self.divergence, self._weights = None, _copies(network)
+
+    def on_epoch_end(self, network: Network, history: History) -> bool:
+        self._weights = _copies(network)
+        return False
+
+    def on_divergence(self, network: Network, error: FloatingPointError) -> bool:
+        self.divergence = error
+        _put_back(network, self._weights)
+        return True
+
+    def state(self) -> dict[str, Any]:
+        return dict(self._weights)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._weights = dict(state)
+
+
+class Log(Callback):
+    """Write the history to a file after every epoch, whole each time: a reader never sees half a line.
+
+    Parameters
+    ----------
+    path : ending in .csv, a header and a line an epoch; or in .jsonl, a JSON object a line.
+
+    Raises
+    ------
+    ValueError for another ending; OSError if the file cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        checks.choice("path's ending", os.path.splitext(self.path)[1], (".csv", ".jsonl"))
+
+    def on_train_begin(self, network: Network) -> None:
+        check_writable(self.path)
+
+    def on_epoch_end(self, network: Network, history: History) -> bool:
+        text = io.StringIO()
+        if self.path.endswith(".csv"):
+            writer = csv.DictWriter(text, list(history.records[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(history.records)
+        else:
+            text.writelines(json.dumps(record) + "\n" for record in history.records)
+        with replacing(self.path) as file:
+            file.write(text.getvalue().encode())
+        return False
+
+
+def _figure(history: History, monitor: str) -> float:
+    """Return a figure of the last epoch."""
+    record = history.records[-1]
+    if monitor not in record:
+        known = ", ".join(record)
+        raise ValueError(f"monitor is {monitor!r}, wanted one of the history's: {known}")
+    return record[monitor]
+
+
+def _copies(network: Network) -> dict[str, np.ndarray]:
+    return {name: array.copy() for name, array in network.params.items()}
+
+
+def _put_back(network: Network, weights: dict[str, np.ndarray]) -> None:
+    for name, array in weights.items():
+        network.params[name][...] = array

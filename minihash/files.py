@@ -69,3 +69,21 @@ def locked(file: IO) -> Iterator[None]:
         yield
     finally:
         fcntl.flock(file, fcntl.LOCK_UN)
+
+
+@contextmanager
+def claimed(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold a file that only one process at a time can hold, without waiting; without effect on Windows.
+
+    Raises
+    ------
+    OSError if another process, or another thread, holds it.
+    """
+    with open(path, "ab") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                message = "is held by another training, wanted a folder of its own"
+                raise OSError(errno.EBUSY, message, os.fspath(path)) from None
+        yield

@@ -22,9 +22,10 @@ from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid,
 from minihash.maps import WindowMap
 from minihash.network import Network
 
-LIMIT = 2**17  # weights of all matrices; the panels of larger networks are as fast
+LIMIT = 2**17  # weights of all matrices; in panels, more are as fast
+DENSE = 8  # times: so much sooner is a dense layer as fast by itself
 SHARDS = 4  # of a batch, at most: enough for four threads, few enough to stay small
-SHARD_ROWS = 64  # at least
+SHARD_ROWS, SHARD_WORK = 64, 2**20  # rows, and rows · weights, that are worth a thread's while
 ACTIVATIONS: dict[type[Layer], int] = {ReLU: 1, Tanh: 2, Sigmoid: 3}  # as in kernels/fused_numba.py
 
 
@@ -32,7 +33,8 @@ def obstacle(network: Network) -> str:
     """Return what keeps a network from being fused, "" if nothing does.
 
     Its layers are hashed or dense ones, each with at most one activation after it (and dropout of rate 0
-    anywhere); their matrices have `LIMIT` weights together, at most; it is on the CPU, of float32 or float64,
+    anywhere); their matrices have `LIMIT` weights together, at most, those of dense layers counted `DENSE`
+    times, and those of windows as often as their columns are folded; it is on the CPU, in float32 or float64,
     and the kernels of Numba are in use.
     """
     try:
@@ -50,17 +52,29 @@ def _stages(network: Network) -> list[tuple[HashedLinear | Linear, int]]:
         raise ValueError(f"network has dtype {network.dtype}, wanted float32 or float64")
     stages: list[tuple[HashedLinear | Linear, int]] = []
     for position, layer in enumerate(network.layers):
-        if type(layer) in (HashedLinear, Linear):
+        if type(layer) is HashedLinear or type(layer) is Linear:
             stages.append((layer, 0))
         elif type(layer) in ACTIVATIONS and stages and not stages[-1][1]:
             stages[-1] = stages[-1][0], ACTIVATIONS[type(layer)]
         elif type(layer) is not Dropout or layer.rate:
             wanted = "HashedLinear or Linear, and after each at most one of ReLU, Tanh and Sigmoid"
             raise ValueError(f"layers[{position}] is a {type(layer).__name__}, wanted {wanted}")
-    size = sum(layer.out_features * (layer.in_features + 1) for layer, _ in stages)
+    size = sum(_size(layer) * _times(layer) for layer, _ in stages)
     if not 0 < size <= LIMIT:
-        raise ValueError(f"network has {size} virtual weights with biases, wanted 1 to {LIMIT}")
+        raise ValueError(f"the network's matrices count as {size:.0f} weights, wanted 1 to {LIMIT}")
     return stages
+
+
+def _size(layer: HashedLinear | Linear) -> int:
+    """Return how many weights the whole matrix has, a column of biases among them."""
+    return layer.out_features * (layer.in_features + 1)
+
+
+def _times(layer: HashedLinear | Linear) -> float:
+    """Return how much less there is to gain than from a hashed layer without folds."""
+    if isinstance(layer, Linear):
+        return DENSE
+    return layer.columns / (layer.window or layer.columns)
 
 
 class FusedNetwork:
@@ -68,7 +82,8 @@ class FusedNetwork:
 
     `forward(inputs)` is `network.forward(inputs, training=True)`, and `backward(grad_outputs)` is
     `network.backward(grad_outputs, need_grad_inputs=False)`, but for the order of sums. The number of threads
-    changes no bit: a batch is cut into shards by its size alone, and their gradients are summed in order.
+    changes no bit: a batch is cut into shards by its size and the network's, and their gradients are summed
+    in order.
 
     Parameters
     ----------
@@ -84,7 +99,7 @@ class FusedNetwork:
         self.network, self.dtype = network, network.dtype
         self._kernels = importlib.import_module("minihash.kernels.fused_numba")
         self._kernels.load_blas()
-        sizes = [layer.out_features * (layer.in_features + 1) for layer, _ in stages]
+        sizes = [_size(layer) for layer, _ in stages]
         units = [layer.in_features + 1 for layer, _ in stages] + [stages[-1][0].out_features + 1]
         ends, places = [0, *itertools.accumulate(sizes)], list(itertools.accumulate(units))
         self._width = places[-1]  # values of a row, of all layers
@@ -96,11 +111,9 @@ class FusedNetwork:
         )
         self._matrices = np.empty(ends[-1], self.dtype)
         self._gradients = np.empty((SHARDS, 2, ends[-1]), self.dtype)
-        self._deltas = np.empty((SHARDS, 2, self._kernels.CHUNK * max(units)), self.dtype)
+        self._deltas = np.empty((SHARDS, 2, self._kernels.CHUNK * max(units[1:])), self.dtype)
         self._whole = [
-            (_Hashed if isinstance(layer, HashedLinear) else _Dense)(
-                layer, self._matrices[start:end], self._gradients[0, 0, start:end]
-            )
+            KINDS[type(layer)](layer, self._matrices[start:end], self._gradients[0, 0, start:end])
             for (layer, _), (start, end) in zip(stages, itertools.pairwise(ends))
         ]
         self._scaling = np.empty((2, units[0] - 1), self.dtype)
@@ -137,7 +150,7 @@ class FusedNetwork:
             whole.expand()
         outputs = self._outputs[:batch]
         workspace = self._workspace[: batch * self._width]
-        self._shards = _cut(batch)
+        self._shards = _cut(batch, self._matrices.size)
         common = given, self._scaling, self._matrices, self._layers, workspace, outputs
         threads.run(functools.partial(self._kernels.forward, *common, rows) for rows in self._shards)
         return outputs
@@ -169,14 +182,15 @@ class FusedNetwork:
             whole.aggregate()
 
 
-def _cut(batch: int) -> list[Block]:
+def _cut(batch: int, weights: int) -> list[Block]:
     """Cut a batch into shards; an empty one is a shard too."""
-    count = min(SHARDS, max(1, batch // SHARD_ROWS))
+    worth = min(batch // SHARD_ROWS, batch * weights // SHARD_WORK)
+    count = min(SHARDS, max(1, worth))
     return list(itertools.pairwise(batch * shard // count for shard in range(count + 1)))
 
 
 class _Dense:
-    """The whole matrix of a dense layer and its gradient, (out, in + 1): the bias is the last column, or 0."""
+    """The whole matrix of a dense layer (out, in + 1), and its gradient; the last column is the bias."""
 
     def __init__(self, layer: Any, matrix: np.ndarray, gradient: np.ndarray) -> None:
         shape = layer.out_features, layer.in_features + 1
@@ -203,7 +217,7 @@ class _Hashed(_Dense):
     for its `aggregate`.
     """
 
-    def __init__(self, layer: HashedLinear, matrix: np.ndarray, gradient: np.ndarray) -> None:
+    def __init__(self, layer: Any, matrix: np.ndarray, gradient: np.ndarray) -> None:
         super().__init__(layer, matrix, gradient)
         map, (rows, columns) = layer.bucket_map, self.matrix.shape
         self.kernels, self.key = CPU.kernels_of(map.name), (map.seed, map.num_buckets, map.signed)
@@ -237,3 +251,6 @@ class _Hashed(_Dense):
             gradient = self.window
         grads["weight"].fill(0)
         self.kernels.aggregate(gradient, self.slots, grads["weight"])
+
+
+KINDS: dict[type[Layer], type[_Dense]] = {Linear: _Dense, HashedLinear: _Hashed}

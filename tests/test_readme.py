@@ -1,4 +1,4 @@
-"""README.md, docs/testing.md and docs/search.md: their Python and README's commands run."""
+"""README.md and pages of docs: their Python and README's commands run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minihash.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "docs" / "testing.md", ROOT / "docs" / "search.md"]
+PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in ("testing", "search", "store", "training"))]
 SEPARATORS = {"&&", "||", ";", "|", "&", "(", ")", "\n"}
 
 

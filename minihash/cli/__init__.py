@@ -67,9 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
-        print("minihash: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(f"minihash: {str(stop) or 'interrupted'}", file=sys.stderr)
+        return 128 + getattr(stop, "signal", 2)
     except BrokenPipeError:  # the reader of our output, such as head, has what it wanted
         silence()
         return 0

@@ -1,14 +1,17 @@
-"""The command `minihash data`: list the data sets, download, make or show one, convert a file of your own."""
+"""The command `minihash data`: list, download, make or show data sets, convert a file, synthesize one."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from minihash.cli.arguments import integer
+from minihash.cli.arguments import SEED, integer
+from minihash.cli.output import say
 
 if TYPE_CHECKING:
     from minihash.datasets import Dataset
+    from minihash.datasets.csv_rows import Progress
     from minihash.datasets.mnist import IdxSource
 
 COLUMNS = 16  # images in a row of a contact sheet
@@ -17,7 +20,7 @@ SECONDS = 5.0  # from one line of progress to the next
 
 def add_parser(subparsers: Any) -> None:
     """Add the command's parser to `subparsers` (what argparse's `add_subparsers` returned)."""
-    parser = subparsers.add_parser("data", help="list the data sets, download, make, show or convert one")
+    parser = subparsers.add_parser("data", help="list data sets; fetch, make, show or convert one")
     parser.set_defaults(run=run)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
@@ -44,12 +47,23 @@ def add_parser(subparsers: Any) -> None:
     convert.add_argument("--header", action="store_true", help="leave out the first line")
     about = "which number of a line is the target; -1: the last (default: %(default)s)"
     convert.add_argument("--label-column", type=int, default=0, metavar="N", help=about)
+    about = "which number of a line is the row's weight (default: none)"
+    convert.add_argument("--weight-column", type=int, metavar="N", help=about)
     about = "leave out so many wrong lines (default: none may be wrong)"
     convert.add_argument("--skip-bad", type=integer(0), default=0, metavar="N", help=about)
 
+    synthesize = actions.add_parser("synthesize", help="write a store of synthetic rows, as many as you want")
+    about = "higgs: 28 features of a toy of particle decays, in the shape of the UCI set and not that set"
+    synthesize.add_argument("name", choices=("higgs",), help=about)
+    synthesize.add_argument("target", metavar="STORE", help="the file to write, 116 bytes a row")
+    about = "how many; the real set has 11000000"
+    synthesize.add_argument("--rows", type=integer(1, 2**40), required=True, metavar="N", help=about)
+    about = "of what is drawn (default: %(default)s)"
+    synthesize.add_argument("--seed", type=SEED, default=0, metavar="N", help=about)
+
     folder = "folder of the data (default: $MINIHASH_DATA, then ~/.local/share/minihash)"
     for name, action in actions.choices.items():
-        if name != "convert":
+        if name not in ("convert", "synthesize"):
             action.add_argument("--data-dir", metavar="FOLDER", help=folder)
 
 
@@ -65,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
         print(made.make(args.name, args.data_dir, args.photographs))
     elif args.action == "convert":
         _convert(args)
+    elif args.action == "synthesize":
+        _synthesize(args)
     elif args.action == "show":
         print(_show(args.name, args.data_dir, args.out or f"{args.name}.png", args.rows))
     else:
@@ -74,9 +90,31 @@ def run(args: argparse.Namespace) -> int:
 
 def _convert(args: argparse.Namespace) -> None:
     """Convert, saying every few seconds how far it is, and at the end what there is."""
-    from minihash.cli.output import say
-    from minihash.datasets.csv_rows import Progress, convert
+    from minihash.datasets.csv_rows import convert
 
+    progress = convert(
+        args.source,
+        args.target,
+        header=args.header,
+        label_column=args.label_column,
+        weight_column=args.weight_column,
+        skip_bad=args.skip_bad,
+        report=_reporter(),
+    )
+    skipped = f", {progress.skipped:,} lines skipped" if progress.skipped else ""
+    say(f"{_speed(progress)}{skipped}: wrote {args.target}")
+
+
+def _synthesize(args: argparse.Namespace) -> None:
+    """Synthesize, and say as much."""
+    from minihash.datasets.synthetic import synthesize_higgs
+
+    progress = synthesize_higgs(args.target, args.rows, seed=args.seed, report=_reporter())
+    say(f"{_speed(progress)}: wrote {args.target}, synthetic")
+
+
+def _reporter() -> Callable[[Progress], None]:
+    """Return what says how far it is, every few seconds."""
     said = 0.0
 
     def report(progress: Progress) -> None:
@@ -85,13 +123,10 @@ def _convert(args: argparse.Namespace) -> None:
             said = progress.seconds
             say(_speed(progress))
 
-    options = {"header": args.header, "label_column": args.label_column, "skip_bad": args.skip_bad}
-    progress = convert(args.source, args.target, report=report, **options)
-    skipped = f", {progress.skipped:,} lines skipped" if progress.skipped else ""
-    say(f"{_speed(progress)}{skipped}: wrote {args.target}")
+    return report
 
 
-def _speed(progress: Any) -> str:
+def _speed(progress: Progress) -> str:
     return f"{progress.rows:,} rows, {progress.rows / max(1e-9, progress.seconds):,.0f} a second"
 
 

@@ -6,11 +6,13 @@ import argparse
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minihash import text
 from minihash.cli.arguments import SEED, add_data_arguments, add_device_arguments, integer, number
 from minihash.cli.output import say
+from minihash.cli.settings import FromSettings, describe_settings, write_settings
 
 if TYPE_CHECKING:
     from minihash.datasets import Dataset
@@ -25,6 +27,8 @@ def add_parser(subparsers: Any) -> None:
         "train", help="train a network; without arguments, on real digits with 1/64 of the weights"
     )
     parser.set_defaults(run=run)
+    about = "settings of an earlier run, FILE.json beside its network; what follows it overrides them"
+    parser.add_argument("--from-settings", action=FromSettings, metavar="FILE", help=about)
     add_data_arguments(parser)
 
     def add(group: Any, name: str, default: Any, about: str, **arguments: Any) -> None:
@@ -62,6 +66,12 @@ def add_parser(subparsers: Any) -> None:
     add(training, "--input-dropout", "0.1", "rate of inputs dropped", type=number(0, 0.99), metavar="RATE")
     add(training, "--dropout", "0.25", "rate of hidden units dropped", type=number(0, 0.99), metavar="RATE")
     add(training, "--seed", 0, "of hashes, weights, order and dropout", type=SEED)
+    about = "keep the state here, after each epoch and about once a minute; signals save it too"
+    training.add_argument("--checkpoint", metavar="FOLDER", help=about)
+    about = "go on from the state in --checkpoint, if there is one: the result is the same to the last bit"
+    training.add_argument("--resume", action="store_true", help=about)
+    about = "scale gradients down where their norm is above this"
+    training.add_argument("--clip", type=number(1e-30, 1e30), metavar="NORM", help=about)
     about = "all classes count the same, however many rows they have"
     training.add_argument("--balanced", action="store_true", help=about)
     training.add_argument(
@@ -84,7 +94,9 @@ def add_parser(subparsers: Any) -> None:
     output.add_argument(
         "--compare", action="store_true", help="also train the dense network of the same stored size"
     )
-    output.add_argument("--out", metavar="FILE", help="save the network (safetensors)")
+    about = "save the network (safetensors), and its settings as FILE.json"
+    output.add_argument("--out", metavar="FILE", help=about)
+    output.add_argument("--log", metavar="FILE", help="write the history after each epoch (csv or jsonl)")
     output.add_argument("--plot", metavar="FILE", help="draw the learning curves (png, svg or pdf)")
 
 
@@ -96,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     from minihash.kernels import devices, threads
     from minihash.persistence import save
 
-    for path in filter(None, (args.out, args.plot)):
+    for path in filter(None, (args.out, args.plot, args.log)):
         check_writable(path)
     if args.plot:
         figures.check_format(args.plot)
@@ -109,13 +121,17 @@ def run(args: argparse.Namespace) -> int:
     hashed = bool(args.compression or args.memory_bytes)
     if args.compare and not (hashed and args.hidden):
         raise ValueError("--compare is for hashed networks with hidden layers, wanted both")
+    if args.resume and not args.checkpoint:
+        raise ValueError("--resume needs --checkpoint, wanted the folder to go on from")
     if args.final and args.patience is not None:
         raise ValueError("--patience needs validation rows, and --final trains on them: wanted one of them")
     devices.get(args.device, args.deterministic)  # is it there?
     dataset = open_data(args)
+    say(describe_settings(args))
     runs = [_train("hashed" if hashed else "dense", args, dataset, _build(args, dataset))]
     if args.out:
         save(runs[0].network, args.out)
+        write_settings(args, f"{args.out}.json")
         say(f"saved {args.out}")
     if args.compare:
         runs.append(_train("dense", args, dataset, _build_dense(args, dataset, runs[0].network)))
@@ -179,7 +195,7 @@ def _build_dense(args: argparse.Namespace, dataset: Dataset | FileDataset, hashe
 def _train(name: str, args: argparse.Namespace, dataset: Dataset | FileDataset, network: Network) -> _Run:
     """Train one network, read the test rows once, print both."""
     from minihash import optimizers, schedules
-    from minihash.callbacks import EarlyStopping, PrintEpochs
+    from minihash.callbacks import EarlyStopping, GradientClipping, Log, PrintEpochs
     from minihash.cli.data_sets import LOSSES, count, describe
     from minihash.training import evaluate, fit
 
@@ -195,6 +211,10 @@ def _train(name: str, args: argparse.Namespace, dataset: Dataset | FileDataset, 
     if args.patience is not None:
         monitor = "validation_loss" if dataset.task == "regression" else "validation_error"
         callbacks.append(EarlyStopping(args.patience, monitor))
+    if args.clip is not None:
+        callbacks.append(GradientClipping(args.clip))
+    if args.log:
+        callbacks.append(Log(args.log))
     start = time.perf_counter()
     history = fit(
         network,
@@ -208,6 +228,8 @@ def _train(name: str, args: argparse.Namespace, dataset: Dataset | FileDataset, 
         class_weight="balanced" if args.balanced else None,
         seed=args.seed,
         callbacks=callbacks,
+        checkpoint=Path(args.checkpoint, name) if args.checkpoint else None,
+        resume=args.resume,
     )
     seconds = time.perf_counter() - start
     among = " (validation rows among them)" if args.final else ""

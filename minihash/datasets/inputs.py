@@ -11,13 +11,14 @@ import numpy as np
 
 from minihash.datasets.csv_rows import Progress, first_bytes, read_chunks
 from minihash.datasets.idx import read_idx
+from minihash.datasets.npy import DAMAGES as DAMAGES_OF_NPY
 from minihash.datasets.npy import NpyRows
 from minihash.datasets.store import MAGIC, Store
 
 CHUNK_ROWS = 8192
 
-#: What NumPy raises for damaged npy and npz files.
-DAMAGES = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+#: What NumPy raises for damaged npz files, beside what it does for npy files.
+DAMAGES = (*DAMAGES_OF_NPY, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 def input_chunks(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
@@ -12,6 +13,8 @@ from minihash import checks
 from minihash.datasets.blocks import NUMBER, BlockRows
 
 BLOCK_BYTES = 2**20
+#: What NumPy raises for damaged npy files: their header is a piece of Python to it.
+DAMAGES = (ValueError, TypeError, EOFError, OverflowError, MemoryError, RecursionError, SyntaxError, TokenError)
 
 
 class NpyRows(BlockRows):
@@ -68,7 +71,7 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, int], np.dtype]
     try:
         version = np.lib.format.read_magic(file)
         shape, fortran, dtype = readers[version](file)
-    except (ValueError, KeyError) as error:
+    except (*DAMAGES, KeyError) as error:
         raise ValueError(f"{path}: is no .npy file that can be read ({error})") from None
     if len(shape) != 2 or fortran or dtype.kind not in "fiub":
         order = "Fortran" if fortran else "C"

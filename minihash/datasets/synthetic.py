@@ -37,16 +37,22 @@ SIGNAL = 0.53  # fraction of rows, as in the real set
 
 # GeV. The masses of the three Higgs bosons are those of the real set's simulation.
 W, TOP, HEAVY, CHARGED, LIGHT = 80.4, 173.0, 425.0, 325.0, 125.0
-ABOVE_THRESHOLD = 130.0  # mean of what the top quarks have beyond their masses
+ABOVE_THRESHOLD = 145.0  # mean of what the top quarks have beyond their masses
 RECOIL = 40.0  # mean transverse momentum of the whole
 SPREAD = 0.9  # standard deviation of its rapidity
 SMALLEST, WIDEST = 20.0, 2.5  # transverse momentum and pseudorapidity at which a particle is still seen
 # What is blurred: momenta by a factor, of the lepton and of jets; both components of the missing momentum.
-BLUR, MISSING_BLUR = np.array([[0.02], [0.2], [0.2], [0.2], [0.2]], np.float32), 25.0
-RADIATED, SOFTNESS = 0.3, 35.0  # light jets that are others, from elsewhere, and how hard those are
+BLUR, MISSING_BLUR = np.array([[0.02], [0.25], [0.25], [0.25], [0.25]], np.float32), 25.0
+RADIATED, SOFTNESS = 0.35, 35.0  # light jets that are others, from elsewhere, and how hard those are
 SURE = np.array([[0.6], [0.6], [0.08], [0.08]], np.float32)
 TAGGED = np.array([[0.75], [0.75], [0.16], [0.16]], np.float32)
-SCALES = np.ones(28, np.float32)
+#: What features are divided by, for a mean of 1; angles, for a standard deviation of 1.
+SCALES = np.array(
+    [60.5, 1.01, 1.81, 58.9, 1.81]
+    + [117, 0.97, 1.81, 1.14, 74.6, 1.02, 1.81, 0.888, 50.7, 1.07, 1.81, 0.781, 34.1, 1.12, 1.81, 0.675]
+    + [103, 195, 89.2, 210, 146, 332, 501],
+    np.float32,
+)
 
 _JETS = tuple(f"jet {n} {what}" for n in (1, 2, 3, 4) for what in ("pT", "eta", "phi", "b-tag"))
 _MASSES = ("m_jj", "m_jjj", "m_lv", "m_jlv", "m_bb", "m_wbb", "m_wwbb")
@@ -143,7 +149,7 @@ def _decay(
     `E' = (E_P E + P·p) / M` and `p' = p + P (E' + E) / (E_P + M)`.
     """
     energy = np.asarray((mass**2 + one**2 - other**2) / (2 * mass), np.float32)
-    momentum = np.sqrt(energy**2 - one**2)
+    momentum = np.sqrt(np.maximum(energy**2 - one**2, 0))
     angle, upward = _angle(rng, parent.shape[1]), 2 * rng.random(parent.shape[1], np.float32) - 1
     across = momentum * np.sqrt(1 - upward**2)
     first = np.stack([across, across * np.cos(angle), across * np.sin(angle), momentum * upward])
@@ -157,34 +163,37 @@ def _decay(
 def _observe(
     rng: np.random.Generator, leptonic: np.ndarray, hadronic: np.ndarray, b: np.ndarray, other_b: np.ndarray
 ) -> np.ndarray:
-    """Return the rows (n, 28) of those events of which everything is seen."""
+    """Return the rows (n, 28) of those events of which everything is seen, from two W and two b of each."""
     lepton, neutrino = _decay(rng, leptonic, W)
-    particles = np.stack([lepton, b, other_b, *_decay(rng, hadronic, W)], axis=1)
-    pt, eta, phi = _directions(particles)
+    pt, eta, phi = _directions(np.stack([lepton, b, other_b, *_decay(rng, hadronic, W)], axis=1))
     pt *= np.exp(BLUR * _normal(rng, pt.shape))
-    for jet in (3, 4):
+    for light in (3, 4):
         lost = np.flatnonzero(rng.random(pt.shape[1], np.float32) < RADIATED)
-        pt[jet, lost] = SMALLEST + _gamma(rng, SOFTNESS, len(lost))
-        eta[jet, lost], phi[jet, lost] = 1.3 * _normal(rng, len(lost)), _angle(rng, len(lost))
-    draws = rng.random((4, pt.shape[1]), np.float32)
-    tags = (draws < SURE) + (draws < TAGGED).astype(np.float32)
-    missing = neutrino[1:3] + MISSING_BLUR * _normal(rng, (2, pt.shape[1]))
+        pt[light, lost] = SMALLEST + _gamma(rng, SOFTNESS, len(lost))
+        eta[light, lost], phi[light, lost] = 1.3 * _normal(rng, len(lost)), _angle(rng, len(lost))
+    luck = rng.random((4, pt.shape[1]), np.float32)
+    tags = (luck < SURE) + (luck < TAGGED).astype(np.float32)  # 2, 1 or 0
+    x, y = neutrino[1:3] + MISSING_BLUR * _normal(rng, (2, pt.shape[1]))
 
-    kept = ((pt > SMALLEST) & (np.abs(eta) < WIDEST)).all(0) & (tags.sum(0) >= 2)
-    lepton, jets = np.stack([pt[0], eta[0], phi[0]])[:, kept], np.stack([pt[1:], eta[1:], phi[1:], tags])[..., kept]
-    missing = missing[:, kept]
-    jets = np.take_along_axis(jets, np.argsort(-jets[0], axis=0)[None], axis=1)
-    energy, angle = np.sqrt((missing**2).sum(0)), np.arctan2(missing[1], missing[0])
-    low = [*lepton, energy, angle, *jets.transpose(1, 0, 2).reshape(16, -1)]
-    return np.stack([*low, *_masses(_momenta(*lepton), missing, jets)], axis=1) / SCALES
+    seen = ((pt > SMALLEST) & (np.abs(eta) < WIDEST)).all(0) & (tags.sum(0) >= 2)
+    lepton = np.stack([pt[0], eta[0], phi[0]])[:, seen]
+    missing = np.stack([np.sqrt(x**2 + y**2), np.arctan2(y, x)])[:, seen]
+    jets = np.stack([pt[1:], eta[1:], phi[1:], tags])[..., seen]  # (4 numbers, 4 jets, n)
+    jets = np.take_along_axis(jets, np.argsort(-jets[0], axis=0)[None], axis=1)  # the hardest first
+    low_level = [*lepton, *missing, *jets.swapaxes(0, 1).reshape(16, -1)]
+    return np.stack([*low_level, *_masses(lepton, missing, jets)], axis=1) / SCALES
 
 
 def _masses(lepton: np.ndarray, missing: np.ndarray, jets: np.ndarray) -> list[np.ndarray]:
-    """Return the seven masses of what is seen, the two jets of the best tags taken for the b jets."""
+    """Return the seven masses of what is seen, the two jets of the best tags taken for the b jets.
+
+    `m_jjj` and `m_jlv` would be those of two top quarks: the former takes the b that suits it better.
+    """
     order = np.argsort(-jets[3], axis=0, kind="stable")
     momenta = np.take_along_axis(_momenta(*jets[:3]), order[None], axis=1)
     one, other, pair = momenta[:, 0], momenta[:, 1], momenta[:, 2] + momenta[:, 3]
-    leptons = lepton + _neutrino(lepton, missing)
+    charged = _momenta(*lepton)
+    leptons = charged + _neutrino(charged, *missing)
     with_one, with_other = _mass(pair + one), _mass(pair + other)
     closer = np.abs(with_one - TOP) < np.abs(with_other - TOP)
     return [
@@ -198,16 +207,19 @@ def _masses(lepton: np.ndarray, missing: np.ndarray, jets: np.ndarray) -> list[n
     ]
 
 
-def _neutrino(lepton: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Return the neutrino of the missing momentum that makes a W with the lepton, as nearly as one can.
+def _neutrino(lepton: np.ndarray, missing: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Return the neutrino of the missing momentum that makes a W with the lepton, or nearly so.
 
-    `(p_ℓ + p_ν)² = W²` is quadratic in its momentum along the beam: of two solutions the smaller, of none the vertex.
+    `(p_ℓ + p_ν)² = W²` is quadratic in the momentum along the beam: the smaller solution. If there is none,
+    the mass is least where both have the same pseudorapidity.
     """
-    across, missing_energy = (lepton[1:3] ** 2).sum(0), (missing**2).sum(0)
-    half = W**2 / 2 + (lepton[1:3] * missing).sum(0)
-    root = np.sqrt(np.maximum(half**2 - across * missing_energy, 0)) * lepton[0]
-    along = (half * lepton[3] - np.copysign(root, lepton[3])) / across
-    return np.stack([np.sqrt(missing_energy + along**2), *missing, along])
+    energy, x, y, z = lepton
+    across, pt = (missing * np.cos(angle), missing * np.sin(angle)), np.sqrt(x**2 + y**2)
+    least = pt * missing
+    half = np.maximum(W**2 / 2 + x * across[0] + y * across[1], least)
+    root = np.sqrt((half - least) * (half + least)) * energy
+    along = (half * z - np.copysign(root, z)) / pt**2
+    return np.stack([np.sqrt(missing**2 + along**2), *across, along])
 
 
 def _mass(momentum: np.ndarray) -> np.ndarray:

@@ -105,9 +105,10 @@ def sigmoid(values: np.ndarray) -> None:
 
 @_inline
 def _activate(values, activation):  # type: ignore[no-untyped-def]
+    zero = values.dtype.type(0)
     if activation == RELU:
         for k in range(values.size):
-            values[k] = 0 if values[k] < 0 else values[k]  # NaN stays NaN
+            values[k] = zero if values[k] < zero else values[k]  # NaN stays NaN
     elif activation == TANH:
         tanh(values)
     elif activation == SIGMOID:
@@ -117,10 +118,10 @@ def _activate(values, activation):  # type: ignore[no-untyped-def]
 @_inline
 def _times_slope(grad, values, activation):  # type: ignore[no-untyped-def]
     """Multiply by the slope of an activation where it has some values."""
-    one = grad.dtype.type(1)
+    zero, one = grad.dtype.type(0), grad.dtype.type(1)
     if activation == RELU:
         for k in range(grad.size):
-            grad[k] *= values[k] > 0
+            grad[k] *= one if values[k] > zero else zero
     elif activation == TANH:
         for k in range(grad.size):
             grad[k] *= one - values[k] * values[k]

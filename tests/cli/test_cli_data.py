@@ -1,4 +1,4 @@
-"""The command `minihash data`: make, show and convert."""
+"""The command `minihash data`: make, show, convert and synthesize."""
 
 from __future__ import annotations
 
@@ -89,3 +89,41 @@ def test_convert(run: Run, tmp_path: Path) -> None:
     status, out, err = run("data", "convert", source, target, "--header")
     assert status == 1 and "a.csv: line 52 has 'x', wanted finite numbers" in err and err.count("\n") == 1
     assert not target.exists()
+
+
+def test_convert_with_weights(run: Run, tmp_path: Path) -> None:
+    source, target = tmp_path / "a.csv", tmp_path / "a.mh"
+    source.write_text("1,2,3,4\n" * 5)
+    assert run("data", "convert", source, target, "--weight-column", "-1")[0] == 0
+    inputs, targets, weight = next(Store(target).batches(5))
+    assert (inputs[0].tolist(), targets[0], weight[0]) == ([2, 3], 1, 4)
+
+
+def test_synthesize(run: Run, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.mh", "b.mh", "c.mh")]
+    for path, seed in zip(paths, (("--seed", 1), ("--seed", 1), ())):
+        status, out, err = run("data", "synthesize", "higgs", path, "--rows", 50, *seed)
+        assert (status, err) == (0, "") and re.fullmatch(
+            rf"50 rows, [\d,]+ a second: wrote {re.escape(str(path))}, synthetic\n", out
+        )
+    assert len(Store(paths[0])) == 50 and Store(paths[0]).features == 28
+    assert paths[0].read_bytes() == paths[1].read_bytes() != paths[2].read_bytes()
+
+
+def test_synthesize_says_how_far_it_is(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minihash.cli.data.SECONDS", 0)
+    out = run("data", "synthesize", "higgs", tmp_path / "a.mh", "--rows", 10_000)[1]
+    assert [line.partition(" rows, ")[0] for line in out.splitlines()] == ["8,192", "10,000", "10,000"]
+
+
+def test_synthesize_fails(fails: Fails, tmp_path: Path) -> None:
+    path = tmp_path / "a.mh"
+    assert "--rows: '0' is not an integer" in fails(2, "data", "synthesize", "higgs", path, "--rows", 0)
+    assert "'susy'" in fails(2, "data", "synthesize", "susy", path, "--rows", 5)
+    assert "--rows" in fails(2, "data", "synthesize", "higgs", path)
+    seed = ("--seed", 2**32)
+    assert "--seed: '4294967296' is not" in fails(2, "data", "synthesize", "higgs", path, "--rows", 5, *seed)
+    none = tmp_path / "none" / "a.mh"
+    assert "no such folder" in fails(1, "data", "synthesize", "higgs", none, "--rows", 5)
+    assert "is a folder" in fails(1, "data", "synthesize", "higgs", tmp_path, "--rows", 5)
+    assert list(tmp_path.iterdir()) == []

@@ -41,14 +41,14 @@ def test_train(tmp_path: Path, run: Run) -> None:
     status, out, err = run(*TINY, "--out", tmp_path / "model")
     assert (status, err) == (0, "")  # no bar: this is no terminal
     network = load(tmp_path / "model")
-    assert out.startswith(network.summary() + "\n")
+    assert out.startswith("settings: data mnist-small, ") and f"\n{network.summary()}\n" in out
     assert network.num_virtual == 785 * 20 + 21 * 10 and network.num_parameters == 245 + 3
     assert re.search(r"^hashed, 10,000 training rows, 1 epoch in \d+\.\d s$", out, re.MULTILINE)
     assert errors(out) == [percent(tmp_path / "model")]
     assert errors(out, "validation") == [percent(tmp_path / "model", "validation")]
     assert "stored: 992 bytes, dense: 63,640 bytes\n" in out
     assert out.endswith(f"saved {tmp_path / 'model'}\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.json"]
 
 
 @few

@@ -1,0 +1,75 @@
+"""Settings of a training, as a file: what `minihash train` was told, to tell it again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+#: What is about this run and not about the network that it makes.
+OTHERS = ("command", "run", "from_settings", "out", "plot", "log", "compare", "checkpoint", "resume", "threads")
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that were given or taken by default, by name."""
+    others = (*OTHERS, "compression") if args.memory_bytes else OTHERS  # one of the two says the size
+    return {name: value for name, value in vars(args).items() if name not in others}
+
+
+def describe_settings(args: argparse.Namespace) -> str:
+    """Return the settings in a line; those that are not set are left out."""
+    shown = {name: value for name, value in settings_of(args).items() if not _is_off(value)}
+    return "settings: " + ", ".join(f"{name} {_text(value)}" for name, value in shown.items())
+
+
+def write_settings(args: argparse.Namespace, path: str) -> None:
+    """Write the settings to a file, all of it or nothing."""
+    from minihash.files import replacing
+
+    with replacing(path) as file:
+        file.write(json.dumps(settings_of(args), indent=1).encode() + b"\n")
+
+
+class FromSettings(argparse.Action):
+    """Takes the settings of a file as if they were arguments: what follows overrides them."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        path = os.fspath(str(values))
+        try:
+            with open(path, "rb") as file:
+                settings = json.load(file)
+        except (OSError, ValueError, RecursionError) as error:
+            parser.error(f"--from-settings: {path}: {getattr(error, 'strerror', None) or 'is no JSON'}")
+        known = {action.dest: action for action in parser._actions}
+        if not isinstance(settings, dict) or not set(settings) <= set(known) - {*OTHERS, "help"}:
+            parser.error(f"--from-settings: {path}: wanted an object with settings of minihash train")
+        arguments: list[str] = []
+        for name, value in settings.items():
+            if _is_off(value):
+                setattr(namespace, name, value)
+                continue
+            # Joined by =, so that a value such as -1 is not taken for an option.
+            option = known[name].option_strings[0]
+            if isinstance(value, list):
+                arguments += [option, *map(str, value)]
+            else:
+                arguments += [option] if value is True else [f"{option}={value}"]
+        parser.parse_args(arguments, namespace)
+
+
+def _is_off(value: Any) -> bool:
+    return value is None or value is False
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,144 @@
+"""Checkpoints: a folder with the state of one training, always whole.
+
+    FOLDER/checkpoint.safetensors    parameters ("params/0.weight"), slots of the optimizer
+                                     ("slots/0.weight/velocity"), arrays of callbacks ("callbacks/0/…");
+                                     in its metadata the rest as JSON, and a CRC-32 of all
+    FOLDER/lock                      held by the process that trains: no other may
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minihash.files import check_writable, claimed, replacing
+
+NAME = "checkpoint.safetensors"
+FACTS, CHECKSUM = "minihash_checkpoint", "crc32"  # in the metadata
+FORMAT = 1
+SECONDS = 60.0  # from one state within an epoch to the next
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass
+class State:
+    """All that a training needs to go on.
+
+    settings : what must be the same, by name.
+    progress : numbers: where it is.
+    params, slots : arrays of the network, and of the optimizer for each of them.
+    callbacks : what each of them keeps.
+    """
+
+    settings: dict[str, Any]
+    progress: dict[str, Any]
+    params: Arrays
+    slots: dict[str, Arrays]
+    callbacks: list[dict[str, Any]]
+
+
+class Checkpoint:
+    """The folder of a checkpoint, which no other process may use while this one is entered.
+
+    Parameters
+    ----------
+    folder : made if it is not there.
+
+    Raises
+    ------
+    OSError when it is entered, if it cannot be made or written, or another process holds it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / NAME
+        self._held = contextlib.ExitStack()
+        self._written = time.monotonic()
+
+    def __enter__(self) -> Checkpoint:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._held.enter_context(claimed(self.folder / "lock"))
+        check_writable(self.path)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._held.close()
+
+    def is_due(self) -> bool:
+        """Tell whether the last state is old."""
+        return time.monotonic() - self._written > SECONDS
+
+    def write(self, state: State) -> None:
+        """Replace the state in the folder, all of it or nothing; OSError if that fails."""
+        from safetensors.numpy import save
+
+        arrays = {f"params/{name}": array for name, array in state.params.items()}
+        for name, slots in state.slots.items():
+            arrays |= {f"slots/{name}/{slot}": array for slot, array in slots.items()}
+        others: list[dict[str, Any]] = []
+        for place, kept in enumerate(state.callbacks):
+            own = {name: value for name, value in kept.items() if isinstance(value, np.ndarray)}
+            arrays |= {f"callbacks/{place}/{name}": array for name, array in own.items()}
+            others.append({name: value for name, value in kept.items() if name not in own})
+        whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        facts = {"format": FORMAT, "settings": state.settings, "progress": state.progress, "callbacks": others}
+        text = json.dumps(facts)
+        with replacing(self.path) as file:
+            file.write(save(whole, {FACTS: text, CHECKSUM: str(_checksum(text, whole))}))
+        self._written = time.monotonic()
+
+    def read(self) -> State | None:
+        """Return the state in the folder, None if there is none.
+
+        Raises
+        ------
+        OSError if it cannot be read; ValueError with its name if it is damaged or of another version.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        if not self.path.exists():
+            return None
+        with open(self.path, "rb"):
+            pass  # the usual OSError for a file that is unreadable
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}
+            if metadata[CHECKSUM] != str(_checksum(metadata[FACTS], arrays)):
+                raise ValueError("its checksum is another")
+            return _state(json.loads(metadata[FACTS]), arrays)
+        except (SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.path}: is damaged, or no checkpoint ({error})") from None
+
+
+def _checksum(text: str, arrays: Arrays) -> int:
+    checksum = zlib.crc32(text.encode())
+    for name in sorted(arrays):
+        checksum = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), checksum))
+    return checksum
+
+
+def _state(facts: dict[str, Any], arrays: Arrays) -> State:
+    """Put together what `write` took apart."""
+    if facts["format"] != FORMAT:
+        raise ValueError(f"format {facts['format']}, wanted {FORMAT}")
+    state = State(facts["settings"], facts["progress"], {}, {}, facts["callbacks"])
+    for name, array in arrays.items():
+        kind, _, rest = name.partition("/")
+        if kind == "params":
+            state.params[rest] = array
+        elif kind == "slots":
+            owner, _, slot = rest.rpartition("/")
+            state.slots.setdefault(owner, {})[slot] = array
+        else:
+            place, _, own = rest.partition("/")
+            state.callbacks[int(place)][own] = array
+    return state

@@ -1,0 +1,66 @@
+"""What `fit` tells: the history of a run, and the calls of a callback."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from minihash.network import Network
+
+
+@dataclass
+class History:
+    """What happened, a record an epoch.
+
+    A record holds `epoch` (from 1), `learning_rate` (of the last step), `loss` (mean over the epoch's
+    training rows, as trained), `seconds` since the start and, with validation data, what `evaluate`
+    says of them: `validation_loss` and for classifiers `validation_error`.
+    """
+
+    records: list[dict[str, float]] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> list[float]:
+        """Return one figure of every epoch: `history["loss"]`."""
+        return [record[name] for record in self.records]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def describe(self) -> str:
+        """Return the last epoch in a line."""
+        record = self.records[-1]
+        text = f"epoch {record['epoch']}, loss {record['loss']:.4f}"
+        if "validation_error" in record:
+            text += f", validation error {100 * record['validation_error']:.2f} %"
+        return text
+
+
+class Callback:
+    """What `fit` calls besides training, nothing at first; callbacks.py has those that do something.
+
+    All methods are called in the thread of `fit`, callback after callback in their order.
+    """
+
+    def on_train_begin(self, network: Network) -> None:
+        """Called once before the first epoch, of a resumed training too; then `restore`."""
+
+    def on_gradients(self, network: Network) -> None:
+        """Called in every step when the gradients are there and the parameters have not moved yet."""
+
+    def on_epoch_end(self, network: Network, history: History) -> bool:
+        """Called after each epoch, with its record the last of the history; True stops training."""
+        return False
+
+    def on_divergence(self, network: Network, error: FloatingPointError) -> bool:
+        """Called when training diverged; True ends it as if it were done, else `fit` raises the error."""
+        return False
+
+    def on_train_end(self, network: Network, history: History) -> None:
+        """Called once after the last epoch, and after an error too."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must keep: arrays, and values that JSON holds, by name."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what `state` returned, in another process most likely."""

@@ -1,0 +1,330 @@
+"""Training: `fit`, and a training under way."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minihash import checks, fused, losses, sources
+from minihash.datasets.rows import Batch
+from minihash.hashing import LIMIT_SEED
+from minihash.layers import Dropout
+from minihash.network import Network
+from minihash.optimizers import Adam, Optimizer
+from minihash.sources import ClassWeight, Data, Source
+from minihash.training.checkpoint import Checkpoint, State
+from minihash.training.evaluation import Mean, scores_of
+from minihash.training.history import Callback, History
+from minihash.training.interrupts import Interrupted, Signals
+
+
+def fit(
+    network: Network,
+    train: Data,
+    validation: Data | None = None,
+    *,
+    loss: str | Callable = "softmax_cross_entropy",
+    optimizer: Optimizer | None = None,
+    schedule: Callable[[float], float] | None = None,
+    epochs: int = 10,
+    batch_size: int = 128,
+    class_weight: ClassWeight | None = None,
+    seed: int = 0,
+    callbacks: Sequence[Callback] = (),
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+) -> History:
+    """Train a network in place, by gradient descent on shuffled batches, on the device it is on.
+
+    Same seeds, machine and versions: the same weights, to the last bit, whatever the number of threads
+    of the hashed layers; on a card if it is told to be deterministic (`Network.to`).
+
+    Parameters
+    ----------
+    network : with the first layer's inputs and the last one's outputs those of the data.
+    train : (inputs, targets); inputs (rows, in_features) in any real dtype, raw: the network scales. Or
+        (inputs, targets, weights), with how much each row counts, (rows,). Or rows of a file that may be
+        larger than memory: what `datasets.open_rows` returns, or what it opens, the name of a store, an
+        .npy or a CSV file. They are read in blocks, shuffled among some of them (`datasets.blocks`).
+    validation : the same, evaluated after each epoch, never trained on; or None.
+    loss : "softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy", "distillation", or a
+        function such, also as a `functools.partial`; on a card it is given arrays of CuPy.
+    optimizer : default `Adam()`.
+    schedule : learning rate as a function of the fraction of training done; see schedules.py.
+    epochs : passes over the training rows.
+    batch_size : rows a step; the last batch of an epoch may be shorter.
+    class_weight : how much the rows of a class count, {class: weight}, 1 for those that are not there; or
+        "balanced", all classes the same: rows / (classes · rows of the class). It multiplies the rows' own
+        weights. A step takes the weighted mean of its batch; a batch without weight is left out.
+    seed : of the shuffling.
+    callbacks : called at the beginning, after each epoch, and at the end, an unhappy one too; see
+        callbacks.py.
+    progress : show a bar on stderr; by default only on a terminal.
+    checkpoint : a folder to keep the state of the training in, as of the end of each epoch and about once a
+        minute: see checkpoint.py. SIGINT and SIGTERM then end the step and save the state before they
+        stop the training.
+    resume : go on from the state in that folder, if there is one: the result is, to the last bit, that of a
+        training which was never interrupted.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError for wrong arguments, a damaged file or a checkpoint of another training, OSError if one cannot be
+    read or written; FloatingPointError when
+    the loss becomes NaN or infinite, with the weights as they were before the step that would have followed;
+    `Interrupted` (a KeyboardInterrupt) after a signal where there is a checkpoint.
+    """
+    training = Training(
+        network,
+        sources.source("train", train, network, loss, class_weight),
+        None if validation is None else sources.source("validation", validation, network, loss),
+        loss=losses.get(loss),
+        optimizer=Adam() if optimizer is None else optimizer,
+        schedule=schedule,
+        epochs=checks.integer("epochs", epochs, 1, 2**31),
+        batch_size=checks.integer("batch_size", batch_size, 1, 2**31),
+        seed=checks.integer("seed", seed, 0, LIMIT_SEED),
+        callbacks=callbacks,
+    )
+    if checkpoint is None:
+        if resume:
+            raise ValueError("resume is True and checkpoint is None, wanted the folder to go on from")
+        training.run(progress)
+    else:
+        with Checkpoint(checkpoint) as saved, Signals() as signals:
+            training.go_on_from(saved, resume)
+            training.run(progress, saved, signals)
+    return training.history
+
+
+class Training:
+    """A training under way: what it needs to go on, and `run`.
+
+    epoch, step : the epoch, from 1, and how many of its steps have been made.
+    order : state of the generator of shuffles at the beginning of the epoch.
+    mean : of the losses of the epoch's steps.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        rows: Source,
+        held_out: Source | None,
+        *,
+        loss: Callable,
+        optimizer: Optimizer,
+        schedule: Callable[[float], float] | None,
+        epochs: int,
+        batch_size: int,
+        seed: int,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        self.network, self.rows, self.held_out, self.loss = network, rows, held_out, loss
+        self.optimizer, self.schedule, self.callbacks = optimizer, schedule, callbacks
+        self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
+        self.steps = -(-len(rows.rows) // batch_size)  # of an epoch
+        self.rng = np.random.default_rng(seed)
+        self.epoch, self.step, self.order, self.mean = 1, 0, self.rng.bit_generator.state, Mean()
+        self.history, self.stopped = History(), False
+        self._kept: list[dict[str, Any]] = []  # of callbacks, for when they have begun
+        self._forward, self._backward = _passes(network)
+        self._seconds = 0.0  # before it was interrupted
+
+    def run(
+        self, progress: bool | None = None, saved: Checkpoint | None = None, signals: Signals | None = None
+    ) -> None:
+        """Train to the end, and save the state on the way."""
+        start = time.perf_counter() - self._seconds
+        for callback in self.callbacks:
+            callback.on_train_begin(self.network)
+        for callback, state in zip(self.callbacks, self._kept):
+            callback.restore(state)
+        pause = functools.partial(self._pause, saved, signals)
+        with _progress_bar(self, progress) as bar, np.errstate(over="ignore", invalid="ignore"):
+            try:
+                while self.epoch <= self.epochs and not self.stopped:
+                    self._train_epoch(bar, pause)
+                    self._end_epoch(start)
+                    bar.set_postfix_str(self.history.describe())
+                    pause(True)
+            except FloatingPointError as error:
+                if not any([callback.on_divergence(self.network, error) for callback in self.callbacks]):
+                    raise
+            finally:  # after a divergence or Ctrl-C too: best weights are put back
+                for callback in self.callbacks:
+                    callback.on_train_end(self.network, self.history)
+
+    def _train_epoch(self, bar: Any, pause: Callable[[bool], None]) -> None:
+        """Make the steps of the epoch that have not been made yet."""
+        self.rng.bit_generator.state = self.order
+        with contextlib.closing(self.rows.rows.batches(self.batch_size, self.rng)) as batches:
+            for batch in itertools.islice(batches, self.step, None):
+                if self.schedule is not None:
+                    done = (self.epoch - 1 + self.step / self.steps) / self.epochs
+                    self.optimizer.learning_rate = self.schedule(done)
+                value = self.mean.add(self.rows.prepare(batch), self._train_step)
+                self.step += 1
+                if not np.isfinite(value):
+                    raise self._diverged(f"loss is {value}")
+                bar.update()
+                pause(False)
+        isfinite = self.network.device.xp.isfinite
+        if not all(isfinite(array).all() for array in self.network.params.values()):
+            raise self._diverged("a parameter is not finite")
+
+    def _train_step(self, batch: Batch) -> float:
+        """Do one step on one batch and return its loss; where that is not finite, change nothing.
+
+        A device gets the batch at once, and gives back one number.
+        """
+        network = self.network
+        inputs, *others = network.device.put_together(*(array for array in batch if array is not None))
+        value, grad_outputs = self.loss(self._forward(inputs), *others)
+        if np.isfinite(value):
+            self._backward(grad_outputs)
+            for callback in self.callbacks:
+                callback.on_gradients(network)
+            self.optimizer.step(network.params, network.grads)
+        return value
+
+    def _end_epoch(self, start: float) -> None:
+        """Write the epoch's record, ask the callbacks, and go over to the next."""
+        record = {"epoch": self.epoch, "learning_rate": self.optimizer.learning_rate}
+        record["loss"] = self.mean.value()
+        if self.held_out is not None:
+            scores = scores_of(self.network, self.held_out, self.loss)
+            record.update({f"validation_{name}": score for name, score in scores.items()})
+        record["seconds"] = self._seconds = time.perf_counter() - start
+        self.history.records.append(record)
+        # Every callback hears of every epoch: a list, not a generator.
+        self.stopped = any([callback.on_epoch_end(self.network, self.history) for callback in self.callbacks])
+        self.epoch, self.step, self.order, self.mean = self.epoch + 1, 0, self.rng.bit_generator.state, Mean()
+
+    def _pause(self, saved: Checkpoint | None, signals: Signals | None, epoch_ended: bool) -> None:
+        """Save the state where it is time to, and stop where a signal has come."""
+        if saved is None or signals is None:
+            return
+        if epoch_ended or signals.caught or saved.is_due():
+            saved.write(self.state())
+        if signals.caught:
+            place = f"epoch {self.epoch}, step {self.step} of {self.steps}"
+            raise Interrupted(signals.caught, f"stopped in {place}; {saved.folder} has the state to resume")
+
+    def _diverged(self, what: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what} in epoch {self.epoch}, step {self.step} of {self.steps}: training diverged at learning "
+            f"rate {self.optimizer.learning_rate:g}; wanted a smaller one, or inputs scaled to about 1 "
+            "(input_scale)"
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a resumed training must have in common with the one before, as JSON holds it."""
+        changing = "steps", "learning_rate"
+        numbers = {
+            name: value
+            for name, value in vars(self.optimizer).items()
+            if isinstance(value, (int, float)) and name not in changing
+        }
+        return {
+            "network": repr(self.network),
+            "loss": self.rows.loss,
+            "optimizer": [type(self.optimizer).__name__, numbers],
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "rows": [len(self.rows.rows), self.rows.rows.features],
+            "callbacks": [type(callback).__name__ for callback in self.callbacks],
+        }
+
+    def state(self) -> State:
+        """Return all that another process needs to go on."""
+        get, layers = self.network.device.get, self.network.layers
+        return State(
+            settings=self.settings(),
+            progress={
+                "epoch": self.epoch,
+                "step": self.step,
+                "stopped": self.stopped,
+                "order": self.order,
+                "mean": [self.mean.sum, self.mean.weight],
+                "seconds": self._seconds,
+                "history": self.history.records,
+                "optimizer_steps": self.optimizer.steps,
+                "learning_rate": self.optimizer.learning_rate,
+                "dropout_rows": [layer.row for layer in layers if isinstance(layer, Dropout)],
+            },
+            params={name: get(array) for name, array in self.network.params.items()},
+            slots={
+                name: {slot: get(array) for slot, array in slots.items()}
+                for name, slots in self.optimizer.state.items()
+            },
+            callbacks=[callback.state() for callback in self.callbacks],
+        )
+
+    def go_on_from(self, saved: Checkpoint, resume: bool) -> None:
+        """Take up the state in a folder, if there is one.
+
+        Raises
+        ------
+        ValueError if there is one and it is not to be resumed, or it is that of another training.
+        """
+        state = saved.read()
+        if state is None:
+            return
+        if not resume:
+            found = f"checkpoint is {saved.folder}, which has a training"
+            raise ValueError(f"{found}, wanted it resumed, or another folder")
+        for name, value in self.settings().items():
+            if state.settings.get(name) != value:
+                found = f"{saved.folder} has a training with {name} {state.settings.get(name)!r}"
+                raise ValueError(f"{found}, wanted {value!r}: resume it with the same settings")
+        self._kept = state.callbacks
+        put, progress = self.network.device.put, state.progress
+        for name, array in self.network.params.items():
+            array[...] = put(state.params[name])
+        self.optimizer.state = {
+            name: {slot: put(array) for slot, array in slots.items()} for name, slots in state.slots.items()
+        }
+        self.optimizer.steps = progress["optimizer_steps"]
+        self.optimizer.learning_rate = progress["learning_rate"]
+        dropouts = [layer for layer in self.network.layers if isinstance(layer, Dropout)]
+        for layer, row in zip(dropouts, progress["dropout_rows"]):
+            layer.row = row
+        self.epoch, self.step, self.stopped = progress["epoch"], progress["step"], progress["stopped"]
+        self.order, self.mean = progress["order"], Mean(*progress["mean"])
+        self.history.records[:] = progress["history"]
+        self._seconds = progress["seconds"]
+
+
+Passes = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], Any]]
+
+
+def _passes(network: Network) -> Passes:
+    """Return what goes forward and backward in training: the network itself, or fused if it is small."""
+    if fused.obstacle(network):
+        forward = functools.partial(network.forward, training=True)
+        return forward, functools.partial(network.backward, need_grad_inputs=False)
+    small = fused.FusedNetwork(network)
+    return small.forward, small.backward
+
+
+def _progress_bar(training: Training, progress: bool | None) -> Any:
+    from tqdm import tqdm
+
+    # There is no stderr under pythonw, and none after 2>&-.
+    shown = bool(sys.stderr and sys.stderr.isatty()) if progress is None else progress
+    short = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # room for what postfix says
+    steps, done = training.epochs * training.steps, (training.epoch - 1) * training.steps + training.step
+    return tqdm(total=steps, initial=done, disable=not shown, bar_format=short, dynamic_ncols=True)

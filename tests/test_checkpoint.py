@@ -1,0 +1,282 @@
+"""Checkpoints: 2n epochs are n, a kill and n more, to the last bit; full disks, other trainings, damaged files."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minihash import fit, mlp, optimizers, save, schedules
+from minihash.callbacks import EarlyStopping, KeepLastGood
+from minihash.datasets.store import StoreWriter
+from minihash.layers import Dropout
+from minihash.training import Callback, Interrupted
+from minihash.training import checkpoint as checkpoints
+
+ROWS, EPOCHS = 203, 6
+KILLS = int(os.environ.get("MINIHASH_KILLS", "8"))
+
+#: A whole training; it is run in this process and in others. Small layers are fused, dropout's are not.
+TRAINING = '''
+import sys
+from pathlib import Path
+import numpy as np
+from minihash import datasets, fit, mlp, optimizers, save, schedules
+from minihash.callbacks import EarlyStopping
+from minihash.training import checkpoint as checkpoints
+
+def train(folder, kind, data, out, resume=True, callbacks=(), epochs={epochs}):
+    checkpoints.SECONDS = 0.0  # a state after every step
+    dropout = 0.25 if kind == "dropout" else 0.0
+    network = mlp([7, 30, 3], compression=1 / 4, dropout=dropout, seed=5)
+    rows = data if kind == "store" else tuple(np.load(data).values())
+    optimizer = optimizers.SGD(0.05, momentum=0.9) if kind == "store" else optimizers.Adam(0.01)
+    history = fit(
+        network, rows, rows, optimizer=optimizer, schedule=schedules.one_cycle(0.02), epochs=epochs,
+        batch_size=16, seed=3, callbacks=(EarlyStopping(50), *callbacks), checkpoint=folder, resume=resume,
+        progress=False,
+    )
+    save(network, out)
+    return history
+'''.format(epochs=EPOCHS)
+exec(TRAINING)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with rows in an npz file and in a store."""
+    folder = tmp_path_factory.mktemp("rows")
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.normal(size=(ROWS, 7)).astype(np.float32), rng.integers(0, 3, ROWS)
+    np.savez(folder / "rows.npz", inputs, labels)
+    with open(folder / "rows.mh", "wb") as file:
+        writer = StoreWriter(file, 7)
+        writer.append(np.column_stack([labels, inputs]))
+        writer.finish()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def seconds(monkeypatch):
+    monkeypatch.setattr(checkpoints, "SECONDS", checkpoints.SECONDS)  # which `train` changes
+
+
+KINDS = ("plain", "dropout", "store")
+
+
+def data_of(folder: Path, kind: str) -> str:
+    return str(folder / ("rows.mh" if kind == "store" else "rows.npz"))
+
+
+class StopAfter(Callback):
+    """Stops a training as a power cut would: in the middle of a step."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_gradients(self, network) -> None:
+        self.steps -= 1
+        if self.steps == 0:
+            raise ConnectionError("cut")
+
+
+class Nothing(StopAfter):
+    def __init__(self) -> None:
+        super().__init__(10**9)
+
+
+StopAfter.__name__ = Nothing.__name__ = "Power"  # settings of a training name its callbacks
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("steps", [1, 2, 13, 14, 30, 77])
+def test_a_resumed_training_ends_in_the_same_bits(folder, tmp_path, kind, steps) -> None:
+    data = data_of(folder, kind)
+    whole = train(tmp_path / "a", kind, data, tmp_path / "whole", callbacks=[Nothing()])
+    with pytest.raises(ConnectionError):
+        train(tmp_path / "b", kind, data, tmp_path / "cut", callbacks=[StopAfter(steps)])
+    parts = train(tmp_path / "b", kind, data, tmp_path / "parts", callbacks=[Nothing()])
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
+    for record in (*whole.records, *parts.records):
+        record.pop("seconds")
+    assert whole.records == parts.records
+    again = train(tmp_path / "b", kind, data, tmp_path / "again", callbacks=[Nothing()])  # nothing is left to do
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "again").read_bytes() and len(again) == EPOCHS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_processes_end_in_the_same_bits(folder, tmp_path, kind) -> None:
+    """SIGKILL at random moments, again and again; MINIHASH_KILLS=100 for the figure in docs/checkpoints.md."""
+    arguments = repr([str(tmp_path / "state"), kind, data_of(folder, kind), str(tmp_path / "parts")])
+    # Slow enough to be killed in the middle of everything, also of the writing of a state.
+    slow = "import minihash.files as f, os, time; w = os.fsync; os.fsync = lambda n: (time.sleep(0.004), w(n))\n"
+    code = f"{slow}{TRAINING}\nprint(flush=True)\ntrain(*{arguments})"
+    draw, kills = random.Random(kind), 0
+    while True:
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.readline()  # everything is imported
+        try:
+            _, err = process.communicate(timeout=draw.uniform(0.02, 0.5) if kills < KILLS else None)
+            assert process.returncode == 0, err.decode()
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+    train(tmp_path / "other", kind, data_of(folder, kind), tmp_path / "whole")
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
+    print(f"{kind}: killed {kills} times, the same bits")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_step_and_saves(folder, tmp_path, number) -> None:
+    class Signal(Nothing):
+        def on_gradients(self, network) -> None:
+            self.steps += 1
+            if self.steps == 10**9 + 20:
+                os.kill(os.getpid(), number)
+
+    Signal.__name__ = "Power"
+    data = data_of(folder, "plain")
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(Interrupted, match=r"^stopped in epoch 2, step 7 of 13; .*state has the state to resume$") as stop:
+        train(tmp_path / "state", "plain", data, tmp_path / "cut", callbacks=[Signal()])
+    assert stop.value.signal == number
+    assert handlers == [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    train(tmp_path / "state", "plain", data, tmp_path / "parts", callbacks=[Nothing()])
+    train(tmp_path / "other", "plain", data, tmp_path / "whole", callbacks=[Nothing()])
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
+
+
+def test_early_stopping_goes_on_too(tmp_path) -> None:
+    """What stopped early stays stopped, with the best weights."""
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(60, 4)).astype(np.float32), rng.integers(0, 3, 60)
+
+    def run(folder, callbacks=()):
+        network = mlp([4, 10, 3], seed=1)
+        stopping = EarlyStopping(3, "validation_loss")
+        options = {"epochs": 40, "batch_size": 20, "optimizer": optimizers.Adam(0.05)}
+        history = fit(network, data, (data[0], data[1][::-1]), callbacks=[stopping, *callbacks], checkpoint=folder,
+                      resume=True, **options)
+        return network, stopping, history
+
+    whole, first, history = run(tmp_path / "a", [Nothing()])
+    assert len(history) < 40
+    with pytest.raises(ConnectionError):
+        run(tmp_path / "b", [StopAfter(3 * (first.best_epoch + 1) + 2)])
+    parts, second, _ = run(tmp_path / "b", [Nothing()])
+    again, third, _ = run(tmp_path / "b", [Nothing()])
+    assert (first.best, first.best_epoch) == (second.best, second.best_epoch) == (third.best, third.best_epoch)
+    for name, array in whole.params.items():
+        assert (parts.params[name] == array).all() and (again.params[name] == array).all()
+
+
+# ---------------------------------------------------------------------------------------- failures
+
+
+def test_a_full_disk_leaves_the_last_state(folder, tmp_path) -> None:
+    data = data_of(folder, "plain")
+    with pytest.raises(ConnectionError):
+        train(tmp_path / "state", "plain", data, tmp_path / "cut", callbacks=[StopAfter(9)])
+    before = (tmp_path / "state" / checkpoints.NAME).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            train(tmp_path / "state", "plain", data, tmp_path / "cut", callbacks=[Nothing()])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == [checkpoints.NAME, "lock"]
+    assert (tmp_path / "state" / checkpoints.NAME).read_bytes() == before
+    train(tmp_path / "state", "plain", data, tmp_path / "parts", callbacks=[Nothing()])
+    train(tmp_path / "other", "plain", data, tmp_path / "whole", callbacks=[Nothing()])
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
+
+
+def test_two_trainings_in_one_folder(folder, tmp_path) -> None:
+    class Second(Callback):
+        def on_epoch_end(self, network, history) -> bool:
+            with pytest.raises(OSError, match="is held by another training"):
+                train(tmp_path, "plain", data_of(folder, "plain"), tmp_path / "x")
+            return False
+
+    train(tmp_path, "plain", data_of(folder, "plain"), tmp_path / "x", callbacks=[Second()], epochs=1)
+
+
+def test_a_folder_that_cannot_be_written(folder, tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError):
+        train(tmp_path / "file", "plain", data_of(folder, "plain"), tmp_path / "x")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match="cannot write into the folder"):
+        train(tmp_path / "state", "plain", data_of(folder, "plain"), tmp_path / "x")
+
+
+def test_what_does_not_fit_is_refused(folder, tmp_path) -> None:
+    state, data = tmp_path / "state", data_of(folder, "plain")
+    train(state, "plain", data, tmp_path / "x", epochs=1)
+    with pytest.raises(ValueError, match="^checkpoint is .*state, which has a training, wanted it resumed, or another"):
+        train(state, "plain", data, tmp_path / "x", resume=False, epochs=1)
+    with pytest.raises(ValueError, match="has a training with epochs 1, wanted 2: resume it with the same settings$"):
+        train(state, "plain", data, tmp_path / "x", epochs=2)
+    with pytest.raises(ValueError, match="has a training with network .*Dropout"):
+        train(tmp_path / "other", "dropout", data, tmp_path / "x", epochs=1)
+        train(tmp_path / "other", "plain", data, tmp_path / "x", epochs=1)
+    with pytest.raises(ValueError, match="^resume is True and checkpoint is None, wanted the folder to go on from$"):
+        train(None, "plain", data, tmp_path / "x")
+
+
+def test_damage_is_noticed(folder, tmp_path) -> None:
+    data = data_of(folder, "plain")
+    train(tmp_path, "plain", data, tmp_path / "x", epochs=1)
+    path = tmp_path / checkpoints.NAME
+    content = path.read_bytes()
+    draw = random.Random(0)
+    damages = [content[: draw.randrange(len(content))] for _ in range(20)] + [b"", b"nothing", content + b"x"]
+    for _ in range(200):
+        flipped = bytearray(content)
+        flipped[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        damages.append(bytes(flipped))
+    for damaged in damages:
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="checkpoint.safetensors: is damaged, or no checkpoint"):
+            train(tmp_path, "plain", data, tmp_path / "x", epochs=1)
+
+
+def test_a_state_is_written_about_once_a_minute(folder, tmp_path, monkeypatch) -> None:
+    written: list[float] = []
+    monkeypatch.setattr(checkpoints.Checkpoint, "write", lambda self, state: written.append(state.progress["step"]))
+    rows = tuple(np.load(folder / "rows.npz").values())
+    fit(mlp([7, 3]), rows, epochs=2, batch_size=16, checkpoint=tmp_path / "a")
+    assert written == [0, 0]  # at the ends of epochs: a minute has not passed
+    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
+    fit(mlp([7, 3]), rows, epochs=1, batch_size=16, checkpoint=tmp_path / "b")
+    assert written[2:] == [*range(1, 14), 0]
+
+
+# -------------------------------------------------------------------- divergence and the last weights
+
+
+def test_the_last_good_weights_are_kept(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(64, 4)), rng.normal(size=(64, 1))
+    network, keep = mlp([4, 8, 1], seed=1), KeepLastGood()
+    wild = schedules.constant(0.01)
+    history = fit(network, data, loss="mean_squared_error", optimizer=optimizers.SGD(),
+                  schedule=lambda t: 1e12 if t > 0.5 else wild(t), epochs=10, batch_size=16, callbacks=[keep])
+    assert keep.divergence is not None and 1 < len(history) < 10
+    assert all(np.isfinite(array).all() for array in network.params.values())
+    other = mlp([4, 8, 1], seed=1)
+    expected = fit(other, data, loss="mean_squared_error", optimizer=optimizers.SGD(), schedule=wild,
+                   epochs=len(history), batch_size=16)
+    assert history["loss"] == expected["loss"]
+    for name, array in other.params.items():
+        assert (network.params[name] == array).all()

@@ -1,0 +1,222 @@
+"""Every loader against mutated real files: only the documented errors, in bounded memory, and no state half taken.
+
+MINIHASH_FUZZ=100000 pytest tests/test_hostile_files.py      for long
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from minihash import HashedLinear, Network, Tanh, fit, mlp, save
+from minihash.callbacks import EarlyStopping
+from minihash.cli import build_parser
+from minihash.datasets.csv_rows import convert
+from minihash.datasets.files import open_dataset
+from minihash.datasets.idx import read_idx
+from minihash.datasets.inputs import read_inputs
+from minihash.datasets.labelled import read_labelled
+from minihash.datasets.store import StoreWriter
+from minihash.experiments.ledger import Ledger
+from minihash.optimizers import Adam
+from minihash.persistence import load
+from minihash.quantization import quantize
+from minihash.training import checkpoint
+
+EXAMPLES = int(os.environ.get("MINIHASH_FUZZ", "500"))
+WEIGHED = 8  # of so many examples the memory of one is measured, which takes several times as long
+MEMORY = 32 * 2**20  # of files of a few kB
+INPUTS, LABELS = np.arange(48, dtype=np.uint8).reshape(12, 4), np.arange(12) % 3
+
+#: Numbers that files may claim instead of theirs.
+CLAIMS = [b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\0" * 8, b"99999999999", b"-1", b"1e999", b"NaN", b"[" * 2000, b"\n"]
+
+
+def model(path: Path) -> None:
+    save(Network([HashedLinear(4, 6, num_buckets=5), Tanh(), HashedLinear(6, 3, num_buckets=4, seed=1)]), path)
+
+
+def quantized_model(path: Path) -> None:
+    save(quantize(mlp([4, 6, 3], compression=1 / 2), 4), path)
+
+
+def idx(path: Path) -> None:
+    path.write_bytes(bytes([0, 0, 8, 2]) + np.array([12, 4], ">u4").tobytes() + INPUTS.tobytes())
+
+
+def idx_gz(path: Path) -> None:
+    path.write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 12]) + LABELS.astype(np.uint8).tobytes()))
+
+
+def npz(path: Path) -> None:
+    with open(path, "wb") as file:
+        np.savez_compressed(file, inputs=INPUTS, labels=LABELS)
+
+
+def npy(path: Path) -> None:
+    with open(path, "wb") as file:
+        np.save(file, INPUTS.astype(np.float32))
+
+
+def csv(path: Path) -> None:
+    np.savetxt(path, INPUTS / 7, delimiter=",")
+
+
+def store(path: Path) -> None:
+    with open(path, "wb") as file:
+        writer = StoreWriter(file, 3)
+        writer.append(INPUTS)
+        writer.finish()
+
+
+def state(path: Path) -> None:
+    resume(path.parent / "made", False)
+    path.write_bytes((path.parent / "made" / checkpoint.NAME).read_bytes())
+
+
+def written_settings(path: Path) -> None:
+    path.write_text('{"data": "mnist-small", "hidden": [10, 20], "compression": 0.125, "epochs": 3, "final": true}')
+
+
+def ledger(path: Path) -> None:
+    found = Ledger(path, ("a", "b"))
+    for number in range(5):
+        found.append({"a": number, "b": "x", "result": 0.5 * number})
+
+
+def resume(folder: Path, again: bool = True) -> Network:
+    network, optimizer = mlp([4, 6, 3], compression=1 / 2, dropout=0.5, seed=1), Adam()
+    before = {name: array.copy() for name, array in network.params.items()}
+    try:
+        fit(network, (INPUTS, LABELS), (INPUTS, LABELS), epochs=2, batch_size=5, optimizer=optimizer,
+            callbacks=[EarlyStopping(9)], checkpoint=folder, resume=again, progress=False)
+    except ValueError:  # then nothing has been taken up
+        assert not optimizer.state and optimizer.steps == 0
+        assert all((array == before[name]).all() for name, array in network.params.items())
+        raise
+    return network
+
+
+def read_state(path: Path) -> None:
+    folder = path.parent / "state"
+    folder.mkdir(exist_ok=True)
+    (folder / checkpoint.NAME).write_bytes(path.read_bytes())
+    resume(folder)
+
+
+def read_rows(path: Path) -> None:
+    rows = open_dataset(path).rows
+    for batch in rows.batches(5, np.random.default_rng(0)):
+        assert np.isfinite(batch.inputs).all() and len(batch.inputs) == len(batch.targets)
+
+
+def read_csv(path: Path) -> None:
+    target = path.parent / "target.mh"
+    target.unlink(missing_ok=True)
+    try:
+        convert(path, target)
+    except ValueError:
+        assert not target.exists() and not [one for one in path.parent.iterdir() if one.suffix == ".part"]
+        raise
+    read_rows(target)
+
+
+PARSER = build_parser()
+
+
+def read_settings(path: Path) -> None:
+    with contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            PARSER.parse_args(["train", "--from-settings", str(path)])
+        except SystemExit as stop:
+            assert stop.code == 2 and err.getvalue().count("\n") == 1
+            raise ValueError("refused") from None
+
+
+
+LOADERS: dict[str, tuple[Callable[[Path], None], Callable[[Path], Any]]] = {
+    "model": (model, load),
+    "quantized model": (quantized_model, load),
+    "idx": (idx, read_idx),
+    "idx.gz": (idx_gz, read_idx),
+    "npz": (npz, read_labelled),
+    "npz inputs": (npz, read_inputs),
+    "npy inputs": (npy, read_inputs),
+    "npy": (npy, read_rows),
+    "csv": (csv, read_csv),
+    "store": (store, read_rows),
+    "checkpoint": (state, read_state),
+    "settings": (written_settings, read_settings),
+    "ledger": (ledger, lambda path: Ledger(path, ("a", "b")).records()),
+}
+
+
+@st.composite
+def mutated(draw: st.DrawFn, content: bytes) -> bytes:
+    """A file after one to four accidents."""
+    found = bytearray(content)
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, len(found)))
+        what = draw(st.sampled_from(("flip", "claim", "cut", "remove", "repeat", "random")))
+        if what == "flip" and place < len(found):
+            found[place] ^= 1 << draw(st.integers(0, 7))
+        elif what == "claim":
+            claim = draw(st.sampled_from(CLAIMS))
+            found[place : place + len(claim)] = claim
+        elif what == "cut":
+            del found[place:]
+        elif what == "remove":
+            del found[place : place + draw(st.integers(1, 20))]
+        elif what == "repeat":
+            found[place:place] = found[max(0, place - draw(st.integers(1, 40))) : place]
+        else:
+            found[place:place] = draw(st.binary(max_size=12))
+    return bytes(found)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hostile")
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_only_documented_errors(name: str, folder: Path) -> None:
+    write, read = LOADERS[name]
+    path = folder / name.replace(" ", "-")
+    write(path)
+    content = path.read_bytes()
+    read(path)  # the file as it is can be read
+    kept, refused = [0], [0]
+
+    @settings(max_examples=EXAMPLES, deadline=5000, database=None, suppress_health_check=list(HealthCheck))
+    @given(mutated(content))
+    def check(damaged: bytes) -> None:
+        path.write_bytes(damaged)
+        weighed = (kept[0] + refused[0]) % WEIGHED == 0
+        if weighed:
+            tracemalloc.start()
+        try:
+            read(path)
+            kept[0] += 1
+        except (ValueError, OSError) as error:
+            refused[0] += 1
+            assert str(error)
+        finally:
+            peak = tracemalloc.get_traced_memory()[1] if weighed else 0
+            tracemalloc.stop()
+        assert peak < MEMORY, f"{peak} bytes for a file of {len(damaged)}"
+
+    check()
+    assert refused[0] > EXAMPLES // 20
+    print(f"{name}: {refused[0]} refused, {kept[0]} read")
