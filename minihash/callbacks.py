@@ -27,6 +27,8 @@ class PrintEpochs(Callback):
     say : what prints a line.
     """
 
+    observer = True
+
     def __init__(self, every: int = 1, say: Callable[[str], object] = print) -> None:
         self.every = checks.integer("every", every, 1, 2**31)
         self.say = say
@@ -48,6 +50,8 @@ class EarlyStopping(Callback):
 
     After training, `best_epoch` (from 1) and `best` say when and how good it was.
     """
+
+    changing = ("best", "best_epoch")
 
     def __init__(
         self, patience: int = 10, monitor: str = "validation_error", restore_best: bool = True
@@ -77,8 +81,8 @@ class EarlyStopping(Callback):
         return {"best": self.best, "best_epoch": self.best_epoch, **self._weights}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._weights = dict(state)
-        self.best, self.best_epoch = self._weights.pop("best"), self._weights.pop("best_epoch")
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self._weights = {name: array for name, array in state.items() if isinstance(array, np.ndarray)}
 
 
 class ReduceOnPlateau(Callback):
@@ -92,6 +96,8 @@ class ReduceOnPlateau(Callback):
     monitor : the figure of `History` to watch.
     lowest : the learning rate is not made smaller than this.
     """
+
+    changing = ("best", "since")
 
     def __init__(
         self,
@@ -190,6 +196,8 @@ class Log(Callback):
     ------
     ValueError for another ending; OSError if the file cannot be written.
     """
+
+    observer = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)

@@ -24,6 +24,7 @@ from minihash.network import Network
 
 LIMIT = 2**17  # weights of all matrices; in panels, more are as fast
 DENSE = 8  # times: so much sooner is a dense layer as fast by itself
+WIDTH = 2**13  # values of a row: a chunk with more of them leaves the cache
 SHARDS = 4  # of a batch, at most: enough for four threads, few enough to stay small
 SHARD_ROWS, SHARD_WORK = 64, 2**20  # rows, and rows · weights, that are worth a thread's while
 ACTIVATIONS: dict[type[Layer], int] = {ReLU: 1, Tanh: 2, Sigmoid: 3}  # as in kernels/fused_numba.py
@@ -33,9 +34,9 @@ def obstacle(network: Network) -> str:
     """Return what keeps a network from being fused, "" if nothing does.
 
     Its layers are hashed or dense ones, each with at most one activation after it (and dropout of rate 0
-    anywhere); their matrices have `LIMIT` weights together, at most, those of dense layers counted `DENSE`
-    times, and those of windows as often as their columns are folded; it is on the CPU, in float32 or float64,
-    and the kernels of Numba are in use.
+    anywhere), with `WIDTH` units together at most. Their matrices have `LIMIT` weights at most: those of
+    dense layers count `DENSE` times, those of windows as often as columns are folded. It is on the CPU, in
+    float32 or float64, and the kernels of Numba are in use.
     """
     try:
         _stages(network)
@@ -62,6 +63,9 @@ def _stages(network: Network) -> list[tuple[HashedLinear | Linear, int]]:
     size = sum(_size(layer) * _times(layer) for layer, _ in stages)
     if not 0 < size <= LIMIT:
         raise ValueError(f"the network's matrices count as {size:.0f} weights, wanted 1 to {LIMIT}")
+    units = stages[0][0].in_features + sum(layer.out_features for layer, _ in stages)
+    if units > WIDTH:
+        raise ValueError(f"network has {units} units, inputs among them, wanted {WIDTH} at most")
     return stages
 
 
@@ -83,7 +87,8 @@ class FusedNetwork:
     `forward(inputs)` is `network.forward(inputs, training=True)`, and `backward(grad_outputs)` is
     `network.backward(grad_outputs, need_grad_inputs=False)`, but for the order of sums. The number of threads
     changes no bit: a batch is cut into shards by its size and the network's, and their gradients are summed
-    in order.
+    in order. It keeps memory: about ten numbers for each weight of the whole matrices, and the values of all
+    units for a batch.
 
     Parameters
     ----------

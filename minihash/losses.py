@@ -117,8 +117,8 @@ def binary_cross_entropy(
 ) -> tuple[float, np.ndarray]:
     """Cross-entropy between a probability and the sigmoid of the output; the mean over labels, if several.
 
-    `p = 1 / (1 + exp(−z))`,  `l = 1/L · Σ −t log p − (1 − t) log(1 − p)`,  `∂l/∂z = 1/L · (p − t)`, with L labels
-    a row, each computed as `max(z, 0) − t z + log(1 + exp(−|z|))`, which cannot overflow.
+    `p = 1 / (1 + exp(−z))`,  `l = 1/L · Σ −t log p − (1 − t) log(1 − p)`,  `∂l/∂z = 1/L · (p − t)`, with L
+    labels a row, each computed as `max(z, 0) − t z + log(1 + exp(−|z|))`, which cannot overflow.
 
     Parameters
     ----------

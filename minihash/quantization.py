@@ -185,6 +185,8 @@ def fine_tune(
     ValueError for a wrong argument; FloatingPointError as `fit`.
     """
     _check(network, bits)
+    if arguments.get("checkpoint") is not None:  # it would not keep the weights that are rounded
+        raise ValueError("checkpoint is given, and fine_tune keeps none, wanted None")
     before = {name: array.copy() for name, array in network.params.items()}
     try:
         through = StraightThrough(Adam(3e-4) if optimizer is None else optimizer, network, bits)

@@ -74,7 +74,7 @@ def _arrays(name: str, data: Any, network: Network, loss: str | Callable) -> Row
             f"{name} has {len(inputs)} rows of inputs and targets of shape {targets.shape}, "
             "wanted as many of each, at least one"
         )
-    weight = None if len(data) == 2 or data[2] is None else np.asarray(data[2])
+    weight = None if len(data) == 2 or data[2] is None else _weight(name, data[2], len(inputs))
     if losses.name_of(loss) in losses.LOSSES and network.out_features is not None:
         try:  # a label out of range is refused here, with its row, and not in the middle of training
             outputs = np.zeros((len(inputs), network.out_features), network.dtype)
@@ -84,23 +84,49 @@ def _arrays(name: str, data: Any, network: Network, loss: str | Callable) -> Row
     return ArrayRows(inputs, targets, weight)
 
 
+def _weight(name: str, values: Any, rows: int) -> np.ndarray:
+    """Return the weights of the rows."""
+    weight = np.asarray(values)
+    if weight.shape != (rows,) or weight.dtype.kind not in "fiub":
+        found = f"{name} sample_weight has shape {weight.shape} ({weight.dtype})"
+        raise ValueError(f"{found}, wanted ({rows},) numbers")
+    good = np.isfinite(weight) & (weight >= 0)
+    if not good.all():
+        row = np.flatnonzero(~good)[0]
+        raise ValueError(f"{name} sample_weight is {weight[row]} in row {row}, wanted a weight >= 0")
+    if not weight.any():
+        raise ValueError(f"{name} sample_weight is 0 in all rows, wanted one above 0")
+    return weight
+
+
 def _check_rows(rows: Rows, network: Network, loss: str | Callable) -> Rows:
     """Refuse rows, most likely of a file, that do not fit; a file may be read once for it."""
     if not len(rows) or network.in_features not in (None, rows.features):
         found = f"{rows.name} has {len(rows)} rows of {rows.features} features"
         raise ValueError(f"{found}, wanted one at least, of {network.in_features}")
-    low, high, whole = rows.statistics.low, rows.statistics.high, rows.statistics.whole
-    name, wanted = losses.name_of(loss), ""
+    name, classes = losses.name_of(loss), network.out_features or np.inf
     if name == "distillation":
         raise ValueError(f"loss is 'distillation' and {rows.name} has no outputs of a teacher, wanted arrays")
-    classes = network.out_features or np.inf
-    if name == "softmax_cross_entropy" and not (whole and 0 <= low and high < classes):
-        wanted = f"labels, whole numbers from 0 to less than {classes}"
-    if name == "binary_cross_entropy" and not (0 <= low and high <= 1):
-        wanted = "numbers from 0 to 1"
+    if name in losses.LOSSES and name != "softmax_cross_entropy" and classes > 1:
+        raise ValueError(f"{rows.name} has one target a row, and network has {classes} outputs, wanted one")
+    wanted = _unfit(name, *rows.bounds, classes) and _unfit(name, *_range(rows), classes)
     if wanted:
+        low, high, _ = _range(rows)
         raise ValueError(f"{rows.name} has targets from {low:g} to {high:g}, wanted {wanted}")
     return rows
+
+
+def _range(rows: Rows) -> tuple[float, float, bool]:
+    return rows.statistics.low, rows.statistics.high, rows.statistics.whole
+
+
+def _unfit(loss: str, low: float, high: float, whole: bool, classes: float) -> str:
+    """Return what targets should be where they do not fit a loss, else ""."""
+    if loss == "softmax_cross_entropy" and not (whole and 0 <= low and high < classes):
+        return f"labels, whole numbers from 0 to less than {classes}"
+    if loss == "binary_cross_entropy" and not (0 <= low and high <= 1):
+        return "numbers from 0 to 1"
+    return ""
 
 
 def _weights_of_classes(class_weight: ClassWeight, found: Source, network: Network) -> np.ndarray:
@@ -119,6 +145,8 @@ def _weights_of_classes(class_weight: ClassWeight, found: Source, network: Netwo
             counts += np.bincount(labels, batch.weight, classes)
         each = counts.sum() / np.count_nonzero(counts)
         return np.divide(each, counts, out=np.ones(classes), where=counts > 0)
+    if not isinstance(class_weight, Mapping):
+        raise ValueError(f"class_weight is {class_weight!r}, wanted {{class: weight}} or 'balanced'")
     weights = np.ones(classes)
     for label, weight in class_weight.items():
         label = checks.integer("class_weight's label", label, 0, classes)

@@ -1,7 +1,9 @@
-"""Checkpoints: 2n epochs are n, a kill and n more, to the last bit; full disks, other trainings, damaged files."""
+"""Checkpoints: 2n epochs are n, a kill and n more, to the last bit; full disks, two trainings, damage."""
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
 import random
 import resource
@@ -9,14 +11,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
 
-from minihash import fit, mlp, optimizers, save, schedules
-from minihash.callbacks import EarlyStopping, KeepLastGood
+from minihash import fit, losses, mlp, optimizers, schedules
+from minihash.callbacks import EarlyStopping, GradientClipping, KeepLastGood, PrintEpochs
 from minihash.datasets.store import StoreWriter
-from minihash.layers import Dropout
 from minihash.training import Callback, Interrupted
 from minihash.training import checkpoint as checkpoints
 
@@ -46,7 +48,9 @@ def train(folder, kind, data, out, resume=True, callbacks=(), epochs={epochs}):
     save(network, out)
     return history
 '''.format(epochs=EPOCHS)
-exec(TRAINING)
+scope: dict = {}
+exec(TRAINING, scope)
+train = scope["train"]
 
 
 @pytest.fixture(scope="module")
@@ -107,32 +111,38 @@ def test_a_resumed_training_ends_in_the_same_bits(folder, tmp_path, kind, steps)
     for record in (*whole.records, *parts.records):
         record.pop("seconds")
     assert whole.records == parts.records
-    again = train(tmp_path / "b", kind, data, tmp_path / "again", callbacks=[Nothing()])  # nothing is left to do
+    # Nothing is left to do.
+    again = train(tmp_path / "b", kind, data, tmp_path / "again", callbacks=[Nothing()])
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "again").read_bytes() and len(again) == EPOCHS
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_processes_end_in_the_same_bits(folder, tmp_path, kind) -> None:
-    """SIGKILL at random moments, again and again; MINIHASH_KILLS=100 for the figure in docs/checkpoints.md."""
-    arguments = repr([str(tmp_path / "state"), kind, data_of(folder, kind), str(tmp_path / "parts")])
+    """SIGKILL at random moments, again and again; MINIHASH_KILLS=100 for the figure in docs/training.md."""
+    train(tmp_path / "other", kind, data_of(folder, kind), tmp_path / "whole")
     # Slow enough to be killed in the middle of everything, also of the writing of a state.
-    slow = "import minihash.files as f, os, time; w = os.fsync; os.fsync = lambda n: (time.sleep(0.004), w(n))\n"
-    code = f"{slow}{TRAINING}\nprint(flush=True)\ntrain(*{arguments})"
-    draw, kills = random.Random(kind), 0
-    while True:
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    slow = "import os, time; w = os.fsync; os.fsync = lambda n: (time.sleep(0.004), w(n))"
+    draw, kills, trainings = random.Random(kind), 0, 0
+    while kills < KILLS or trainings == 0:
+        state = tmp_path / f"state{trainings}"
+        arguments = [str(state), kind, data_of(folder, kind), str(tmp_path / "parts")]
+        code = f"{slow}\n{TRAINING}\nprint(flush=True)\ntrain(*{arguments!r})"
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=PIPE, stderr=PIPE)
+        assert process.stdout is not None
         process.stdout.readline()  # everything is imported
         try:
-            _, err = process.communicate(timeout=draw.uniform(0.02, 0.5) if kills < KILLS else None)
-            assert process.returncode == 0, err.decode()
-            break
+            _, err = process.communicate(timeout=draw.uniform(0.02, 1.0) if kills < KILLS else None)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
             kills += 1
-    train(tmp_path / "other", kind, data_of(folder, kind), tmp_path / "whole")
-    assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
-    print(f"{kind}: killed {kills} times, the same bits")
+            continue
+        assert process.returncode == 0, err.decode()
+        assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
+        left = sorted(path.name for path in state.iterdir())
+        assert left == [checkpoints.NAME, "lock"]  # and nothing half written
+        trainings += 1
+    print(f"{kind}: killed {kills} times, {trainings} trainings ended in the same bits")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -146,7 +156,8 @@ def test_a_signal_ends_the_step_and_saves(folder, tmp_path, number) -> None:
     Signal.__name__ = "Power"
     data = data_of(folder, "plain")
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(Interrupted, match=r"^stopped in epoch 2, step 7 of 13; .*state has the state to resume$") as stop:
+    message = r"^stopped in epoch 2, step 7 of 13; .*state has the state to resume$"
+    with pytest.raises(Interrupted, match=message) as stop:
         train(tmp_path / "state", "plain", data, tmp_path / "cut", callbacks=[Signal()])
     assert stop.value.signal == number
     assert handlers == [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
@@ -163,9 +174,9 @@ def test_early_stopping_goes_on_too(tmp_path) -> None:
     def run(folder, callbacks=()):
         network = mlp([4, 10, 3], seed=1)
         stopping = EarlyStopping(3, "validation_loss")
-        options = {"epochs": 40, "batch_size": 20, "optimizer": optimizers.Adam(0.05)}
-        history = fit(network, data, (data[0], data[1][::-1]), callbacks=[stopping, *callbacks], checkpoint=folder,
-                      resume=True, **options)
+        options: dict = {"epochs": 40, "batch_size": 20, "optimizer": optimizers.Adam(0.05)}
+        options |= {"callbacks": [stopping, *callbacks], "checkpoint": folder, "resume": True}
+        history = fit(network, data, (data[0], data[1][::-1]), **options)
         return network, stopping, history
 
     whole, first, history = run(tmp_path / "a", [Nothing()])
@@ -174,7 +185,8 @@ def test_early_stopping_goes_on_too(tmp_path) -> None:
         run(tmp_path / "b", [StopAfter(3 * (first.best_epoch + 1) + 2)])
     parts, second, _ = run(tmp_path / "b", [Nothing()])
     again, third, _ = run(tmp_path / "b", [Nothing()])
-    assert (first.best, first.best_epoch) == (second.best, second.best_epoch) == (third.best, third.best_epoch)
+    best = [(one.best, one.best_epoch) for one in (first, second, third)]
+    assert best[0] == best[1] == best[2]
     for name, array in whole.params.items():
         assert (parts.params[name] == array).all() and (again.params[name] == array).all()
 
@@ -223,14 +235,15 @@ def test_a_folder_that_cannot_be_written(folder, tmp_path, monkeypatch) -> None:
 def test_what_does_not_fit_is_refused(folder, tmp_path) -> None:
     state, data = tmp_path / "state", data_of(folder, "plain")
     train(state, "plain", data, tmp_path / "x", epochs=1)
-    with pytest.raises(ValueError, match="^checkpoint is .*state, which has a training, wanted it resumed, or another"):
+    with pytest.raises(ValueError, match="^checkpoint is .*, which has a training, wanted it resumed, or"):
         train(state, "plain", data, tmp_path / "x", resume=False, epochs=1)
-    with pytest.raises(ValueError, match="has a training with epochs 1, wanted 2: resume it with the same settings$"):
+    same = "resume it with the same settings$"
+    with pytest.raises(ValueError, match=f"has a training with epochs 1, wanted 2: {same}"):
         train(state, "plain", data, tmp_path / "x", epochs=2)
+    train(tmp_path / "other", "dropout", data, tmp_path / "x", epochs=1)
     with pytest.raises(ValueError, match="has a training with network .*Dropout"):
-        train(tmp_path / "other", "dropout", data, tmp_path / "x", epochs=1)
         train(tmp_path / "other", "plain", data, tmp_path / "x", epochs=1)
-    with pytest.raises(ValueError, match="^resume is True and checkpoint is None, wanted the folder to go on from$"):
+    with pytest.raises(ValueError, match="^resume is True and checkpoint is None, wanted the folder to"):
         train(None, "plain", data, tmp_path / "x")
 
 
@@ -251,9 +264,74 @@ def test_damage_is_noticed(folder, tmp_path) -> None:
             train(tmp_path, "plain", data, tmp_path / "x", epochs=1)
 
 
+def test_other_settings_are_named(folder, tmp_path) -> None:
+    rows = tuple(np.load(folder / "rows.npz").values())
+
+    def run(rows=rows, **options) -> None:
+        options = {"batch_size": 16, "epochs": 1, "optimizer": optimizers.SGD(0.1)} | options
+        fit(mlp([7, 3]), rows, checkpoint=tmp_path, resume=True, progress=False, **options)
+
+    run()
+    run(callbacks=[PrintEpochs(say=lambda line: None)])  # which only looks
+    for name, options in {
+        "optimizer": {"optimizer": optimizers.SGD(0.1, momentum=0.5)},
+        "learning rates": {"optimizer": optimizers.SGD(0.2)},
+        "class_weight": {"class_weight": "balanced"},
+        "training rows": {"rows": (rows[0] * 5, rows[1])},
+        "validation rows": {"validation": rows},
+        "callbacks": {"callbacks": [GradientClipping(1.0)]},
+        "loss": {"loss": functools.partial(losses.softmax_cross_entropy)},
+    }.items():
+        with pytest.raises(ValueError, match=f"has a training with {name} .*: resume it with the same"):
+            run(**options)
+
+
+def test_a_state_that_does_not_fit_is_not_taken_up(tmp_path, monkeypatch) -> None:
+    """Whatever a file says, even with the right checksum: all is looked at before anything is taken up."""
+    data = np.ones((8, 2)), np.zeros(8, int)
+    optimizer = optimizers.Adam()
+
+    def run(epochs=2) -> None:
+        options = {"optimizer": optimizer, "epochs": epochs, "progress": False}
+        fit(network, data, checkpoint=tmp_path, resume=True, **options)
+
+    network = mlp([2, 4, 2], dropout=0.5)
+    run()
+    with checkpoints.Checkpoint(tmp_path) as saved:
+        whole = saved.read()
+    assert whole is not None
+
+    def spoiled(where: str, name: str, value) -> checkpoints.State:
+        state = copy.deepcopy(whole)
+        if value is None:
+            del getattr(state, where)[name]
+        else:
+            getattr(state, where)[name] = value
+        return state
+
+    changes = [("progress", name, None) for name in whole.progress]
+    one, three = np.ones(1, np.float32), np.ones(3, np.float32)
+    changes += [("params", "0.weight", None), ("params", "0.weight", one), ("params", "9.weight", three)]
+    changes += [("progress", "mean", [1]), ("progress", "step", "x"), ("progress", "history", [1])]
+    changes += [("slots", "0.weight", None), ("slots", "0.weight", {}), ("progress", "order", 5)]
+    for where, name, value in changes:
+        with checkpoints.Checkpoint(tmp_path) as saved:
+            saved.write(spoiled(where, name, value))
+        network, optimizer = mlp([2, 4, 2], dropout=0.5), optimizers.Adam()
+        before = {name: array.copy() for name, array in network.params.items()}
+        with pytest.raises(ValueError, match="is damaged, or no checkpoint"):
+            run()
+        assert not optimizer.state
+        assert all((network.params[name] == array).all() for name, array in before.items())
+
+
 def test_a_state_is_written_about_once_a_minute(folder, tmp_path, monkeypatch) -> None:
     written: list[float] = []
-    monkeypatch.setattr(checkpoints.Checkpoint, "write", lambda self, state: written.append(state.progress["step"]))
+
+    def write(self, state) -> None:
+        written.append(state.progress["step"])
+
+    monkeypatch.setattr(checkpoints.Checkpoint, "write", write)
     rows = tuple(np.load(folder / "rows.npz").values())
     fit(mlp([7, 3]), rows, epochs=2, batch_size=16, checkpoint=tmp_path / "a")
     assert written == [0, 0]  # at the ends of epochs: a minute has not passed
@@ -270,13 +348,14 @@ def test_the_last_good_weights_are_kept(tmp_path) -> None:
     data = rng.normal(size=(64, 4)), rng.normal(size=(64, 1))
     network, keep = mlp([4, 8, 1], seed=1), KeepLastGood()
     wild = schedules.constant(0.01)
-    history = fit(network, data, loss="mean_squared_error", optimizer=optimizers.SGD(),
-                  schedule=lambda t: 1e12 if t > 0.5 else wild(t), epochs=10, batch_size=16, callbacks=[keep])
+    options: dict = {"loss": "mean_squared_error", "optimizer": optimizers.SGD(), "batch_size": 16}
+    growing = {"schedule": lambda t: 1e12 if t > 0.5 else wild(t), "epochs": 10, "callbacks": [keep]}
+    history = fit(network, data, **options, **growing)
     assert keep.divergence is not None and 1 < len(history) < 10
     assert all(np.isfinite(array).all() for array in network.params.values())
     other = mlp([4, 8, 1], seed=1)
-    expected = fit(other, data, loss="mean_squared_error", optimizer=optimizers.SGD(), schedule=wild,
-                   epochs=len(history), batch_size=16)
+    options["optimizer"] = optimizers.SGD()
+    expected = fit(other, data, **options, schedule=wild, epochs=len(history))
     assert history["loss"] == expected["loss"]
     for name, array in other.params.items():
         assert (network.params[name] == array).all()

@@ -373,6 +373,7 @@ def test_large_networks_are_not_fused():
     assert fits(2**9, 2**8) and not fits(2**9, 2**8 + 1)
     assert fits(2**9, 2**7, map="window", window=2**8) and not fits(2**9, 2**8, map="window", window=2**8)
     assert fits(2**7, 2**7, dense=True) and not fits(2**9, 2**7, dense=True)
+    assert fits(fused.WIDTH, 1) and not fits(fused.WIDTH + 1, 1)
 
 
 def test_only_on_the_cpu_with_the_kernels_of_numba():

@@ -312,6 +312,25 @@ def test_a_row_without_weight_does_not_count_first_either():
     assert measured(R2(), outputs, targets, [0, 1, 1]).value() == pytest.approx(-9)
 
 
+# -------------------------------------------------------------------------------- against scikit-learn
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_as_scikit_learn(weighted):
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    outputs = rng.normal(size=(500, 3)).round(1)
+    targets, labels = outputs + rng.normal(size=(500, 3)), rng.integers(0, 3, 500)
+    score, chosen, positive = outputs[:, 0], outputs.argmax(axis=1), labels > 0
+    weight = rng.uniform(size=500) if weighted else None
+    for comp, ref in (
+        (measured(AUC(), score, positive, weight), (sklearn.roc_auc_score, positive, score)),
+        (measured(R2(), outputs, targets, weight), (sklearn.r2_score, targets, outputs)),
+        (measured(Accuracy(), outputs, labels, weight), (sklearn.accuracy_score, labels, chosen)),
+    ):
+        assert comp.value() == pytest.approx(ref[0](*ref[1:], sample_weight=weight), rel=1e-12)
+
+
 # -------------------------------------------------------------------------------------------- errors
 
 Z = np.zeros((3, 2))

@@ -16,7 +16,8 @@ from minihash.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in ("testing", "search", "store", "training"))]
+TESTED = ("testing", "search", "sklearn", "store", "training")
+PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in TESTED)]
 SEPARATORS = {"&&", "||", ";", "|", "&", "(", ")", "\n"}
 
 

@@ -1,4 +1,4 @@
-"""What `fit` and `evaluate` take: arrays, files and rows are trained on alike; weights of rows, of classes."""
+"""What `fit` and `evaluate` take: arrays, files and rows, trained on alike; weights of rows, of classes."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_what_does_not_fit_is_refused(tmp_path, rows) -> None:
     refused(no_teacher, other, "distillation")
     refused("^train is a tuple, wanted a pair .inputs, targets., or three", (inputs,))
     refused("^train sample_weight is -1.0 in row 0, wanted a weight >= 0", (inputs, targets, -np.ones(ROWS)))
-    refused(r"^train sample_weight has shape \(3,\), wanted", (inputs, targets, np.ones(3)))
+    refused(r"^train sample_weight has shape \(3,\) \(float64\), wanted", (inputs, targets, np.ones(3)))
     refused("^class_weight is 'even', wanted one of 'balanced'$", (inputs, targets), class_weight="even")
     refused("^class_weight's label is 2, wanted 0 <=", (inputs, targets), class_weight={2: 1.0})
     refused("^class_weight of 1 is -1, wanted 0 <=", (inputs, targets), class_weight={1: -1})

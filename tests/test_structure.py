@@ -52,7 +52,7 @@ ROOMS = (
     ("__main__",),
 )
 #: Packages whose modules have another name.
-MODULE_NAMES = {"pillow": "PIL", "cupy-cuda12x": "cupyx"}
+MODULE_NAMES = {"pillow": "PIL", "cupy-cuda12x": "cupyx", "scikit-learn": "sklearn"}
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 
 

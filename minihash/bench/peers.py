@@ -57,7 +57,8 @@ def stored_index_layer(layer: HashedLinear) -> Any:
 
         def forward(self, a: Any) -> Any:
             V = self.weight[self.buckets] * self.signs
-            return torch_.nn.functional.linear(a, V[:, : a.shape[1]], V[:, -1])
+            bias = V[:, -1] if layer.bias == "hashed" else None
+            return torch_.nn.functional.linear(a, V[:, : a.shape[1]], bias)
 
     return StoredIndexLinear()
 

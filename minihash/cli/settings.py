@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 #: What is about this run and not about the network that it makes.
-OTHERS = ("command", "run", "from_settings", "out", "plot", "log", "compare", "checkpoint", "resume", "threads")
+OTHERS = (
+    *("command", "run", "from_settings", "out", "plot", "log", "compare"),
+    *("checkpoint", "resume", "threads"),
+)
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -33,7 +36,7 @@ def write_settings(args: argparse.Namespace, path: str) -> None:
 
 
 class FromSettings(argparse.Action):
-    """Takes the settings of a file as if they were arguments: what follows overrides them."""
+    """Takes the settings of a file as if they were arguments; what follows overrides them."""
 
     def __call__(
         self,
@@ -51,18 +54,28 @@ class FromSettings(argparse.Action):
         known = {action.dest: action for action in parser._actions}
         if not isinstance(settings, dict) or not set(settings) <= set(known) - {*OTHERS, "help"}:
             parser.error(f"--from-settings: {path}: wanted an object with settings of minihash train")
-        arguments: list[str] = []
         for name, value in settings.items():
-            if _is_off(value):
-                setattr(namespace, name, value)
-                continue
-            # Joined by =, so that a value such as -1 is not taken for an option.
-            option = known[name].option_strings[0]
-            if isinstance(value, list):
-                arguments += [option, *map(str, value)]
-            else:
-                arguments += [option] if value is True else [f"{option}={value}"]
-        parser.parse_args(arguments, namespace)
+            try:
+                setattr(namespace, name, _parsed(known[name], value))
+            except (argparse.ArgumentTypeError, ValueError, TypeError) as error:
+                option = known[name].option_strings[0]
+                parser.error(f"--from-settings: {path}: {option}: {' '.join(str(error).split())}")
+        namespace.from_settings = path
+
+
+def _parsed(action: argparse.Action, value: Any) -> Any:
+    """Return a value as the option's own parser would, from its text."""
+    if isinstance(action.default, bool) and isinstance(value, bool) or value is action.default is None:
+        return value
+    single = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    if isinstance(action.default, bool) or not (single if action.nargs is None else isinstance(value, list)):
+        wanted = "a list" if action.nargs else "a value"
+        raise ValueError(f"is {value!r}, wanted {wanted} such as {action.default!r}")
+    kind: Any = action.type or str
+    found = [kind(str(one)) for one in value] if isinstance(value, list) else kind(str(value))
+    if action.choices is not None and found not in action.choices:
+        raise ValueError(f"is {value!r}, wanted one of {', '.join(map(repr, action.choices))}")
+    return found
 
 
 def _is_off(value: Any) -> bool:

@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
         "train", help="train a network; without arguments, on real digits with 1/64 of the weights"
     )
     parser.set_defaults(run=run)
-    about = "settings of an earlier run, FILE.json beside its network; what follows it overrides them"
+    about = "settings of an earlier run, FILE.settings.json beside its network; what follows it overrides"
     parser.add_argument("--from-settings", action=FromSettings, metavar="FILE", help=about)
     add_data_arguments(parser)
 
@@ -94,7 +94,7 @@ def add_parser(subparsers: Any) -> None:
     output.add_argument(
         "--compare", action="store_true", help="also train the dense network of the same stored size"
     )
-    about = "save the network (safetensors), and its settings as FILE.json"
+    about = "save the network (safetensors), and its settings as FILE.settings.json"
     output.add_argument("--out", metavar="FILE", help=about)
     output.add_argument("--log", metavar="FILE", help="write the history after each epoch (csv or jsonl)")
     output.add_argument("--plot", metavar="FILE", help="draw the learning curves (png, svg or pdf)")
@@ -103,12 +103,13 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, print, save."""
     from minihash import figures, plots
-    from minihash.cli.data_sets import open_data
+    from minihash.cli.data_sets import count, open_data
     from minihash.files import check_writable
     from minihash.kernels import devices, threads
     from minihash.persistence import save
 
-    for path in filter(None, (args.out, args.plot, args.log)):
+    settings = args.out and f"{args.out}.settings.json"
+    for path in filter(None, (args.out, settings, args.plot, args.log)):
         check_writable(path)
     if args.plot:
         figures.check_format(args.plot)
@@ -121,17 +122,21 @@ def run(args: argparse.Namespace) -> int:
     hashed = bool(args.compression or args.memory_bytes)
     if args.compare and not (hashed and args.hidden):
         raise ValueError("--compare is for hashed networks with hidden layers, wanted both")
+    if args.compare and args.log:
+        raise ValueError("--log is for one network, and --compare trains two: wanted one of them")
     if args.resume and not args.checkpoint:
         raise ValueError("--resume needs --checkpoint, wanted the folder to go on from")
     if args.final and args.patience is not None:
         raise ValueError("--patience needs validation rows, and --final trains on them: wanted one of them")
     devices.get(args.device, args.deterministic)  # is it there?
     dataset = open_data(args)
+    if args.patience is not None and not count(dataset.validation):
+        raise ValueError(f"--patience needs validation rows, and {args.data} has none: wanted some")
     say(describe_settings(args))
     runs = [_train("hashed" if hashed else "dense", args, dataset, _build(args, dataset))]
     if args.out:
         save(runs[0].network, args.out)
-        write_settings(args, f"{args.out}.json")
+        write_settings(args, settings)
         say(f"saved {args.out}")
     if args.compare:
         runs.append(_train("dense", args, dataset, _build_dense(args, dataset, runs[0].network)))

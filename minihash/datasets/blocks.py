@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +17,7 @@ from minihash.datasets.rows import Batch, Batches, Rows
 
 BLOCKS = 8  # of a buffer: rows are shuffled among so many blocks
 NUMBER = np.dtype("<f4")
+Buffers = Generator[np.ndarray, None, None]
 
 
 class BlockRows(Rows):
@@ -35,6 +37,7 @@ class BlockRows(Rows):
         self.rows, self.features, self.weighted = rows, features, weighted
         self._block_rows, self._file_rows = block_rows, rows
         self._first = 0  # row of the file
+        self._bounds: tuple[float, float, bool] | None = None  # of the file
 
     @property
     def _columns(self) -> int:
@@ -63,11 +66,17 @@ class BlockRows(Rows):
         """
         raise NotImplementedError
 
+    @property
+    def bounds(self) -> tuple[float, float, bool]:
+        return self._bounds or super().bounds
+
     def part(self, start: int, stop: int) -> BlockRows:
         start = checks.integer("start", start, 0, self.rows + 1)
         stop = checks.integer("stop", stop, start, self.rows + 1)
         part = copy.copy(self)
-        part.__dict__.pop("statistics", None)  # of other rows
+        known = part.__dict__.pop("statistics", None)  # of other rows, but all there is to know of targets
+        if known is not None:
+            part._bounds = known.low, known.high, known.whole
         part._first, part.rows = self._first + start, stop - start
         return part
 
@@ -84,8 +93,14 @@ class BlockRows(Rows):
         thread fills one while the other is used up.
         """
         batch_size = checks.integer("batch_size", batch_size, 1, 2**31)
-        batch, filled = np.empty((min(batch_size, self.rows), self._columns), NUMBER), 0
-        for rows in self._buffers(rng):
+        batch = np.empty((min(batch_size, self.rows), self._columns), NUMBER)
+        with contextlib.closing(self._buffers(rng)) as buffers:
+            yield from self._cut(buffers, batch, rng)
+
+    def _cut(self, buffers: Buffers, batch: np.ndarray, rng: np.random.Generator | None) -> Batches:
+        """Yield the rows of buffers in batches, each in the same array."""
+        filled = 0
+        for rows in buffers:
             order = np.arange(len(rows)) if rng is None else rng.permutation(len(rows))
             while len(order):
                 taken = order[: len(batch) - filled]
@@ -100,7 +115,7 @@ class BlockRows(Rows):
     def _batch(self, rows: np.ndarray) -> Batch:
         return Batch(rows[:, 1 + self.weighted :], rows[:, 0], rows[:, 1] if self.weighted else None)
 
-    def _buffers(self, rng: np.random.Generator | None) -> Iterator[np.ndarray]:
+    def _buffers(self, rng: np.random.Generator | None) -> Buffers:
         """Yield the rows of some blocks after the other, while a thread reads the next."""
         if not self.rows:
             return
@@ -122,14 +137,14 @@ class BlockRows(Rows):
                 if isinstance(found, BaseException):
                     raise found
                 yield found
-                free.put(found if found.base is None else found.base)
+                free.put(found.base)
         finally:
             free.put(None)  # whoever stops early stops the reader too
             reader.join()
 
     def _fill(self, groups: list[np.ndarray], free: queue.Queue, full: queue.Queue) -> None:
         try:
-            with open(self.path, "rb", buffering=0) as file:
+            with open(self.path, "rb") as file:
                 for group in groups:
                     buffer = free.get()
                     if buffer is None:

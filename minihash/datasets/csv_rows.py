@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -17,6 +18,7 @@ from minihash.datasets.store import StoreWriter
 from minihash.files import replacing
 
 CHUNK_BYTES = 2**23  # of lines that are parsed together
+MAX_LINE = 2**26  # bytes
 
 
 @dataclass
@@ -99,15 +101,14 @@ def read_chunks(
     path: str | os.PathLike[str], progress: Progress, *, header: bool = False, skip_bad: int = 0
 ) -> Iterator[np.ndarray]:
     """Yield the rows of a CSV file, (n, numbers in a line) float32; count what is skipped in `progress`."""
-    with _open(path) as file:
-        number, width = 1, None  # of the next line; of all lines
-        if header:
-            file.readline()
-            number += 1
-        while lines := _read_lines(path, file):
+    number, width = 1, None  # of the next line; of all lines
+    with contextlib.closing(_line_chunks(path)) as chunks:
+        for lines in chunks:
+            if header and number == 1:
+                lines, number = lines[1:], 2
             rows = _parse(lines, width)
             if rows is None:
-                good, bad = _sort_out(lines, number, width)
+                good, bad = _sort_out(lines, number, width, skip_bad - progress.skipped)
                 progress.skipped += len(bad)
                 if progress.skipped > skip_bad:
                     line, what = bad[skip_bad - progress.skipped]
@@ -135,11 +136,23 @@ def first_bytes(path: str | os.PathLike[str], count: int) -> bytes:
             return b""
 
 
-def _read_lines(path: str | os.PathLike[str], file: BinaryIO) -> list[bytes]:
-    try:
-        return file.readlines(CHUNK_BYTES)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{os.fspath(path)}: is damaged ({error}), wanted a whole gz file") from None
+def _line_chunks(path: str | os.PathLike[str]) -> Generator[list[bytes], None, None]:
+    """Yield the lines of a file, some at a time."""
+    rest = b""
+    with _open(path) as file:
+        while True:
+            try:
+                content = file.read(CHUNK_BYTES)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise ValueError(f"{os.fspath(path)}: is damaged ({error}), wanted a whole gz file") from None
+            lines = (rest + content).split(b"\n")
+            rest = lines.pop() if content else b""
+            if len(rest) > MAX_LINE:
+                raise ValueError(f"{os.fspath(path)}: has a line of over {MAX_LINE} bytes, wanted a CSV file")
+            if lines:
+                yield lines
+            if not content:
+                return
 
 
 def _parse(lines: list[bytes], width: int | None) -> np.ndarray | None:
@@ -155,15 +168,18 @@ def _parse(lines: list[bytes], width: int | None) -> np.ndarray | None:
 
 
 def _sort_out(
-    lines: list[bytes], number: int, width: int | None
+    lines: list[bytes], number: int, width: int | None, allowed: int
 ) -> tuple[list[bytes], list[tuple[int, str]]]:
     """Return the lines that are right, and of the others the number and what is wrong with them.
 
-    Of a first line that is wrong the next tells how many numbers are wanted.
+    Of a first line that is wrong the next tells how many numbers are wanted. Where more are wrong than
+    allowed, the rest is not looked at: line by line takes long.
     """
     good: list[bytes] = []
     bad: list[tuple[int, str]] = []
     for place, line in enumerate(lines, number):
+        if len(bad) > allowed:
+            break
         if not line.strip():
             continue
         fields = line.count(b",") + 1

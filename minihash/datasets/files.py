@@ -47,6 +47,8 @@ def open_rows(path: str | os.PathLike[str], *, header: bool = False, label_colum
         return Store(path)
     if start.startswith(b"\x93NUMPY"):
         return NpyRows(path, label_column=label_column)
+    if start.startswith(b"PK"):
+        raise ValueError(f"{os.fspath(path)}: is an npz file, wanted its arrays (numpy.load)")
     folder = _TemporaryFolder()
     convert(path, folder.path / "rows.mh", header=header, label_column=label_column)
     store = Store(folder.path / "rows.mh")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from minihash import checks
 from minihash.datasets.csv_rows import Progress, first_bytes, read_chunks
 from minihash.datasets.idx import read_idx
 from minihash.datasets.npy import DAMAGES as DAMAGES_OF_NPY
@@ -47,8 +48,11 @@ def input_chunks(
     else:
         chunk = None
         for chunk in read_chunks(path, Progress(), header=header):
-            labelled = chunk.shape[1] - 1 == features
-            yield np.delete(chunk, label_column, axis=1) if labelled else chunk
+            width = chunk.shape[1]
+            if width - 1 == features:
+                label = checks.integer("label_column", label_column, -width, width)
+                chunk = np.delete(chunk, label, axis=1)
+            yield chunk
         if chunk is None:
             raise ValueError(f"{os.fspath(path)}: has no rows, wanted one at least")
 

@@ -14,7 +14,10 @@ from minihash.datasets.blocks import NUMBER, BlockRows
 
 BLOCK_BYTES = 2**20
 #: What NumPy raises for damaged npy files: their header is a piece of Python to it.
-DAMAGES = (ValueError, TypeError, EOFError, OverflowError, MemoryError, RecursionError, SyntaxError, TokenError)
+DAMAGES = (
+    *(ValueError, TypeError, EOFError, OverflowError, MemoryError),
+    *(RecursionError, SyntaxError, TokenError),
+)
 
 
 class NpyRows(BlockRows):

@@ -95,6 +95,11 @@ class Rows:
         """Return rows start … stop − 1."""
         raise NotImplementedError
 
+    @property
+    def bounds(self) -> tuple[float, float, bool]:
+        """What targets are not below and not above, and whether they are surely whole numbers."""
+        return self.statistics.low, self.statistics.high, self.statistics.whole
+
     @functools.cached_property
     def statistics(self) -> Statistics:
         """Of all rows; where they are not known, all are read."""

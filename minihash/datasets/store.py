@@ -29,7 +29,7 @@ MAGIC = b"minihash"
 VERSION = 1
 HEAD = struct.Struct("<8sII")
 TAIL = struct.Struct("<QI8s")
-BLOCK_ROWS = 8192
+BLOCK_ROWS, BLOCK_BYTES = 8192, 2**22  # of a block, at most
 MAX_INDEX = 2**28  # bytes
 
 
@@ -48,7 +48,8 @@ class StoreWriter:
         self.features = checks.integer("features", features, 1, 2**24)
         self.weighted = checks.boolean("weighted", weighted)
         self._columns = 1 + self.weighted + self.features
-        self._pending = np.empty((BLOCK_ROWS, self._columns), NUMBER)
+        self._block_rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // (self._columns * NUMBER.itemsize)))
+        self._pending = np.empty((self._block_rows, self._columns), NUMBER)
         self._count = 0
         self._checksums: list[int] = []
         self._statistics = Statistics(self.features)
@@ -77,11 +78,11 @@ class StoreWriter:
             found = f"row {self.rows + bad[0]} has the weight {rows[bad[0], 1]:g}"
             raise ValueError(f"{found}, wanted one >= 0")
         while len(rows):
-            taken = rows[: BLOCK_ROWS - self._count]
+            taken = rows[: self._block_rows - self._count]
             self._pending[self._count : self._count + len(taken)] = taken
             self._count += len(taken)
             rows = rows[len(taken) :]
-            if self._count == BLOCK_ROWS:
+            if self._count == self._block_rows:
                 self._flush()
 
     def finish(self) -> None:
@@ -93,7 +94,7 @@ class StoreWriter:
             "rows": found.rows,
             "features": self.features,
             "weighted": self.weighted,
-            "block_rows": BLOCK_ROWS,
+            "block_rows": self._block_rows,
             "checksums": self._checksums,
             "mean": found.mean.tolist(),
             "std": found.std.tolist(),
@@ -179,7 +180,7 @@ class Store(BlockRows):
         count = self._rows_of(block)
         file.seek(HEAD.size + block * self._block_rows * self._columns * NUMBER.itemsize)
         memory: Any = memoryview(cast(Any, target[:count])).cast("B")
-        whole = cast(io.RawIOBase, file).readinto(memory) == len(memory)
+        whole = cast(io.BufferedReader, file).readinto(memory) == len(memory)
         if not whole or zlib.crc32(memory) != self._checksums[block]:
             raise self._damaged(f"block {block} of {self.num_blocks} is damaged")
         return count

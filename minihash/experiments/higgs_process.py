@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -130,7 +129,7 @@ def run(plan: Plan) -> dict[str, Any]:
     do = train_torch if plan["torch"] else train
     few = data.train.part(0, min(len(data.train), 2 * plan["batch_size"]))
     do(build(plan, data), few, {**plan, "epochs": 1})  # loads what the first step loads
-    process = _resident()
+    process = _resident("VmRSS")
     network = build(plan, data)
     seconds, loss, predict = do(network, data.train, plan)
     ranks = metrics.AUC()
@@ -142,7 +141,7 @@ def run(plan: Plan) -> dict[str, Any]:
         "model": 3 * network.nbytes,
         "scores": 4 * len(data.test),
     }
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = _resident("VmHWM")
     return {
         "stored": network.num_parameters,
         "virtual": network.num_virtual,
@@ -154,9 +153,10 @@ def run(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _resident() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+def _resident(field: str) -> int:
+    """Return the bytes of this process in memory, now (VmRSS) or at most (VmHWM); Linux only."""
+    with open("/proc/self/status") as status:
+        return 1024 * int(status.read().split(field + ":")[1].split()[0])
 
 
 if __name__ == "__main__":

@@ -13,12 +13,14 @@ import json
 import os
 import time
 import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minihash import checks
 from minihash.files import check_writable, claimed, replacing
 
 NAME = "checkpoint.safetensors"
@@ -26,6 +28,8 @@ FACTS, CHECKSUM = "minihash_checkpoint", "crc32"  # in the metadata
 FORMAT = 1
 SECONDS = 60.0  # from one state within an epoch to the next
 Arrays = dict[str, np.ndarray]
+DTYPES = "F32", "F64"
+DAMAGES = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass
@@ -67,6 +71,8 @@ class Checkpoint:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._held.enter_context(claimed(self.folder / "lock"))
         check_writable(self.path)
+        for part in self.folder.glob(f".{NAME}.*.part"):  # of a process that was killed
+            part.unlink()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -89,8 +95,8 @@ class Checkpoint:
             arrays |= {f"callbacks/{place}/{name}": array for name, array in own.items()}
             others.append({name: value for name, value in kept.items() if name not in own})
         whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        facts = {"format": FORMAT, "settings": state.settings, "progress": state.progress, "callbacks": others}
-        text = json.dumps(facts)
+        numbers = {"settings": state.settings, "progress": state.progress, "callbacks": others}
+        text = json.dumps({"format": FORMAT, **numbers})
         with replacing(self.path) as file:
             file.write(save(whole, {FACTS: text, CHECKSUM: str(_checksum(text, whole))}))
         self._written = time.monotonic()
@@ -110,13 +116,45 @@ class Checkpoint:
             pass  # the usual OSError for a file that is unreadable
         try:
             with safe_open(self.path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                arrays = {name: file.get_tensor(name) for name in file.keys()}
+                metadata, names = file.metadata() or {}, list(file.keys())
+                if not {file.get_slice(name).get_dtype() for name in names} <= set(DTYPES):
+                    raise ValueError("an array is not of floating point")
+                arrays = {name: file.get_tensor(name) for name in names}
             if metadata[CHECKSUM] != str(_checksum(metadata[FACTS], arrays)):
                 raise ValueError("its checksum is another")
             return _state(json.loads(metadata[FACTS]), arrays)
-        except (SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
+        except DAMAGES as error:
             raise ValueError(f"{self.path}: is damaged, or no checkpoint ({error})") from None
+        except SafetensorError as error:
+            raise ValueError(f"{self.path}: is damaged, or no checkpoint ({error})") from None
+
+    def check(self, state: State, params: Arrays, slots: Iterable[str], callbacks: Sequence[str]) -> None:
+        """Raise a ValueError unless a state can be taken up as a whole, by a network with such parameters."""
+        try:
+            _check(state, params, tuple(slots), callbacks)
+        except DAMAGES as error:
+            raise ValueError(f"{self.path}: is damaged, or no checkpoint ({error})") from None
+
+
+def _check(state: State, params: Arrays, slots: tuple[str, ...], callbacks: Sequence[str]) -> None:
+    wanted = {name: (array.shape, array.dtype) for name, array in params.items()}
+    for held in (state.params, *({name: own[slot] for name, own in state.slots.items()} for slot in slots)):
+        found = {name: (array.shape, array.dtype) for name, array in held.items()}
+        if found != wanted and (held is state.params or found):
+            raise ValueError("its arrays are not those of the network")
+    if any(set(own) != set(slots) for own in state.slots.values()) or len(state.callbacks) != len(callbacks):
+        raise ValueError("its slots or its callbacks are others")
+    progress = state.progress
+    for name in ("epoch", "step", "optimizer_steps"):
+        checks.integer(name, progress[name], 0, 2**62)
+    for number in (*progress["mean"], progress["seconds"], progress["learning_rate"]):
+        checks.number("a number", number, -np.inf, np.inf)
+    for row in progress["dropout_rows"]:
+        checks.integer("a dropout's row", row, 0, 2**32)
+    checks.boolean("stopped", progress["stopped"])
+    np.random.default_rng().bit_generator.state = progress["order"]
+    if len(progress["mean"]) != 2 or not all(record["epoch"] for record in progress["history"]):
+        raise ValueError("its numbers are others")
 
 
 def _checksum(text: str, arrays: Arrays) -> int:

@@ -39,7 +39,13 @@ class Callback:
     """What `fit` calls besides training, nothing at first; callbacks.py has those that do something.
 
     All methods are called in the thread of `fit`, callback after callback in their order.
+
+    observer : whether it only looks: a training may be resumed with other observers.
+    changing : names of its numbers and words that are no settings, as training changes them.
     """
+
+    observer = False
+    changing: tuple[str, ...] = ()
 
     def on_train_begin(self, network: Network) -> None:
         """Called once before the first epoch, of a resumed training too; then `restore`."""

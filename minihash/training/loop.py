@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import json
 import os
 import sys
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from minihash import checks, fused, losses, sources
-from minihash.datasets.rows import Batch
+from minihash.datasets.rows import Batch, Rows
 from minihash.hashing import LIMIT_SEED
 from minihash.layers import Dropout
 from minihash.network import Network
@@ -81,8 +83,8 @@ def fit(
 
     Raises
     ------
-    ValueError for wrong arguments, a damaged file or a checkpoint of another training, OSError if one cannot be
-    read or written; FloatingPointError when
+    ValueError for wrong arguments, a damaged file or a checkpoint of another training, OSError if one cannot
+    be read or written; FloatingPointError when
     the loss becomes NaN or infinite, with the weights as they were before the step that would have followed;
     `Interrupted` (a KeyboardInterrupt) after a signal where there is a checkpoint.
     """
@@ -106,6 +108,8 @@ def fit(
         with Checkpoint(checkpoint) as saved, Signals() as signals:
             training.go_on_from(saved, resume)
             training.run(progress, saved, signals)
+            if signals.caught:  # after the last step
+                raise Interrupted(signals.caught, f"stopped; {saved.folder} has the state to resume")
     return training.history
 
 
@@ -138,6 +142,7 @@ class Training:
         self.rng = np.random.default_rng(seed)
         self.epoch, self.step, self.order, self.mean = 1, 0, self.rng.bit_generator.state, Mean()
         self.history, self.stopped = History(), False
+        self._settings: dict[str, Any] = {}
         self._kept: list[dict[str, Any]] = []  # of callbacks, for when they have begun
         self._forward, self._backward = _passes(network)
         self._seconds = 0.0  # before it was interrupted
@@ -149,7 +154,7 @@ class Training:
         start = time.perf_counter() - self._seconds
         for callback in self.callbacks:
             callback.on_train_begin(self.network)
-        for callback, state in zip(self.callbacks, self._kept):
+        for callback, state in zip(self._lasting(), self._kept):
             callback.restore(state)
         pause = functools.partial(self._pause, saved, signals)
         with _progress_bar(self, progress) as bar, np.errstate(over="ignore", invalid="ignore"):
@@ -173,7 +178,7 @@ class Training:
             for batch in itertools.islice(batches, self.step, None):
                 if self.schedule is not None:
                     done = (self.epoch - 1 + self.step / self.steps) / self.epochs
-                    self.optimizer.learning_rate = self.schedule(done)
+                    self.optimizer.learning_rate = float(self.schedule(done))
                 value = self.mean.add(self.rows.prepare(batch), self._train_step)
                 self.step += 1
                 if not np.isfinite(value):
@@ -197,10 +202,12 @@ class Training:
             for callback in self.callbacks:
                 callback.on_gradients(network)
             self.optimizer.step(network.params, network.grads)
-        return value
+        return float(value)
 
     def _end_epoch(self, start: float) -> None:
         """Write the epoch's record, ask the callbacks, and go over to the next."""
+        if not self.mean.weight:
+            raise ValueError(f"{self.rows.rows.name} have no weight above 0, wanted one at least")
         record = {"epoch": self.epoch, "learning_rate": self.optimizer.learning_rate}
         record["loss"] = self.mean.value()
         if self.held_out is not None:
@@ -229,30 +236,37 @@ class Training:
             "(input_scale)"
         )
 
-    def settings(self) -> dict[str, Any]:
+    def _lasting(self) -> list[Callback]:
+        """Return the callbacks that the result depends on."""
+        return [callback for callback in self.callbacks if not callback.observer]
+
+    def _describe(self) -> dict[str, Any]:
         """Return what a resumed training must have in common with the one before, as JSON holds it."""
-        changing = "steps", "learning_rate"
-        numbers = {
-            name: value
-            for name, value in vars(self.optimizer).items()
-            if isinstance(value, (int, float)) and name not in changing
-        }
-        return {
-            "network": repr(self.network),
-            "loss": self.rows.loss,
-            "optimizer": [type(self.optimizer).__name__, numbers],
+        schedule, rates = self.schedule, [self.optimizer.learning_rate]
+        if schedule is not None:  # a function: some of its values
+            rates = [float(schedule(sixteenth / 16)) for sixteenth in range(16)]
+        scaling = self.network.input_shift.tobytes() + self.network.input_scale.tobytes()
+        weights, held_out = self.rows.class_weight, self.held_out
+        settings = {
+            "network": [repr(self.network), zlib.crc32(scaling)],
+            "loss": repr(self.loss) if isinstance(self.loss, functools.partial) else self.rows.loss,
+            "optimizer": [type(self.optimizer).__name__, _numbers(self.optimizer)],
+            "learning rates": rates,
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "seed": self.seed,
-            "rows": [len(self.rows.rows), self.rows.rows.features],
-            "callbacks": [type(callback).__name__ for callback in self.callbacks],
+            "class_weight": None if weights is None else weights.tolist(),
+            "training rows": _fingerprint(self.rows.rows),
+            "validation rows": None if held_out is None else _fingerprint(held_out.rows),
+            "callbacks": [[type(callback).__name__, _numbers(callback)] for callback in self._lasting()],
         }
+        return json.loads(json.dumps(settings))  # tuples are lists there
 
     def state(self) -> State:
         """Return all that another process needs to go on."""
         get, layers = self.network.device.get, self.network.layers
         return State(
-            settings=self.settings(),
+            settings=self._settings,
             progress={
                 "epoch": self.epoch,
                 "step": self.step,
@@ -270,7 +284,10 @@ class Training:
                 name: {slot: get(array) for slot, array in slots.items()}
                 for name, slots in self.optimizer.state.items()
             },
-            callbacks=[callback.state() for callback in self.callbacks],
+            callbacks=[
+                {name: value if isinstance(value, PLAIN) else get(value) for name, value in kept.items()}
+                for kept in (callback.state() for callback in self._lasting())
+            ],
         )
 
     def go_on_from(self, saved: Checkpoint, resume: bool) -> None:
@@ -280,22 +297,23 @@ class Training:
         ------
         ValueError if there is one and it is not to be resumed, or it is that of another training.
         """
-        state = saved.read()
+        state, self._settings = saved.read(), self._describe()  # before training changes them
         if state is None:
             return
         if not resume:
             found = f"checkpoint is {saved.folder}, which has a training"
             raise ValueError(f"{found}, wanted it resumed, or another folder")
-        for name, value in self.settings().items():
+        for name, value in self._settings.items():
             if state.settings.get(name) != value:
                 found = f"{saved.folder} has a training with {name} {state.settings.get(name)!r}"
                 raise ValueError(f"{found}, wanted {value!r}: resume it with the same settings")
-        self._kept = state.callbacks
+        params, slots = self.network.params, dict.fromkeys(self.optimizer.slots)
+        saved.check(state, params, slots, [type(callback).__name__ for callback in self._lasting()])
         put, progress = self.network.device.put, state.progress
-        for name, array in self.network.params.items():
+        for name, array in params.items():
             array[...] = put(state.params[name])
         self.optimizer.state = {
-            name: {slot: put(array) for slot, array in slots.items()} for name, slots in state.slots.items()
+            name: {slot: put(array) for slot, array in own.items()} for name, own in state.slots.items()
         }
         self.optimizer.steps = progress["optimizer_steps"]
         self.optimizer.learning_rate = progress["learning_rate"]
@@ -305,9 +323,11 @@ class Training:
         self.epoch, self.step, self.stopped = progress["epoch"], progress["step"], progress["stopped"]
         self.order, self.mean = progress["order"], Mean(*progress["mean"])
         self.history.records[:] = progress["history"]
-        self._seconds = progress["seconds"]
+        self._seconds, self._kept = progress["seconds"], state.callbacks
 
 
+PLAIN = (bool, int, float, str, list, dict, type(None))  # of a callback's state: what JSON holds
+FINGERPRINTED = 64  # rows
 Passes = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], Any]]
 
 
@@ -318,6 +338,28 @@ def _passes(network: Network) -> Passes:
         return forward, functools.partial(network.backward, need_grad_inputs=False)
     small = fused.FusedNetwork(network)
     return small.forward, small.backward
+
+
+def _numbers(value: Any) -> dict[str, Any]:
+    """Return settings of an optimizer or a callback: numbers and words that training does not change."""
+    changing = ("steps", "learning_rate", *getattr(value, "changing", ()))
+    return {
+        name: one
+        for name, one in vars(value).items()
+        if isinstance(one, (bool, int, float, str)) and name not in changing and not name.startswith("_")
+    }
+
+
+def _fingerprint(rows: Rows) -> list[int]:
+    """Return what other rows would hardly have in common: how many, a checksum of the first and the last."""
+    checksum = 0
+    for start in sorted({0, max(0, len(rows) - FINGERPRINTED)}):
+        part = rows.part(start, min(start + FINGERPRINTED, len(rows)))
+        with contextlib.closing(part.batches(FINGERPRINTED)) as batches:
+            for batch in batches:
+                for array in (batch.inputs, batch.targets):
+                    checksum = zlib.crc32(np.ascontiguousarray(array).tobytes(), checksum)
+    return [len(rows), rows.features, checksum]
 
 
 def _progress_bar(training: Training, progress: bool | None) -> Any:

@@ -26,23 +26,25 @@ def rows(few_rows) -> None:
 
 def test_a_run_is_repeated_from_its_settings(tmp_path: Path, run: Run) -> None:
     first, second, third = (tmp_path / name for name in ("a", "b", "c"))
-    options = ("--compression", "1/7", "--dropout", "0", "--bias", "free", "--clip", "0.5", "--seed", "3", "--final")
+    options = ("--compression", "1/7", "--dropout", "0", "--bias", "free", "--clip", "0.5", "--seed", "3")
+    options = (*options, "--final")
     status, out, _ = run(*TINY, *options, "--out", first)
     assert status == 0 and out.startswith("settings: data mnist-small, ")
     assert "hidden 9, compression 0.142857, " in out and ", seed 3, clip 0.5, final True" in out
-    assert run("train", "--from-settings", f"{first}.json", "--out", second)[0] == 0
+    assert run("train", "--from-settings", f"{first}.settings.json", "--out", second)[0] == 0
     assert first.read_bytes() == second.read_bytes()
-    assert json.loads(Path(f"{first}.json").read_text()) == json.loads(Path(f"{second}.json").read_text())
-    assert run("train", "--from-settings", f"{first}.json", "--seed", "4", "--out", third)[0] == 0
+    written = [Path(f"{model}.settings.json").read_text() for model in (first, second)]
+    assert written[0] == written[1]
+    assert run("train", "--from-settings", f"{first}.settings.json", "--seed", "4", "--out", third)[0] == 0
     assert first.read_bytes() != third.read_bytes()
-    assert json.loads(Path(f"{third}.json").read_text())["seed"] == 4
+    assert json.loads(Path(f"{third}.settings.json").read_text())["seed"] == 4
 
 
 def test_settings_with_a_budget_of_bytes(tmp_path: Path, run: Run) -> None:
     assert run(*TINY, "--memory-bytes", "9999", "--hidden", "--out", tmp_path / "a")[0] == 0
-    settings = json.loads((tmp_path / "a.json").read_text())
+    settings = json.loads((tmp_path / "a.settings.json").read_text())
     assert settings["memory_bytes"] == 9999 and settings["hidden"] == [] and "compression" not in settings
-    assert run("train", "--from-settings", tmp_path / "a.json", "--out", tmp_path / "b")[0] == 0
+    assert run("train", "--from-settings", tmp_path / "a.settings.json", "--out", tmp_path / "b")[0] == 0
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -53,10 +55,15 @@ def test_settings_with_a_budget_of_bytes(tmp_path: Path, run: Run) -> None:
         ("[1]", "wanted an object with settings of minihash train"),
         ('{"epoch": 3}', "wanted an object with settings of minihash train"),
         ('{"out": "x"}', "wanted an object with settings of minihash train"),
-        ('{"epochs": "many"}', "argument --epochs: 'many' is not an integer"),
-        ('{"hidden": [-1]}', "argument --hidden: '-1' is not an integer"),
-        ('{"map": {"a": 1}}', "argument --map: invalid choice"),
-        ('{"final": 7}', "ignored explicit argument '7'"),
+        ('{"epochs": "many"}', "--epochs: 'many' is not an integer"),
+        ('{"hidden": [-1]}', "--hidden: '-1' is not an integer"),
+        ('{"hidden": ["3", "--out", "x"]}', "--hidden: '--out' is not an integer"),
+        ('{"hidden": 3}', "--hidden: is 3, wanted a list such as [1000]"),
+        ('{"hidden": null}', "--hidden: is None, wanted a list such as [1000]"),
+        ('{"data": null}', "--data: is None, wanted a value such as 'mnist-small'"),
+        ('{"map": {"a": 1}}', "--map: is {'a': 1}, wanted a value such as 'element'"),
+        ('{"map": "tree"}', "--map: is 'tree', wanted one of 'element', 'window'"),
+        ('{"final": 7}', "--final: is 7, wanted"),
         ("[" * 100_000, "is no JSON"),
     ],
 )
@@ -96,7 +103,7 @@ def test_a_checkpoint_is_not_overwritten(tmp_path: Path, run: Run) -> None:
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_with_a_message_and_the_run_goes_on(number: int, status: int, tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "minihash", "train", "--hidden", "100", "--epochs", "4", "--input-dropout", "0.3"]
+    argv = [sys.executable, "-m", "minihash", "train", "--hidden", "100", "--epochs", "4"]
     stopped = [*argv, "--checkpoint", str(tmp_path / "state"), "--resume", "--out", str(tmp_path / "a")]
     process = subprocess.Popen(stopped, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     state = tmp_path / "state" / "hashed" / "checkpoint.safetensors"

@@ -48,7 +48,7 @@ def test_train(tmp_path: Path, run: Run) -> None:
     assert errors(out, "validation") == [percent(tmp_path / "model", "validation")]
     assert "stored: 992 bytes, dense: 63,640 bytes\n" in out
     assert out.endswith(f"saved {tmp_path / 'model'}\n")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.settings.json"]
 
 
 @few

@@ -1,4 +1,4 @@
-"""HIGGS: the networks of the slides, trained in processes of their own, in bounded memory; the ledger; the table."""
+"""HIGGS: the network of the slides, trained in a process of its own, in bounded memory; ledger and table."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def test_100_000_rows_in_300_megabytes(tmp_path: Path, capfd: pytest.CaptureFixt
     for name, record in found.items():
         memory = record["memory"]
         parts = ("process", "data", "model", "scores", "workspace")
-        assert memory["peak"] <= 300e6 and memory["peak"] <= sum(memory[part] for part in parts)
+        assert memory["peak"] <= 300e6 and memory["workspace"] <= 30e6
+        assert memory["peak"] == pytest.approx(sum(memory[part] for part in parts), rel=0.1)
         assert memory["data"] == (2 * 8 * 8192 + 1024) * 29 * 4
         assert record["rows"] == 100_000 and record["test_rows"] == 100_000 // 22
         assert f"{name}, seed 0: AUC {record['auc']:.4f}, {record['rows_per_second']:,.0f} rows/s" in out

@@ -1,0 +1,177 @@
+"""The classifier."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import numpy as np
+
+from minihash.sklearn import scores
+from minihash.sklearn.estimator import HashedMLP
+from minihash.sklearn.found import ClassifierMixin, check_classification_targets, column_or_1d
+from minihash.sources import ClassWeight
+
+
+@dataclass(eq=False, repr=False)
+class HashedMLPClassifier(ClassifierMixin, HashedMLP):
+    """Classifier with a network of hashed layers: MLPClassifier in a fraction of its memory.
+
+    Two classes have one output and a sigmoid, more have a softmax; of an indicator matrix (rows, labels)
+    every label has a sigmoid of its own. The same `random_state`, data and versions give the same weights to
+    the last bit, whatever the number of threads.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : units of each hidden layer, (100,) or 100; () is a linear model.
+    compression : stored / virtual weights of every layer, in (0, 1]; "auto" is 1/8, unless `memory_bytes` is
+        given; None is a dense network.
+    memory_bytes : instead, the bytes of all stored weights, at most.
+    activation : "relu", "tanh" or "logistic", which is also called "sigmoid".
+    map, window : which weights share a bucket; as in `HashedLinear`.
+    dropout : rate before every layer but the first, or (rate of the inputs, rate of the others).
+    standardize : shift and scale features to mean 0 and standard deviation 1 over the training rows; it is
+        saved in the network, which takes raw data. Sparse X is never shifted nor scaled.
+    dtype : of the weights, "float32" or "float64"; None takes float64 where float32 does not hold the numbers
+        of X, as scikit-learn does: twice the bytes.
+    solver : "adam", or "sgd" with Nesterov's momentum.
+    learning_rate_init : learning rate, which stays the same.
+    momentum : of "sgd".
+    weight_decay : λ of the penalty λ/2 · ‖w‖² of the stored weights.
+    batch_size : rows a step; "auto" is 200.
+    max_iter : epochs at most.
+    tol, n_iter_no_change : training stops when for more than `n_iter_no_change` epochs the loss has not
+        fallen by more than `tol`, or with `early_stopping` the score not risen.
+    early_stopping : hold out `validation_fraction` of the rows, of each class alike, and keep the weights of
+        the epoch with the best score on them.
+    validation_fraction : between 0 and 1.
+    warm_start : let `fit` go on with the network that is there, with a new optimizer.
+    random_state : of weights, shuffling and rows held out: an integer below 2³², a RandomState, which is
+        drawn from at each start, or None, a new seed from the operating system.
+    verbose : print a line an epoch.
+    class_weight : how much the rows of a class count: {class: weight}, 1 for those that are not there, or
+        "balanced", all classes the same. Not for several labels.
+
+    Attributes
+    ----------
+    network_ : the `Network`, whose outputs are logits; `minihash.save(model.network_, path)`.
+    classes_ : (classes,), sorted; of an indicator matrix the numbers of its columns.
+    n_features_in_, feature_names_in_ : of X; names where X is a data frame.
+    n_outputs_, n_layers_ : units of the last layer, and layers with that of the inputs.
+    n_iter_ : epochs of the last call of `fit` or `partial_fit`.
+    loss_curve_, loss_, best_loss_ : the mean loss of each epoch since the start, the last and the least one.
+    validation_scores_, best_validation_score_ : accuracy of each epoch, with `early_stopping`; else None.
+    """
+
+    _: KW_ONLY
+    class_weight: Any = None
+
+    _stratified = True
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
+        """Train for one epoch on these rows, going on from the last call, and return the estimator.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as in `fit`; `standardize` looks at the rows of the first call only.
+        classes : all that will come, wanted in the first call unless y is an indicator matrix.
+        """
+        if classes is None and not hasattr(self, "network_") and np.ndim(y) < 2:
+            raise ValueError("classes is None, wanted all classes in the first call of partial_fit")
+        if isinstance(self.class_weight, str):
+            raise ValueError(f"class_weight is {self.class_weight!r}, wanted weights or None for partial_fit")
+        return self._train_once(X, y, sample_weight, classes)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the likeliest class of each row, (rows,), or an indicator matrix, for X (rows, features)."""
+        found = self._decide(self._outputs(X))
+        return found if self._multilabel else self.classes_[found]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class, (rows, classes), for X (rows, features).
+
+        Those of a row sum to 1, but of an indicator's labels each has its own.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the logarithms of `predict_proba`, which are finite where that is 0."""
+        from scipy.special import log_expit, log_softmax
+
+        outputs = self._outputs(X)
+        if self._loss == "softmax_cross_entropy":
+            return log_softmax(outputs, axis=1)
+        return log_expit(outputs if self._multilabel else np.hstack([-outputs, outputs]))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the logits of X (rows, features): of two classes (rows,), positive for the second."""
+        outputs = self._outputs(X)
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+
+    @property
+    def _multilabel(self) -> bool:
+        return self._loss == "binary_cross_entropy" and self.n_outputs_ > 1
+
+    @property
+    def _places(self) -> dict[Any, int]:
+        """The place of each class."""
+        return {label: place for place, label in enumerate(self.classes_.tolist())}
+
+    def _encode(self, y: np.ndarray, reset: bool, classes: Any) -> np.ndarray:
+        indicator = y.ndim == 2 and y.shape[1] > 1
+        if indicator and not np.isin(y, (0, 1)).all():
+            raise ValueError(f"y has {y.shape[1]} columns and not only 0 and 1, wanted an indicator matrix")
+        if not indicator:
+            y = column_or_1d(y, warn=True)
+            check_classification_targets(y)
+        if reset:
+            given = y if classes is None else classes
+            self._learn_classes(np.arange(y.shape[1]) if indicator else given, indicator)
+        if indicator != self._multilabel or (indicator and y.shape[1] != self.n_outputs_):
+            raise ValueError(f"y has shape {y.shape}, wanted targets as those before")
+        return y if indicator else self._encode_labels(y, classes)
+
+    def _learn_classes(self, classes: Any, indicator: bool) -> None:
+        self.classes_ = np.unique(classes)
+        count = len(self.classes_)
+        if count < 2:
+            raise ValueError(f"y has {count} class, wanted two classes at least")
+        softmax = count > 2 and not indicator
+        self._loss = "softmax_cross_entropy" if softmax else "binary_cross_entropy"
+        self.n_outputs_ = count if softmax or indicator else 1
+
+    def _encode_labels(self, y: np.ndarray, classes: Any) -> np.ndarray:
+        """Return the place of each label in `classes_`."""
+        if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError("classes is not what it was in the first call, wanted the same or None")
+        place_of, (labels, places) = self._places, np.unique(y, return_inverse=True)
+        unknown = [label for label in labels.tolist() if label not in place_of]
+        if unknown:
+            raise ValueError(f"y has the class {unknown[0]!r}, wanted one of classes_")
+        return np.array([place_of[label] for label in labels.tolist()])[places]
+
+    def _class_weights(self) -> ClassWeight | None:
+        given, place_of = self.class_weight, self._places
+        if given is not None and self._multilabel:
+            raise ValueError(f"class_weight is {given!r}, wanted None for an indicator matrix")
+        if given is None or isinstance(given, str):
+            return given
+        unknown = [label for label in given if label not in place_of]
+        if unknown and not place_of.keys() <= given.keys():  # a fold may lack a class
+            raise ValueError(f"class_weight is of {unknown[0]!r}, wanted one of classes_")
+        return {place: given.get(label, 1) for label, place in place_of.items()}
+
+    def _decide(self, outputs: np.ndarray) -> np.ndarray:
+        """Return what outputs say, as `_encode` puts it."""
+        if self._loss == "softmax_cross_entropy":
+            return outputs.argmax(axis=1)
+        positive = (outputs > 0).astype(np.int64)
+        return positive if self._multilabel else positive[:, 0]
+
+    def _score(self, outputs: np.ndarray, targets: np.ndarray, weight: np.ndarray | None) -> float:
+        return scores.accuracy(self._decide(outputs), targets, weight)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

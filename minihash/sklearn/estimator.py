@@ -1,0 +1,212 @@
+"""What classifier and regressor share: parameters, training, prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minihash import checks
+from minihash.datasets.rows import Batch
+from minihash.network import mlp
+from minihash.optimizers import SGD, Adam, Optimizer
+from minihash.sklearn import inputs
+from minihash.sklearn.convergence import Convergence
+from minihash.sklearn.found import BaseEstimator, check_is_fitted, validate_data
+from minihash.sources import ClassWeight
+from minihash.training import fit
+
+COMPRESSION = 1 / 8  # where nothing is said
+BATCH_SIZE = 200  # the same
+LIMIT = 2**31
+
+
+class Plan(NamedTuple):
+    """How to train."""
+
+    epochs: int
+    batch_size: int
+    tol: float
+    patience: int
+    optimizer: Optimizer
+
+
+@dataclass(eq=False, repr=False)
+class HashedMLP(BaseEstimator):
+    """A perceptron of hashed layers; `HashedMLPClassifier` says what its parameters are."""
+
+    hidden_layer_sizes: Any = (100,)
+    _: KW_ONLY
+    compression: Any = "auto"
+    memory_bytes: Any = None
+    activation: str = "relu"
+    map: str = "element"
+    window: Any = None
+    dropout: Any = 0.0
+    standardize: bool = True
+    dtype: Any = None
+    solver: str = "adam"
+    learning_rate_init: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    batch_size: Any = "auto"
+    max_iter: int = 200
+    tol: float = 1e-4
+    n_iter_no_change: int = 10
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    warm_start: bool = False
+    random_state: Any = None
+    verbose: bool = False
+
+    _loss = ""
+    _numeric = False  # whether targets are numbers
+    _stratified = False  # whether rows are held out of each class alike
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Train for `max_iter` epochs at most, and return the estimator.
+
+        Parameters
+        ----------
+        X : (rows, features), an array, a data frame, or a sparse matrix, of which a batch at a time is dense.
+        y : (rows,) or (rows, outputs).
+        sample_weight : (rows,), how much each row counts in the mean loss of its batch.
+
+        Raises
+        ------
+        ValueError for wrong parameters or data; FloatingPointError when training diverges.
+        """
+        warm = checks.boolean("warm_start", self.warm_start) and hasattr(self, "network_")
+        plan = self._plan(self.max_iter)
+        rows, score = self._check(X, y, sample_weight, reset=not warm), None
+        if checks.boolean("early_stopping", self.early_stopping):
+            rows, score = self._hold_out(rows)
+        if not warm:
+            self._build(rows)
+        self._optimizer = plan.optimizer
+        return self._train(rows, plan, score)
+
+    def _train_once(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Any:
+        """Train for one epoch, from where the last one ended, the optimizer included."""
+        if self.early_stopping:
+            raise ValueError("early_stopping is True, wanted False for partial_fit")
+        first, plan = not hasattr(self, "network_"), self._plan(1)
+        rows = self._check(X, y, sample_weight, reset=first, classes=classes)
+        if first:
+            self._build(rows)
+            self._optimizer = plan.optimizer
+        self._optimizer.learning_rate = plan.optimizer.learning_rate  # may be set between calls
+        return self._train(rows, plan)
+
+    def _plan(self, epochs: Any) -> Plan:
+        """Return how to train: whatever is wrong with it is said before anything changes."""
+        auto = isinstance(self.batch_size, str) and checks.choice("batch_size", self.batch_size, ("auto",))
+        rate = checks.number("learning_rate_init", self.learning_rate_init, 0, 1e6, open_low=True)
+        optimizer: Optimizer = Adam(rate, weight_decay=self.weight_decay)
+        if checks.choice("solver", self.solver, ("adam", "sgd")) == "sgd":
+            nesterov = checks.number("momentum", self.momentum, 0, 1) > 0
+            optimizer = SGD(rate, self.momentum, nesterov, self.weight_decay)
+        return Plan(
+            checks.integer("max_iter", epochs, 1, LIMIT),
+            BATCH_SIZE if auto else checks.integer("batch_size", self.batch_size, 1, LIMIT),
+            checks.number("tol", self.tol, 0, 1e30),
+            checks.integer("n_iter_no_change", self.n_iter_no_change, 1, LIMIT),
+            optimizer,
+        )
+
+    def _check(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None) -> Batch:
+        """Return rows as the loss wants them; `reset` learns what they are, and starts the random numbers."""
+        wanted = {"accept_sparse": "csr", "multi_output": True, "y_numeric": self._numeric}
+        X, y = validate_data(self, X, y, reset=reset, **wanted)
+        if reset:
+            self._rng = np.random.default_rng(inputs.seed_of(self.random_state))
+        targets = self._encode(y.toarray() if inputs.is_sparse(y) else y, reset, classes)
+        return Batch(X, targets, inputs.weights(sample_weight, X.shape[0]))
+
+    def _hold_out(self, rows: Batch) -> tuple[Batch, Callable[[], float]]:
+        """Return the rows to train on, and what scores the network on the others."""
+        fraction = checks.number("validation_fraction", self.validation_fraction, 0, 1)
+        train, held_out = inputs.split(rows, self._stratified, fraction, self._rng)
+
+        def score() -> float:
+            outputs = inputs.predict(self.network_, held_out.inputs)
+            return self._score(outputs, held_out.targets, held_out.weight)
+
+        return train, score
+
+    def _build(self, rows: Batch) -> None:
+        """Make the network."""
+        compression = self.compression
+        if isinstance(compression, str):
+            checks.choice("compression", compression, ("auto",))
+            compression = COMPRESSION if self.memory_bytes is None else None
+        dtype = inputs.dtype_of(rows.inputs) if self.dtype is None else self.dtype
+        dtype = checks.floating_dtype("dtype", dtype)
+        standardize = checks.boolean("standardize", self.standardize) and not inputs.is_sparse(rows.inputs)
+        shift, scale = inputs.standardization(rows, dtype) if standardize else (0.0, 1.0)
+        hidden = np.atleast_1d(np.asarray(self.hidden_layer_sizes)).tolist()
+        sizes = [checks.integer("hidden_layer_sizes", units, 1, LIMIT) for units in hidden]
+        self.network_ = mlp(
+            [rows.inputs.shape[1], *sizes, self.n_outputs_],
+            compression=compression,
+            memory_bytes=self.memory_bytes,
+            activation="sigmoid" if self.activation == "logistic" else self.activation,
+            dropout=self.dropout,
+            seed=int(self._rng.integers(2**32)),
+            map=self.map,
+            window=self.window,
+            input_shift=shift,
+            input_scale=scale,
+            class_names=getattr(self, "classes_", None),
+            dtype=dtype,
+        )
+        self.n_layers_ = len(sizes) + 2
+        self.loss_curve_: list[float] = []
+
+    def _train(self, rows: Batch, plan: Plan, score: Callable[[], float] | None = None) -> Any:
+        """Train the network, and note how it went."""
+        convergence = Convergence(plan.tol, plan.patience, score, print if self.verbose else None)
+        fit(
+            self.network_,
+            inputs.SparseRows(*rows) if inputs.is_sparse(rows.inputs) else rows,
+            loss=self._loss,
+            optimizer=self._optimizer,
+            epochs=plan.epochs,
+            batch_size=plan.batch_size,
+            class_weight=self._class_weights(),
+            seed=int(self._rng.integers(2**32)),
+            callbacks=[convergence],
+            progress=False,
+        )
+        self.network_.to(self.network_.device)  # forgets the last batch, which pickles would hold
+        self.loss_curve_ += convergence.losses
+        self.n_iter_ = len(convergence.losses)
+        self.loss_, self.best_loss_ = self.loss_curve_[-1], min(self.loss_curve_)
+        self.validation_scores_ = convergence.scores if score else None
+        self.best_validation_score_ = max(convergence.scores) if score else None
+        return self
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        """Return the outputs of the network, (rows, outputs)."""
+        check_is_fitted(self, "network_")
+        return inputs.predict(self.network_, validate_data(self, X, reset=False, accept_sparse="csr"))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # What a subclass knows:
+
+    def _class_weights(self) -> ClassWeight | None:
+        return None
+
+    def _encode(self, y: np.ndarray, reset: bool, classes: Any) -> np.ndarray:
+        """Return targets as the loss takes them; `reset` learns what they are, and sets `n_outputs_`."""
+        raise NotImplementedError
+
+    def _score(self, outputs: np.ndarray, targets: np.ndarray, weight: np.ndarray | None) -> float:
+        """Return the score of outputs, the larger the better."""
+        raise NotImplementedError

@@ -1,0 +1,28 @@
+"""Base classes and checks: scikit-learn's, or plain ones where it is not installed."""
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+except ModuleNotFoundError:
+    from minihash.sklearn.plain import (
+        BaseEstimator,
+        ClassifierMixin,
+        RegressorMixin,
+        check_classification_targets,
+        check_is_fitted,
+        column_or_1d,
+        validate_data,
+    )
+except ImportError as error:  # a name is missing
+    raise ImportError(f"minihash.sklearn wants scikit-learn 1.6 or newer: {error}") from None
+
+__all__ = [
+    "BaseEstimator",
+    "ClassifierMixin",
+    "RegressorMixin",
+    "check_classification_targets",
+    "check_is_fitted",
+    "column_or_1d",
+    "validate_data",
+]

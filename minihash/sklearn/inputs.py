@@ -1,0 +1,136 @@
+"""What `fit` and `predict` are given, made what networks take: rows, weights, scaling, seeds."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from typing import Any
+
+import numpy as np
+
+from minihash import checks
+from minihash.datasets.rows import Batch, Batches, Rows, Statistics
+from minihash.hashing import LIMIT_SEED
+from minihash.network import Network
+
+CHUNK_ROWS = 256  # are made dense, or squared, together
+
+
+class SparseRows(Rows):
+    """Labelled rows of a sparse matrix, made dense a batch at a time.
+
+    Parameters
+    ----------
+    inputs : (rows, features), compressed sparse rows (CSR).
+    targets : (rows,) or (rows, outputs).
+    weight : (rows,), or None.
+    """
+
+    def __init__(self, inputs: Any, targets: np.ndarray, weight: np.ndarray | None) -> None:
+        self.inputs, self.targets, self.weight = inputs, targets, weight
+        self.rows, self.features = inputs.shape
+        self.weighted = weight is not None
+
+    def batches(self, batch_size: int, rng: np.random.Generator | None = None) -> Batches:
+        order = np.arange(self.rows) if rng is None else rng.permutation(self.rows)
+        for start in range(0, self.rows, batch_size):
+            rows = order[start : start + batch_size]
+            weight = None if self.weight is None else self.weight[rows]
+            yield Batch(self.inputs[rows].toarray(), self.targets[rows], weight)
+
+    @functools.cached_property
+    def statistics(self) -> Statistics:
+        """Of the targets alone: nobody asks for the inputs'."""
+        found = Statistics(0)
+        found.add(np.empty((self.rows, 0)), self.targets)
+        return found
+
+
+def is_sparse(X: Any) -> bool:
+    """Tell whether X is a sparse matrix."""
+    return hasattr(X, "toarray")
+
+
+def predict(network: Network, X: Any) -> np.ndarray:
+    """Return the outputs (rows, outputs) of a network for an array or a sparse matrix, in bounded memory."""
+    if not is_sparse(X):
+        return network.predict(X)
+    chunks = range(0, X.shape[0], CHUNK_ROWS)
+    return np.concatenate([network.predict(X[row : row + CHUNK_ROWS].toarray()) for row in chunks])
+
+
+def weights(sample_weight: Any, rows: int) -> np.ndarray | None:
+    """Return the weight of each row, (rows,) float64, or None."""
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, np.float64)
+    if weight.shape != (rows,):
+        raise ValueError(f"sample_weight has shape {weight.shape}, wanted ({rows},) as X")
+    if not (np.isfinite(weight) & (weight >= 0)).all():
+        raise ValueError("sample_weight has negative or infinite weights or NaN, wanted weights >= 0")
+    if not weight.any():
+        raise ValueError("sample_weight is zero in every row, wanted a weight > 0")
+    return weight
+
+
+def seed_of(random_state: Any) -> int:
+    """Return the seed that `random_state` stands for: itself, one that it draws, or a new one for None."""
+    if random_state is None:
+        return secrets.randbelow(LIMIT_SEED)
+    if hasattr(random_state, "randint"):  # NumPy's RandomState
+        return int(random_state.randint(2**31 - 1))
+    return checks.integer("random_state", random_state, 0, LIMIT_SEED)
+
+
+def dtype_of(X: Any) -> type[np.floating]:
+    """Return the type of the numbers of a network for X: float32 where it holds those of X, else float64."""
+    return np.float32 if np.result_type(X.dtype, np.float32) == np.float32 else np.float64
+
+
+def standardization(rows: Batch, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return `input_shift` and `input_scale`, (features,), which make mean 0 and standard deviation 1.
+
+    A feature that is constant, but for the rounding of `dtype`, is shifted only.
+    """
+    X, count = rows.inputs, len(rows.targets)
+    weight = np.full(count, 1 / count) if rows.weight is None else rows.weight / rows.weight.sum()
+    chunks = [slice(row, row + CHUNK_ROWS) for row in range(0, count, CHUNK_ROWS)]
+    mean = np.sum([weight[chunk] @ X[chunk] for chunk in chunks], axis=0)
+    std = np.sqrt(np.sum([weight[chunk] @ np.square(X[chunk] - mean) for chunk in chunks], axis=0))
+    rounding = np.finfo(dtype)
+    constant = std <= 10 * rounding.eps * np.abs(mean) + rounding.tiny
+    return mean, 1 / np.where(constant, 1, std)
+
+
+def split(
+    rows: Batch, stratified: bool, fraction: float, rng: np.random.Generator
+) -> tuple[Batch, Batch]:
+    """Return the rows to train on and those to hold out, drawn at random.
+
+    Parameters
+    ----------
+    rows : all of them.
+    stratified : hold out of each class alike; targets (rows,) are then labels.
+    fraction : to hold out.
+    rng : draws.
+
+    Raises
+    ------
+    ValueError if they are too few.
+    """
+    count = len(rows.targets)
+    order = rng.permutation(count)
+    if stratified and rows.targets.ndim == 1:
+        order = order[rows.targets[order].argsort(kind="stable")]
+    held_out = np.diff(np.floor(np.arange(count + 1) * fraction + 0.5)) > 0
+    parts = _take(rows, order[~held_out]), _take(rows, order[held_out])
+    train, hold = (len(p.targets) if p.weight is None else np.count_nonzero(p.weight) for p in parts)
+    if train < 1 or hold < 2:  # R² wants two
+        found = f"validation_fraction is {fraction:g} of {count} rows: {hold} to hold out, {train} others"
+        raise ValueError(f"{found}, wanted two and one at least, with weights > 0")
+    return parts
+
+
+def _take(batch: Batch, rows: np.ndarray) -> Batch:
+    weight = None if batch.weight is None else batch.weight[rows]
+    return Batch(batch.inputs[rows], batch.targets[rows], weight)

@@ -1,0 +1,61 @@
+"""The regressor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minihash.sklearn import scores
+from minihash.sklearn.estimator import HashedMLP
+from minihash.sklearn.found import RegressorMixin, column_or_1d
+
+
+@dataclass(eq=False, repr=False)
+class HashedMLPRegressor(RegressorMixin, HashedMLP):
+    """Regressor with a network of hashed layers: MLPRegressor in a fraction of its memory.
+
+    It minimises the mean squared error (losses.mean_squared_error). Targets are taken as they are: let
+    `TransformedTargetRegressor(HashedMLPRegressor(), transformer=StandardScaler())` scale those that are far
+    from 0 or large.
+
+    Parameters
+    ----------
+    hidden_layer_sizes, … : as in HashedMLPClassifier; there is no `class_weight`.
+
+    Attributes
+    ----------
+    network_, … : as there, without `classes_`; `validation_scores_` are R².
+    """
+
+    _loss = "mean_squared_error"
+    _numeric = True
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Train for one epoch on these rows, going on from the last call, and return the estimator.
+
+        X, y, sample_weight : as in `fit`; `standardize` looks at the rows of the first call only.
+        """
+        return self._train_once(X, y, sample_weight)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the predicted targets, (rows,) or (rows, outputs), for X (rows, features)."""
+        outputs = self._outputs(X)
+        return outputs[:, 0] if self.n_outputs_ == 1 else outputs
+
+    def _encode(self, y: np.ndarray, reset: bool, classes: Any) -> np.ndarray:
+        outputs = 1 if y.ndim == 1 else y.shape[1]
+        if reset:
+            self.n_outputs_ = outputs
+        if outputs != self.n_outputs_:
+            raise ValueError(f"y has {outputs} outputs, wanted {self.n_outputs_} as before")
+        return (column_or_1d(y, warn=True) if outputs == 1 else y).astype(np.float64)
+
+    def _score(self, outputs: np.ndarray, targets: np.ndarray, weight: np.ndarray | None) -> float:
+        return scores.r2(outputs, targets, weight)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
