@@ -23,7 +23,7 @@ from minihash.maps import WindowMap
 from minihash.network import Network
 
 LIMIT = 2**17  # weights of all matrices; in panels, more are as fast
-DENSE = 8  # times: so much sooner is a dense layer as fast by itself
+DENSE = 12  # times: so much sooner is a dense layer as fast by itself
 WIDTH = 2**13  # values of a row: a chunk with more of them leaves the cache
 SHARDS = 4  # of a batch, at most: enough for four threads, few enough to stay small
 SHARD_ROWS, SHARD_WORK = 64, 2**20  # rows, and rows · weights, that are worth a thread's while
@@ -47,8 +47,10 @@ def obstacle(network: Network) -> str:
 
 def _stages(network: Network) -> list[tuple[HashedLinear | Linear, int]]:
     """Return the layers with weights, each with the number of its activation; refuse all others."""
-    if network.device is not CPU or kernels.module().__name__ != "minihash.kernels.numba_cpu":
-        raise ValueError(f"network is on {network.device}, wanted it on cpu and the kernels of Numba")
+    if network.device is not CPU:
+        raise ValueError(f"network is on {network.device}, wanted it on cpu")
+    if kernels.module().__name__ != "minihash.kernels.numba_cpu":
+        raise ValueError(f"the kernels are {kernels.module().__name__}, wanted those of Numba")
     if network.dtype.kind != "f":
         raise ValueError(f"network has dtype {network.dtype}, wanted float32 or float64")
     stages: list[tuple[HashedLinear | Linear, int]] = []
@@ -104,7 +106,7 @@ class FusedNetwork:
         self.network, self.dtype = network, network.dtype
         self._kernels = importlib.import_module("minihash.kernels.fused_numba")
         self._kernels.load_blas()
-        sizes = [_size(layer) for layer, _ in stages]
+        sizes = [(layer.out_features + 1) * (layer.in_features + 1) for layer, _ in stages]
         units = [layer.in_features + 1 for layer, _ in stages] + [stages[-1][0].out_features + 1]
         ends, places = [0, *itertools.accumulate(sizes)], list(itertools.accumulate(units))
         self._width = places[-1]  # values of a row, of all layers
@@ -112,9 +114,11 @@ class FusedNetwork:
             [
                 (layer.in_features, layer.out_features, activation, end, place)
                 for (layer, activation), end, place in zip(stages, ends, places)
-            ]
+            ],
+            np.int64,
         )
-        self._matrices = np.empty(ends[-1], self.dtype)
+        self._matrices = np.zeros(ends[-1], self.dtype)
+        self._transposed = np.empty_like(self._matrices)
         self._gradients = np.empty((SHARDS, 2, ends[-1]), self.dtype)
         self._deltas = np.empty((SHARDS, 2, self._kernels.CHUNK * max(units[1:])), self.dtype)
         self._whole = [
@@ -153,10 +157,11 @@ class FusedNetwork:
             given = self._inputs[:batch]
         for whole in self._whole:
             whole.expand()
+        self._kernels.transpose(self._matrices, self._transposed, self._layers)
         outputs = self._outputs[:batch]
         workspace = self._workspace[: batch * self._width]
         self._shards = _cut(batch, self._matrices.size)
-        common = given, self._scaling, self._matrices, self._layers, workspace, outputs
+        common = given, self._scaling, self._transposed, self._layers, workspace, outputs
         threads.run(functools.partial(self._kernels.forward, *common, rows) for rows in self._shards)
         return outputs
 
@@ -195,11 +200,15 @@ def _cut(batch: int, weights: int) -> list[Block]:
 
 
 class _Dense:
-    """The whole matrix of a dense layer (out, in + 1), and its gradient; the last column is the bias."""
+    """The whole matrix of a dense layer (out, in + 1), the bias its last column, and its gradient.
+
+    Below each is a row of zeros (kernels/fused_numba.py).
+    """
 
     def __init__(self, layer: Any, matrix: np.ndarray, gradient: np.ndarray) -> None:
-        shape = layer.out_features, layer.in_features + 1
-        self.layer, self.matrix, self.gradient = layer, matrix.reshape(shape), gradient.reshape(shape)
+        shape = layer.out_features + 1, layer.in_features + 1
+        self.layer, self.matrix = layer, matrix.reshape(shape)[:-1]
+        self.gradient = gradient.reshape(shape)[:-1]
 
     def expand(self) -> None:
         """Fill the matrix."""

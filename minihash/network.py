@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ from minihash.layers.hashed_linear import BIASES, MAPS
 ACTIVATIONS: dict[str, type[Layer]] = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
 HASHED = (HashedLinear, LowRankLinear, SparseLinear)  # what the seed makes is a part of what they compute
 PREDICT_ROWS = 1024  # a chunk of `predict`
+SEEDS = 20  # of a last layer of windows, before it may have equal outputs
 
 
 class Network:
@@ -282,7 +284,9 @@ def mlp(
     memory_bytes : instead, the bytes of all stored numbers, at most; all layers are compressed at one rate.
     activation : "relu", "tanh" or "sigmoid", after every layer but the last.
     dropout : rate before every layer but the first, or (rate of the inputs, rate of the others).
-    seed : of the network: weight layer p gets the seed `xxhash32(p, 0, seed)`.
+    seed : of the network: weight layer p gets the seed `xxhash32(p, 0, seed)`; a last layer of windows, if
+        that gives two outputs one window and sign, which no training could tell apart, the first of
+        `xxhash32(p, 2, seed)`, `xxhash32(p, 3, seed)`, … that does not (20 in all, then a warning says so).
     map, window, bias, signed, initializer, dtype : as in `HashedLinear`; a dense layer has a bias
         unless bias="none".
     input_scale, input_shift, class_names : as in `Network`.
@@ -313,11 +317,16 @@ def mlp(
         if dense:
             return Linear(fan_in, fan_out, bias=bias != "none", **common)
         size = {"compression": compression, "num_buckets": buckets[position]}
-        return HashedLinear(
-            fan_in, fan_out, map=map, window=window, bias=bias, signed=signed, **size, **common
-        )
+        hashed = {"map": map, "window": window, "bias": bias, "signed": signed}
+        layer = HashedLinear(fan_in, fan_out, **hashed, **size, **common)
+        for draw in range(2, SEEDS + 1):
+            if position < len(sizes) - 2 or not _has_equal_outputs(layer):
+                break
+            common["seed"] = int(xxhash32(position, draw, seed))
+            layer = HashedLinear(fan_in, fan_out, **hashed, **size, **common)
+        return layer
 
-    return stack(
+    network = stack(
         sizes,
         make_layer,
         activation=activation,
@@ -329,6 +338,18 @@ def mlp(
         class_names=class_names,
         dtype=dtype,
     )
+    if _has_equal_outputs(network.layers[-1]):
+        wanted = f"more than {network.layers[-1].num_parameters} weights in the last layer, or map='element'"
+        warnings.warn(f"map is 'window' and two of {sizes[-1]} outputs are equal, wanted {wanted}", stacklevel=2)
+    return network
+
+
+def _has_equal_outputs(layer: Layer) -> bool:
+    """Return whether two rows have one window and sign: they are equal whatever the weights."""
+    if not isinstance(layer, HashedLinear) or layer.map != "window":
+        return False
+    windows = layer.bucket_map(np.arange(layer.out_features), 0)
+    return len(np.unique(windows, axis=1).T) < layer.out_features
 
 
 def _buckets_within(memory_bytes: Any, sizes: Sequence[int], bias: str, itemsize: int) -> list[int]:

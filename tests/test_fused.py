@@ -372,7 +372,7 @@ def test_large_networks_are_not_fused():
 
     assert fits(2**9, 2**8) and not fits(2**9, 2**8 + 1)
     assert fits(2**9, 2**7, map="window", window=2**8) and not fits(2**9, 2**8, map="window", window=2**8)
-    assert fits(2**7, 2**7, dense=True) and not fits(2**9, 2**7, dense=True)
+    assert fits(2**6, 2**7, dense=True) and not fits(2**7, 2**7, dense=True)
     assert fits(fused.WIDTH, 1) and not fits(fused.WIDTH + 1, 1)
 
 
@@ -383,8 +383,10 @@ def test_only_on_the_cpu_with_the_kernels_of_numba():
         network = mlp([3, 2], compression=0.5)
         print(obstacle(network.to("cuda") if {cuda} else network))
         """
-    assert "wanted it on cpu" in run_python(code.format(cuda=False), MINIHASH_KERNELS="numpy")
-    assert "network is on cuda" in run_python(code.format(cuda=True), NUMBA_ENABLE_CUDASIM="1")
+    numpy = run_python(code.format(cuda=False), MINIHASH_KERNELS="numpy")
+    assert "numpy_cpu, wanted those of Numba" in numpy
+    card = run_python(code.format(cuda=True), NUMBA_ENABLE_CUDASIM="1")
+    assert "network is on cuda, wanted it on cpu" in card
     assert run_python(code.format(cuda=False)) == "\n"
 
 

@@ -223,6 +223,22 @@ def test_layers_that_do_not_fit_are_refused(layers, message):
         Network(layers)
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_outputs_have_windows_of_their_own(seed):
+    layer = mlp([30, 20, 8], num_buckets=20, map="window", seed=seed).layers[-1]
+    assert len(np.unique(layer.virtual_weight_matrix(), axis=0)) == 8
+    tries = [int(hashing.xxhash32(1, draw, seed)) for draw in (0, *range(2, 21))]
+    for earlier in tries[: tries.index(layer.seed)]:  # the first that does
+        equal = HashedLinear(20, 8, num_buckets=20, map="window", seed=earlier).virtual_weight_matrix()
+        assert len(np.unique(equal, axis=0)) < 8
+
+
+def test_outputs_that_must_be_equal_are_said():
+    with pytest.warns(UserWarning, match="two of 8 outputs are equal, wanted more than 2 weights") as found:
+        mlp([30, 20, 8], num_buckets=2, map="window")
+    assert found[0].filename == __file__
+
+
 def test_only_hashed_layers_need_seeds_of_their_own():
     Network([Linear(3, 4), Linear(4, 3), HashedLinear(3, 3, num_buckets=2), Dropout(0.5)])
 

@@ -158,6 +158,19 @@ def test_architecture() -> None:
     assert len(HashedMLPClassifier((), max_iter=1).fit(WINE, CULTIVAR).network_.layers) == 1
 
 
+@pytest.mark.parametrize("random_state", range(30))
+def test_outputs_have_windows_of_their_own(random_state: int) -> None:
+    model = classifier(20, map="window", max_iter=1, random_state=random_state).fit(INPUTS, np.arange(24) % 8)
+    layer = model.network_.layers[-1]
+    assert layer.num_buckets == 21 and len(np.unique(layer.virtual_weight_matrix(), axis=0)) == 8
+
+
+def test_outputs_without_windows_of_their_own_are_said() -> None:
+    model = classifier(20, map="window", compression=1 / 100, max_iter=1)
+    with pytest.warns(UserWarning, match="two of 8 outputs are equal, wanted more than 2 weights"):
+        model.fit(INPUTS, np.arange(24) % 8)
+
+
 # training
 
 

@@ -1,20 +1,22 @@
 """A training step of a small dense network, compiled: some rows of a batch through all layers at once.
 
-`W_l` (out, in + 1) is the whole matrix of layer l, its bias the last column; `a_l` are the layer's inputs
-with a row of ones below, f_l its activation, δ_l = ∂L/∂z_l:
+`a_l` (rows, in + 1) are the inputs of layer l, the last column ones; `W_l` (out + 1, in + 1) is its whole
+matrix, the bias its last column; f_l is the activation, δ_l = ∂L/∂z_l:
 
-    forward:    a_0 = (x − shift) · scale;    z_l = W_l a_l;    a_{l+1} = f_l(z_l)
-    backward:   δ_l = ∂L/∂a_{l+1} · f_l'(z_l);    ∂L/∂W_l += δ_l a_lᵀ;    ∂L/∂a_l = W_lᵀ δ_l
+    forward:    a_0 = (x − shift) · scale;    z_l = a_l W_lᵀ;    a_{l+1} = f_l(z_l)
+    backward:   δ_l = ∂L/∂a_{l+1} · f_l'(z_l);    ∂L/∂W_l += δ_lᵀ a_l;    ∂L/∂a_l = δ_l W_l
 
-Values lie unit by unit, (units, rows), a chunk of rows after the other: so the row of ones needs no copy, and
-what is done to each number runs over contiguous memory. All matrices lie in one flat array, and so does the
-workspace: `layers` says where, and other depths and widths compile nothing anew.
+The last row of `W_l`, of zeros, makes room for the ones of the next layer: so a product fills contiguous
+memory, what is done to each number runs over it, and then the column is set, to 1, or to 0 in δ_l. All
+matrices lie in one flat array, and so does the workspace: `layers` says where, and other depths and widths
+compile nothing anew.
 
 layers : (depth, 5) int64, a row a layer: fan_in, fan_out, activation, where its matrix starts among the
     matrices, and where its outputs start among the values of a row.
-workspace : the values of all layers, `width = Σ (units + 1)` numbers a row of the batch.
-gradients, deltas : of one shard, two rows each: the matrices' gradients and those of a chunk, as large as
-    the matrices; and a chunk's δ of two layers, the widest layer's values.
+matrices, transposed : all W_l, and all W_lᵀ: BLAS takes longer where it has to transpose the smaller factor.
+workspace : the a_l of all rows, a chunk of rows after the other, `width = Σ (units + 1)` numbers a row.
+gradients, deltas : of one shard, two rows each: ∂L/∂W_l of all layers and what a chunk adds to them; and a
+    chunk's δ of two layers.
 rows : (start, stop) of the batch, a shard.
 
 `np.dot` is the BLAS of SciPy here, not NumPy's: `load_blas` before the first call.
@@ -31,8 +33,8 @@ import numpy as np
 from minihash.kernels import threads
 from minihash.kernels.compiling import kernel
 
-CHUNK = 128  # rows at a time: their values fit the L2 cache, and BLAS's kernels for small products
-COLUMNS = 16  # of a matrix transposed, at a time
+CHUNK = 128  # rows at a time: their values fit the L2 cache, and BLAS has kernels for small products
+COLUMNS = 16  # of a matrix that are transposed at a time: their cache lines stay at hand
 NONE, RELU, TANH, SIGMOID = range(4)
 
 _inline = numba.njit(inline="always")
@@ -131,27 +133,29 @@ def _times_slope(grad, values, activation):  # type: ignore[no-untyped-def]
             grad[k] *= values[k] * (one - values[k])
 
 
-@_fast
-def transpose(values: np.ndarray, into: np.ndarray) -> None:
-    """Fill `into` (b, a) from values (a, b), a few columns at a time: their cache lines stay at hand."""
-    for left in range(0, values.shape[1], COLUMNS):
-        right = min(left + COLUMNS, values.shape[1])
-        for n in range(values.shape[0]):
-            for j in range(left, right):
-                into[j, n] = values[n, j]
-
-
 @_inline
-def _block(flat, start, units, count):  # type: ignore[no-untyped-def]
-    """Return numbers of a flat array from `start` on as (units, count)."""
-    return flat[start : start + units * count].reshape(units, count)
+def _block(flat, start, rows, columns):  # type: ignore[no-untyped-def]
+    """Return numbers of a flat array from `start` on as (rows, columns)."""
+    return flat[start : start + rows * columns].reshape(rows, columns)
+
+
+@_fast
+def transpose(matrices: np.ndarray, transposed: np.ndarray, layers: np.ndarray) -> None:
+    """Fill `transposed` with the transposes of all matrices."""
+    for fan_in, fan_out, _, place, _ in layers:
+        matrix = _block(matrices, place, fan_out + 1, fan_in + 1)
+        into = _block(transposed, place, fan_in + 1, fan_out + 1)
+        for left in range(0, fan_in + 1, COLUMNS):
+            for i in range(fan_out + 1):
+                for j in range(left, min(left + COLUMNS, fan_in + 1)):
+                    into[j, i] = matrix[i, j]
 
 
 @_fast
 def forward(
     inputs: np.ndarray,
     scaling: np.ndarray,
-    matrices: np.ndarray,
+    transposed: np.ndarray,
     layers: np.ndarray,
     workspace: np.ndarray,
     outputs: np.ndarray,
@@ -164,20 +168,21 @@ def forward(
     features, width = inputs.shape[1], workspace.size // max(1, len(inputs))
     for top in range(rows[0], rows[1], CHUNK):
         count = min(CHUNK, rows[1] - top)
-        base = top * width
-        below = _block(workspace, base, features + 1, count)
-        transpose(inputs[top : top + count], below)
-        for j in range(features):
-            for n in range(count):
-                below[j, n] = (below[j, n] - scaling[0, j]) * scaling[1, j]
-        below[features] = 1
+        below = _block(workspace, top * width, count, features + 1)
+        for n in range(count):
+            for j in range(features):
+                below[n, j] = (inputs[top + n, j] - scaling[0, j]) * scaling[1, j]
+            below[n, features] = 1
         for fan_in, fan_out, activation, matrix, place in layers:
-            above = _block(workspace, base + place * count, fan_out + 1, count)
-            np.dot(_block(matrices, matrix, fan_out, fan_in + 1), below, above[:fan_out])
-            above[fan_out] = 1
-            _activate(above[:fan_out].reshape(-1), activation)
+            above = _block(workspace, top * width + place * count, count, fan_out + 1)
+            np.dot(below, _block(transposed, matrix, fan_in + 1, fan_out + 1), above)
+            _activate(above.reshape(-1), activation)
+            for n in range(count):
+                above[n, fan_out] = 1
             below = above
-        transpose(below[: outputs.shape[1]], outputs[top : top + count])
+        for n in range(count):
+            for i in range(outputs.shape[1]):
+                outputs[top + n, i] = below[n, i]
 
 
 @_fast
@@ -195,20 +200,23 @@ def backward(
     if rows[0] == rows[1]:
         gradients[0, :] = 0
     for top in range(rows[0], rows[1], CHUNK):
-        count = min(CHUNK, rows[1] - top)
-        delta = _block(deltas[len(layers) & 1], 0, grad_outputs.shape[1], count)
-        transpose(grad_outputs[top : top + count], delta)
+        count, first = min(CHUNK, rows[1] - top), top == rows[0]
+        delta = _block(deltas[len(layers) & 1], 0, count, grad_outputs.shape[1] + 1)
+        for n in range(count):
+            for i in range(grad_outputs.shape[1]):
+                delta[n, i] = grad_outputs[top + n, i]
         for number in range(len(layers) - 1, -1, -1):
             fan_in, fan_out, activation, matrix, place = layers[number]
+            for n in range(count):
+                delta[n, fan_out] = 0
             above = top * width + place * count
-            _times_slope(delta.reshape(-1), workspace[above : above + fan_out * count], activation)
-            below = _block(workspace, above - (fan_in + 1) * count, fan_in + 1, count)
-            first = top == rows[0]
-            np.dot(delta, below.T, _block(gradients[0 if first else 1], matrix, fan_out, fan_in + 1))
+            _times_slope(delta.reshape(-1), workspace[above : above + delta.size], activation)
+            below = _block(workspace, above - count * (fan_in + 1), count, fan_in + 1)
+            np.dot(delta.T, below, _block(gradients[0 if first else 1], matrix, fan_out + 1, fan_in + 1))
             if not first:
-                for k in range(matrix, matrix + fan_out * (fan_in + 1)):
+                for k in range(matrix, matrix + (fan_out + 1) * (fan_in + 1)):
                     gradients[0, k] += gradients[1, k]
             if number > 0:
-                grad_below = _block(deltas[number & 1], 0, fan_in + 1, count)
-                np.dot(_block(matrices, matrix, fan_out, fan_in + 1).T, delta, grad_below)
-                delta = grad_below[:fan_in]
+                grad_below = _block(deltas[number & 1], 0, count, fan_in + 1)
+                np.dot(delta, _block(matrices, matrix, fan_out + 1, fan_in + 1), grad_below)
+                delta = grad_below
