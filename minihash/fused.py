@@ -10,11 +10,12 @@ from __future__ import annotations
 import functools
 import importlib
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minihash import checks, kernels
+from minihash import checks, kernels, losses
 from minihash.kernels import threads
 from minihash.kernels.devices import CPU
 from minihash.kernels.panels import Block
@@ -27,7 +28,9 @@ DENSE = 12  # times: so much sooner is a dense layer as fast by itself
 WIDTH = 2**13  # values of a row: a chunk with more of them leaves the cache
 SHARDS = 4  # of a batch, at most: enough for four threads, few enough to stay small
 SHARD_ROWS, SHARD_WORK = 64, 2**20  # rows, and rows · weights, that are worth a thread's while
-ACTIVATIONS: dict[type[Layer], int] = {ReLU: 1, Tanh: 2, Sigmoid: 3}  # as in kernels/fused_numba.py
+#: What kernels/fused_numba.py calls an activation, and a loss that it has.
+ACTIVATIONS: dict[type[Layer], int] = {ReLU: 1, Tanh: 2, Sigmoid: 3}
+LOSSES = {losses.binary_cross_entropy: 0, losses.mean_squared_error: 1, losses.softmax_cross_entropy: 2}
 
 
 def obstacle(network: Network) -> str:
@@ -89,8 +92,8 @@ class FusedNetwork:
     `forward(inputs)` is `network.forward(inputs, training=True)`, and `backward(grad_outputs)` is
     `network.backward(grad_outputs, need_grad_inputs=False)`, but for the order of sums. The number of threads
     changes no bit: a batch is cut into shards by its size and the network's, and their gradients are summed
-    in order. It keeps memory: about ten numbers for each weight of the whole matrices, and the values of all
-    units for a batch.
+    in order. `loss_and_grads` does both, and the loss between them. It keeps memory: about ten numbers for
+    each weight of the whole matrices, and the values of all units for a batch.
 
     Parameters
     ----------
@@ -127,14 +130,16 @@ class FusedNetwork:
         ]
         self._scaling = np.empty((2, units[0] - 1), self.dtype)
         self._scaling[0], self._scaling[1] = network.input_shift, network.input_scale
-        self._inputs, self._workspace, self._outputs = self._room(0)
+        self._found = np.empty((SHARDS, 2))  # loss of a shard, and whether its targets were good
+        self._make_room(0)
         self._shards: list[Block] | None = None  # of the last batch
 
-    def _room(self, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return new arrays for inputs, for all values and for outputs of so many rows."""
-        shapes = (batch, self._scaling.shape[1]), batch * self._width, (batch, self._layers[-1, 1])
-        inputs, workspace, outputs = (np.empty(shape, self.dtype) for shape in shapes)
-        return inputs, workspace, outputs
+    def _make_room(self, batch: int) -> None:
+        """Make arrays for so many rows: inputs, all values, outputs and ∂L/∂outputs."""
+        outputs = batch, self._layers[-1, 1]
+        shapes = (batch, self._scaling.shape[1]), batch * self._width, outputs, outputs
+        made = [np.empty(shape, self.dtype) for shape in shapes]
+        self._inputs, self._workspace, self._outputs, self._grad_outputs = made
 
     def forward(self, inputs: Any) -> np.ndarray:
         """Return the outputs (batch, out_features) for raw `inputs` (batch, in_features).
@@ -145,25 +150,28 @@ class FusedNetwork:
         ------
         ValueError if `inputs` has the wrong shape or is not made of real numbers.
         """
-        given = np.asarray(inputs)
-        real = given.dtype if given.dtype.kind in "fiub" else self.dtype
-        given = checks.matrix("inputs", given, self._scaling.shape[1], real)
-        batch = len(given)
-        if batch > len(self._outputs):
-            self._inputs, self._workspace, self._outputs = self._room(batch)
-        if given.dtype != self.dtype or not given.flags.carray:  # the kernel is compiled for one kind
-            with np.errstate(over="ignore"):
-                np.copyto(self._inputs[:batch], given, casting="unsafe")
-            given = self._inputs[:batch]
-        for whole in self._whole:
-            whole.expand()
-        self._kernels.transpose(self._matrices, self._transposed, self._layers)
-        outputs = self._outputs[:batch]
-        workspace = self._workspace[: batch * self._width]
-        self._shards = _cut(batch, self._matrices.size)
+        given, self._shards = self._begin(inputs)
+        outputs = self._outputs[: len(given)]
+        workspace = self._workspace[: len(given) * self._width]
         common = given, self._scaling, self._transposed, self._layers, workspace, outputs
         threads.run(functools.partial(self._kernels.forward, *common, rows) for rows in self._shards)
         return outputs
+
+    def _begin(self, inputs: Any) -> tuple[np.ndarray, list[Block]]:
+        """Fill the matrices; return the inputs as the kernels take them, and the shards they are cut into."""
+        given = np.asarray(inputs)
+        real = given.dtype if given.dtype.kind in "fiub" else self.dtype
+        given = checks.matrix("inputs", given, self._scaling.shape[1], real)
+        if len(given) > len(self._outputs):
+            self._make_room(len(given))
+        if given.dtype != self.dtype or not given.flags.carray:  # the kernel is compiled for one kind
+            with np.errstate(over="ignore"):
+                np.copyto(self._inputs[: len(given)], given, casting="unsafe")
+            given = self._inputs[: len(given)]
+        for whole in self._whole:
+            whole.expand()
+        self._kernels.transpose(self._matrices, self._transposed, self._layers)
+        return given, _cut(len(given), self._matrices.size)
 
     def backward(self, grad_outputs: Any) -> None:
         """Fill the network's gradients for ∂L/∂outputs of the last `forward`; both may not change in between.
@@ -182,14 +190,76 @@ class FusedNetwork:
             grad = grad.copy()
         common = grad, self._matrices, self._layers, self._workspace[: len(grad) * self._width]
         threads.run(
-            functools.partial(self._kernels.backward, *common, gradients, deltas, rows)
+            functools.partial(self._kernels.backward, *common, gradients, deltas, False, rows)
             for gradients, deltas, rows in zip(self._gradients, self._deltas, self._shards)
         )
+        self._end(len(self._shards))
+
+    def _end(self, shards: int) -> None:
+        """Sum the gradients of the shards, and fill the network's."""
         total = self._gradients[0, 0]
-        for gradients in self._gradients[1 : len(self._shards)]:
+        for gradients in self._gradients[1:shards]:
             total += gradients[0]
         for whole in self._whole:
             whole.aggregate()
+
+    def loss_and_grads(self, loss: Callable, inputs: Any, targets: Any, weight: Any = None) -> float:
+        """Return the loss of a batch, and fill the network's gradients where it is finite.
+
+        It is `forward`, the loss and `backward`; of LOSSES, in one compiled call a thread.
+
+        Parameters
+        ----------
+        loss : called as those of losses.py are.
+        inputs, targets : as for the network and the loss.
+        weight : (batch,), of the rows, or None.
+
+        Raises
+        ------
+        ValueError for what the network or the loss does not take.
+        """
+        value = self._step(loss, inputs, targets, weight)
+        if value is None:
+            others = () if weight is None else (weight,)
+            value, grad_outputs = loss(self.forward(inputs), targets, *others)
+            if np.isfinite(value):
+                self.backward(grad_outputs)
+        return float(value)
+
+    def _step(self, loss: Callable, inputs: Any, targets: Any, weight: Any) -> float | None:
+        """Do it in one call a thread; None, where LOSSES has no such loss or it takes no such targets."""
+        given, shards = self._begin(inputs)
+        self._shards = None  # the workspace will not be that of a `forward`
+        outputs, grad_outputs = self._outputs[: len(given)], self._grad_outputs[: len(given)]
+        taken = _targets(loss, targets, outputs)
+        if taken is None:
+            return None
+        batch = LOSSES[loss], given, taken, losses.row_weights(weight, outputs)
+        own = self._scaling, self._matrices, self._transposed, self._layers
+        room = self._workspace[: len(given) * self._width], outputs, grad_outputs
+        threads.run(
+            functools.partial(self._kernels.step, *batch, *own, *room, *of_shard)
+            for of_shard in zip(self._gradients, self._deltas, self._found, shards)
+        )
+        values, good = self._found[: len(shards)].T
+        if not good.all():
+            return None
+        value = float(values.sum())
+        if np.isfinite(value):
+            self._end(len(shards))
+        return value
+
+
+def _targets(loss: Callable, targets: Any, outputs: np.ndarray) -> np.ndarray | None:
+    """Return (batch, 1) labels or (batch, out) targets for the compiled step, None if it takes others."""
+    targets = np.asarray(targets)
+    if loss is losses.softmax_cross_entropy:
+        fit = targets.shape == outputs.shape[:1] and targets.dtype.kind in "iu"
+    else:
+        fit = outputs.shape in (targets.shape, (*targets.shape, 1)) and targets.dtype.kind in "fiub"
+    if loss not in LOSSES or not fit or not outputs.size:
+        return None
+    return np.array(targets.reshape(len(outputs), -1), outputs.dtype)  # writable: kernels are for one kind
 
 
 def _cut(batch: int, weights: int) -> list[Block]:
@@ -227,15 +297,15 @@ class _Hashed(_Dense):
     """The whole virtual matrix of a hashed layer.
 
     A window is unfolded: then it is multiplied by the inputs as they are. Where no bias is hashed, the last
-    column is overwritten, and its gradient is not one of the weights. `slots` are filled by `expand` and hold
-    for its `aggregate`.
+    column is overwritten, and its gradient is not one of the weights. `slots` do not change.
     """
 
     def __init__(self, layer: Any, matrix: np.ndarray, gradient: np.ndarray) -> None:
         super().__init__(layer, matrix, gradient)
         map, (rows, columns) = layer.bucket_map, self.matrix.shape
-        self.kernels, self.key = CPU.kernels_of(map.name), (map.seed, map.num_buckets, map.signed)
+        self.kernels, key = CPU.kernels_of(map.name), (map.seed, map.num_buckets, map.signed)
         self.slots = np.empty((rows, 1 if self.kernels.one_slot_a_row else columns), np.uint32)
+        self.kernels.locate(key, (0, 0), self.slots)
         self.window: np.ndarray | None = None
         if isinstance(map, WindowMap):
             more = 0, columns - map.columns
@@ -244,7 +314,6 @@ class _Hashed(_Dense):
 
     def expand(self) -> None:
         weight, matrix = self.layer.params["weight"], self.matrix
-        self.kernels.locate(self.key, (0, 0), self.slots)
         if self.window is None:
             self.kernels.expand(weight, self.slots, matrix)
         else:

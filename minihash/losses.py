@@ -56,7 +56,7 @@ def softmax_cross_entropy(
     """
     outputs = _check_outputs(outputs, (2,))
     targets = _check_classes(targets, outputs)
-    row_weight = _normalize_weights(sample_weight, outputs)
+    row_weight = row_weights(sample_weight, outputs)
 
     xp = array_module(outputs)
     shifted = outputs - outputs.real.max(axis=1, keepdims=True)
@@ -104,7 +104,7 @@ def mean_squared_error(
     xp = array_module(outputs)
     _check_rows("targets", targets, np.isfinite, "a finite number")
     difference = outputs - targets
-    row_weight = _normalize_weights(sample_weight, outputs)
+    row_weight = row_weights(sample_weight, outputs)
 
     rows = difference.reshape(len(outputs), -1)  # a view: what is done to it is done to difference
     losses = xp.square(rows).mean(axis=1)
@@ -139,7 +139,7 @@ def binary_cross_entropy(
     outputs = _check_outputs(outputs, (1, 2))
     targets = _match_shape(targets, outputs)
     _check_rows("targets", targets, lambda t: (t.real >= 0) & (t.real <= 1), "0 <= target <= 1")
-    row_weight = _normalize_weights(sample_weight, outputs)
+    row_weight = row_weights(sample_weight, outputs)
 
     xp = array_module(outputs)
     positive = outputs.real >= 0
@@ -334,7 +334,7 @@ def _split_targets(targets: Any, outputs: np.ndarray) -> tuple[np.ndarray, np.nd
     return labels.astype(np.intp), teacher
 
 
-def _normalize_weights(sample_weight: Any, outputs: np.ndarray) -> np.ndarray:
+def row_weights(sample_weight: Any, outputs: np.ndarray) -> np.ndarray:
     """Return the rows' weights (batch,), in float64, with the sum 1."""
     batch, xp = len(outputs), array_module(outputs)
     if sample_weight is None:

@@ -339,13 +339,14 @@ def mlp(
         dtype=dtype,
     )
     if _has_equal_outputs(network.layers[-1]):
+        found = f"map is 'window' and two of {sizes[-1]} outputs are equal"
         wanted = f"more than {network.layers[-1].num_parameters} weights in the last layer, or map='element'"
-        warnings.warn(f"map is 'window' and two of {sizes[-1]} outputs are equal, wanted {wanted}", stacklevel=2)
+        warnings.warn(f"{found}, wanted {wanted}", stacklevel=2)
     return network
 
 
 def _has_equal_outputs(layer: Layer) -> bool:
-    """Return whether two rows have one window and sign: they are equal whatever the weights."""
+    """Return whether two rows have one window and sign: they are equal, whatever the weights."""
     if not isinstance(layer, HashedLinear) or layer.map != "window":
         return False
     windows = layer.bucket_map(np.arange(layer.out_features), 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import naive
 import numpy as np
 import pytest
@@ -9,7 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernels.test_backends import run_python
 
-from minihash import Dropout, HashedLinear, Linear, Network, ReLU, Sigmoid, SparseLinear, Tanh, fused, mlp
+from minihash import (
+    Dropout,
+    HashedLinear,
+    Linear,
+    Network,
+    ReLU,
+    Sigmoid,
+    SparseLinear,
+    Tanh,
+    fused,
+    losses,
+    mlp,
+)
 from minihash.fused import FusedNetwork, obstacle
 from minihash.kernels import fused_numba
 from minihash.layers.hashed_linear import BIASES
@@ -200,6 +214,93 @@ def test_not_a_number_and_infinity_come_out_as_from_the_network():
     assert np.isfinite(small.forward(inputs)[[1, 3]]).all()
 
 
+# ----------------------------------------------------------------------------------- with a loss
+
+LOSSES = list(fused.LOSSES)
+own_loss = functools.partial(losses.mean_squared_error)  # not one of them
+
+
+def targets_for(loss, network, batch, rng):
+    """Targets of a loss, of any kind it takes."""
+    shape = (batch,) if network.out_features == 1 and rng.integers(2) else (batch, network.out_features)
+    if loss is losses.softmax_cross_entropy:
+        return rng.integers(0, network.out_features, batch)
+    return rng.random(shape) if loss is losses.binary_cross_entropy else rng.normal(size=shape)
+
+
+@given(networks(), batches, st.sampled_from([*LOSSES, own_loss]), st.booleans(), seeds())
+def test_loss_and_gradients_are_those_of_the_network(network, batch, loss, weighted, seed):
+    inputs, _ = case(network, batch or 1, seed)
+    rng = np.random.default_rng(seed)
+    targets = targets_for(loss, network, len(inputs), rng)
+    weight = rng.integers(1, 4, len(inputs)) if weighted else None
+    others = (targets,) if weight is None else (targets, weight)
+    wanted, grad_outputs = loss(network.forward(inputs, training=True), *others)
+    ref = step(network, inputs, grad_outputs)
+    for array in network.grads.values():
+        array.fill(np.nan)
+    value = FusedNetwork(network).loss_and_grads(loss, inputs, *others)
+    assert value == pytest.approx(wanted, rel=1e-11, abs=1e-11)
+    assert_same({"outputs": ref["outputs"], **network.grads}, ref, 1e-11)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, own_loss])
+def test_loss_of_targets_that_it_does_not_take(loss):
+    network = mlp([5, 9, 2], compression=0.5)
+    small, (inputs, _) = FusedNetwork(network), case(network, 7)
+    bad = [
+        np.full((7, 2), np.nan),
+        np.full((6, 2), 0.5),
+        np.full((7, 3), 0.5),
+        np.full(7, -1),
+        np.full(7, 2**40),
+        np.full((7, 2), "a"),
+        np.full((7, 2), 2.0) * (1 if loss in LOSSES[::2] else np.inf),
+    ]
+    for targets in bad:
+        with pytest.raises((ValueError, TypeError)) as wanted:
+            loss(network.forward(inputs), targets)
+        with pytest.raises(wanted.type) as found:
+            small.loss_and_grads(loss, inputs, targets)
+        assert str(found.value) == str(wanted.value)
+    with pytest.raises(ValueError, match="^outputs has shape"):
+        small.loss_and_grads(loss, inputs[:0], np.zeros((0, 2)))
+    good = np.zeros(7, int) if loss is losses.softmax_cross_entropy else np.zeros((7, 2))
+    with pytest.raises(ValueError, match="^sample_weight has the sum 0"):
+        small.loss_and_grads(loss, inputs, good, np.zeros(7))
+
+
+def test_softmax_of_probabilities_is_computed_by_the_loss_itself():
+    network = mlp([5, 9, 3], compression=0.5, dtype=np.float64)
+    inputs, _ = case(network, 7)
+    targets = np.full((7, 3), 1 / 3)
+    wanted, grad_outputs = losses.softmax_cross_entropy(network.forward(inputs), targets)
+    ref = step(network, inputs, grad_outputs)
+    assert FusedNetwork(network).loss_and_grads(LOSSES[2], inputs, targets) == pytest.approx(wanted)
+    assert_same({"outputs": ref["outputs"], **network.grads}, ref, 1e-11)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_that_is_not_finite_changes_no_gradient(loss):
+    network = mlp([5, 9, 2], compression=0.5)
+    inputs, _ = case(network, 300)
+    inputs[299] = np.inf
+    targets = targets_for(loss, network, 300, np.random.default_rng(0))
+    with np.errstate(invalid="ignore"):
+        value = FusedNetwork(network).loss_and_grads(loss, inputs, targets)
+    assert not np.isfinite(value) and not any(grad.any() for grad in network.grads.values())
+
+
+def test_backward_needs_the_forward_of_its_own():
+    network = mlp([5, 9, 2], compression=0.5)
+    inputs, grad_outputs = case(network, 7)
+    small = FusedNetwork(network)
+    small.forward(inputs)
+    small.loss_and_grads(losses.mean_squared_error, inputs, grad_outputs)
+    with pytest.raises(RuntimeError, match="needs a forward"):
+        small.backward(grad_outputs)
+
+
 # --------------------------------------------------------------------------------- threads, bits
 
 
@@ -210,7 +311,11 @@ def test_the_number_of_threads_changes_no_bit(set_num_threads, batch):
     results = []
     for count in (1, 2, 3, 5):
         set_num_threads(count)
-        results += [step(network, inputs, grad_outputs, FusedNetwork(network)) for _ in range(3)]
+        for _ in range(3):
+            results.append(step(network, inputs, grad_outputs, FusedNetwork(network)))
+            loss = FusedNetwork(network).loss_and_grads(losses.mean_squared_error, inputs, grad_outputs)
+            results[-1] |= {f"{name} of it": grad.copy() for name, grad in network.grads.items()}
+            results[-1]["loss"] = loss
     for result in results[1:]:
         for name, wanted in results[0].items():
             np.testing.assert_array_equal(result[name], wanted)
@@ -453,5 +558,6 @@ def test_depths_and_widths_compile_nothing_anew():
         inputs, grad_outputs = case(network, 7)
         step(network, inputs, grad_outputs, FusedNetwork(network))
         step(network, inputs[::2], grad_outputs[::2], FusedNetwork(network))
-    for kernel in (fused_numba.forward, fused_numba.backward):
+        FusedNetwork(network).loss_and_grads(losses.mean_squared_error, inputs, grad_outputs)
+    for kernel in (fused_numba.forward, fused_numba.backward, fused_numba.step):
         assert len(kernel.signatures) <= 2  # float32, and float64 of other tests

@@ -22,7 +22,9 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from minihash import kernels
-    from minihash.network import mlp
+    from minihash.fused import FusedNetwork
+    from minihash.losses import mean_squared_error
+    from minihash.network import ACTIVATIONS, mlp
     from minihash.quantization import quantize
 
     start = time.perf_counter()
@@ -35,6 +37,11 @@ def run(args: argparse.Namespace) -> int:
             network.predict(np.ones((rows, 90)))
         for bits in (8, 4):
             quantize(network, bits).predict(np.ones((2, 90)))
+        for activation in ACTIVATIONS:
+            small = mlp([4, 3, 2], compression=1 / 2, activation=activation, map=map, dtype=args.dtype)
+            fused = FusedNetwork(small)
+            fused.backward(fused.forward(np.ones((2, 4))))
+            fused.loss_and_grads(mean_squared_error, np.ones((2, 4)), np.ones((2, 2)))
     where = kernels.cache_directory()
     kept = f"kept in {where}" if where else "not kept: no directory can be written"
     say(f"kernels for {args.dtype} are ready after {time.perf_counter() - start:.1f} s, {kept}")

@@ -19,6 +19,9 @@ gradients, deltas : of one shard, two rows each: ∂L/∂W_l of all layers and w
     chunk's δ of two layers.
 rows : (start, stop) of the batch, a shard.
 
+`step` goes forward and backward with one chunk after the other, and has the losses between: then nothing but
+the gradients leaves a core's cache. The losses are those of losses.py, their letters too.
+
 `np.dot` is the BLAS of SciPy here, not NumPy's: `load_blas` before the first call.
 """
 
@@ -36,6 +39,7 @@ from minihash.kernels.compiling import kernel
 CHUNK = 128  # rows at a time: their values fit the L2 cache, and BLAS has kernels for small products
 COLUMNS = 16  # of a matrix that are transposed at a time: their cache lines stay at hand
 NONE, RELU, TANH, SIGMOID = range(4)
+BINARY_CROSS_ENTROPY, MEAN_SQUARED_ERROR, SOFTMAX_CROSS_ENTROPY = range(3)
 
 _inline = numba.njit(inline="always")
 # Without exceptions for divisions by zero and with fused multiply-adds, loops are vectorised.
@@ -52,10 +56,7 @@ C0, C1, C2, C3, C4 = map(f32, (0.49999998, 0.16666539, 0.04166722, 0.00836718, 0
 def load_blas() -> None:
     """Load the BLAS that compiled code calls, and let it be limited to one thread with the others."""
     importlib.import_module("scipy.linalg.cython_blas")
-    guard = threads._single_threaded_blas
-    with guard._lock:
-        if not guard._inside:
-            guard._libraries = None  # looked for again when it is entered
+    threads.blas_loaded()
 
 
 @_inline
@@ -193,14 +194,18 @@ def backward(
     workspace: np.ndarray,
     gradients: np.ndarray,
     deltas: np.ndarray,
+    add: bool,
     rows: tuple[int, int],
 ) -> None:
-    """Fill `gradients[0]` with those of all matrices, sums over some rows of `grad_outputs` (batch, out)."""
+    """Fill `gradients[0]` with those of all matrices, sums over some rows of `grad_outputs` (batch, out).
+
+    Or `add` them to what is there.
+    """
     width = workspace.size // max(1, len(grad_outputs))
-    if rows[0] == rows[1]:
+    if rows[0] == rows[1] and not add:
         gradients[0, :] = 0
     for top in range(rows[0], rows[1], CHUNK):
-        count, first = min(CHUNK, rows[1] - top), top == rows[0]
+        count, first = min(CHUNK, rows[1] - top), top == rows[0] and not add
         delta = _block(deltas[len(layers) & 1], 0, count, grad_outputs.shape[1] + 1)
         for n in range(count):
             for i in range(grad_outputs.shape[1]):
@@ -220,3 +225,90 @@ def backward(
                 grad_below = _block(deltas[number & 1], 0, count, fan_in + 1)
                 np.dot(delta, _block(matrices, matrix, fan_out + 1, fan_in + 1), grad_below)
                 delta = grad_below
+
+
+@_fast
+def step(
+    loss: int,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    weight: np.ndarray,
+    scaling: np.ndarray,
+    matrices: np.ndarray,
+    transposed: np.ndarray,
+    layers: np.ndarray,
+    workspace: np.ndarray,
+    outputs: np.ndarray,
+    grad_outputs: np.ndarray,
+    gradients: np.ndarray,
+    deltas: np.ndarray,
+    found: np.ndarray,
+    rows: tuple[int, int],
+) -> None:
+    """Go forward and backward with some rows; fill `found` with their loss, and 1 if their targets are good.
+
+    `targets` are (batch, out), or (batch, 1) labels; `weight` is (batch,) float64, with the sum 1 over the
+    whole batch. `outputs` and `grad_outputs` (batch, out) are filled.
+    """
+    total, good = 0.0, True
+    width = workspace.size // max(1, len(inputs))
+    values = workspace[rows[0] * width :]
+    if rows[0] == rows[1]:
+        gradients[0, :] = 0
+    for top in range(rows[0], rows[1], CHUNK):
+        stop = min(rows[1], top + CHUNK)
+        chunk = top - top, stop - top  # a plain 0 would be a type of its own
+        held = values[: (stop - top) * width]
+        out, grad = outputs[top:stop], grad_outputs[top:stop]
+        forward(inputs[top:stop], scaling, transposed, layers, held, out, chunk)
+        if loss == BINARY_CROSS_ENTROPY:
+            part, fine = _binary_cross_entropy(out, targets[top:stop], weight[top:stop], grad)
+        elif loss == MEAN_SQUARED_ERROR:
+            part, fine = _mean_squared_error(out, targets[top:stop], weight[top:stop], grad)
+        else:
+            part, fine = _softmax_cross_entropy(out, targets[top:stop], weight[top:stop], grad)
+        total, good = total + part, good and fine
+        backward(grad, matrices, layers, held, gradients, deltas, top > rows[0], chunk)
+    found[0], found[1] = total, good
+
+
+@_fast
+def _binary_cross_entropy(outputs, targets, weight, grad):  # type: ignore[no-untyped-def]
+    total, good, labels = 0.0, True, outputs.shape[1]
+    for n in range(len(outputs)):
+        for i in range(labels):
+            z, t = outputs[n, i], targets[n, i]
+            good = good and 0 <= t <= 1
+            decay = math.exp(-abs(z))
+            total += weight[n] * (max(z, 0) - t * z + math.log1p(decay)) / labels
+            grad[n, i] = ((1 if z >= 0 else decay) / (1 + decay) - t) * weight[n] / labels
+    return total, good
+
+
+@_fast
+def _mean_squared_error(outputs, targets, weight, grad):  # type: ignore[no-untyped-def]
+    total, good, features = 0.0, True, outputs.shape[1]
+    for n in range(len(outputs)):
+        for d in range(features):
+            good = good and math.isfinite(targets[n, d])
+            difference = outputs[n, d] - targets[n, d]
+            total += weight[n] * difference * difference / features
+            grad[n, d] = difference * (2 * weight[n] / features)
+    return total, good
+
+
+@_fast
+def _softmax_cross_entropy(outputs, targets, weight, grad):  # type: ignore[no-untyped-def]
+    total, classes = 0.0, outputs.shape[1]
+    for n in range(len(outputs)):
+        if not 0 <= targets[n, 0] < classes:
+            return total, False
+        label, largest, powers = int(targets[n, 0]), outputs[n].max(), 0.0
+        for c in range(classes):
+            grad[n, c] = math.exp(outputs[n, c] - largest)
+            powers += grad[n, c]
+        total += weight[n] * (math.log(powers) - (outputs[n, label] - largest))
+        for c in range(classes):
+            grad[n, c] *= weight[n] / powers
+        grad[n, label] -= weight[n]
+    return total, True

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -60,15 +61,16 @@ class _SingleThreadedBlas:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._libraries: list[Any] | None = None
+        self._libraries: list[Any] = []
         self._before: list[int] = []
+        self.complete = False  # whether all libraries are known
 
     def __enter__(self) -> None:
         with self._lock:
-            if self._libraries is None:  # searching what is loaded takes a millisecond: once
-                found = ThreadpoolController().select(user_api="blas")
-                self._libraries = found.lib_controllers
             if self._inside == 0:
+                if not self.complete:  # searching what is loaded takes a millisecond: once
+                    self.complete = True
+                    self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
                 self._before = [library.num_threads for library in self._libraries]
                 self._set([1] * len(self._before))
             self._inside += 1
@@ -80,7 +82,7 @@ class _SingleThreadedBlas:
                 self._set(self._before)
 
     def _set(self, counts: list[int]) -> None:
-        for library, count in zip(self._libraries or (), counts):
+        for library, count in zip(self._libraries, counts):
             # threadpoolctl from 3.7 on lets only the thread that set a limit change it and ignores all
             # others, but who comes first here need not be who leaves last.
             clear = getattr(library, "clear_controlling_thread", lambda force: None)
@@ -118,6 +120,16 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def single_threaded_blas() -> AbstractContextManager[None]:
+    """Hold BLAS to one thread in a `with` block of many short `run`s: each would take 75 µs for that."""
+    return _single_threaded_blas
+
+
+def blas_loaded() -> None:
+    """Say that another BLAS has been loaded: whoever is the first inside next finds it."""
+    _single_threaded_blas.complete = False
 
 
 def run(tasks: Iterable[Callable[[], None]]) -> None:

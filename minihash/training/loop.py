@@ -18,6 +18,7 @@ import numpy as np
 from minihash import checks, fused, losses, sources
 from minihash.datasets.rows import Batch, Rows
 from minihash.hashing import LIMIT_SEED
+from minihash.kernels import threads
 from minihash.layers import Dropout
 from minihash.network import Network
 from minihash.optimizers import Adam, Optimizer
@@ -144,7 +145,8 @@ class Training:
         self.history, self.stopped = History(), False
         self._settings: dict[str, Any] = {}
         self._kept: list[dict[str, Any]] = []  # of callbacks, for when they have begun
-        self._forward, self._backward = _passes(network)
+        self._loss_and_grads, self._holding = _step(network, loss)
+        self._arrays = network.params, network.grads
         self._seconds = 0.0  # before it was interrupted
 
     def run(
@@ -174,7 +176,8 @@ class Training:
     def _train_epoch(self, bar: Any, pause: Callable[[bool], None]) -> None:
         """Make the steps of the epoch that have not been made yet."""
         self.rng.bit_generator.state = self.order
-        with contextlib.closing(self.rows.rows.batches(self.batch_size, self.rng)) as batches:
+        batches = self.rows.rows.batches(self.batch_size, self.rng)
+        with contextlib.closing(batches), self._holding():
             for batch in itertools.islice(batches, self.step, None):
                 if self.schedule is not None:
                     done = (self.epoch - 1 + self.step / self.steps) / self.epochs
@@ -194,15 +197,12 @@ class Training:
 
         A device gets the batch at once, and gives back one number.
         """
-        network = self.network
-        inputs, *others = network.device.put_together(*(array for array in batch if array is not None))
-        value, grad_outputs = self.loss(self._forward(inputs), *others)
+        value = self._loss_and_grads(*self.network.device.put_together(*(a for a in batch if a is not None)))
         if np.isfinite(value):
-            self._backward(grad_outputs)
             for callback in self.callbacks:
-                callback.on_gradients(network)
-            self.optimizer.step(network.params, network.grads)
-        return float(value)
+                callback.on_gradients(self.network)
+            self.optimizer.step(*self._arrays)
+        return value
 
     def _end_epoch(self, start: float) -> None:
         """Write the epoch's record, ask the callbacks, and go over to the next."""
@@ -328,16 +328,27 @@ class Training:
 
 PLAIN = (bool, int, float, str, list, dict, type(None))  # of a callback's state: what JSON holds
 FINGERPRINTED = 64  # rows
-Passes = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], Any]]
+Step = tuple[Callable[..., float], Callable[[], contextlib.AbstractContextManager[None]]]
 
 
-def _passes(network: Network) -> Passes:
-    """Return what goes forward and backward in training: the network itself, or fused if it is small."""
+def _step(network: Network, loss: Callable) -> Step:
+    """Return what does a step but for the optimizer's part, and what is held during the steps of an epoch.
+
+    A small network is fused. It has small products only, all in our threads: then BLAS is held to one thread
+    once for all; others have large ones outside of them too.
+    """
     if fused.obstacle(network):
-        forward = functools.partial(network.forward, training=True)
-        return forward, functools.partial(network.backward, need_grad_inputs=False)
+        return functools.partial(_loss_and_grads, network, loss), contextlib.nullcontext
     small = fused.FusedNetwork(network)
-    return small.forward, small.backward
+    return functools.partial(small.loss_and_grads, loss), threads.single_threaded_blas
+
+
+def _loss_and_grads(network: Network, loss: Callable, inputs: Any, *others: Any) -> float:
+    """Return the loss of a batch, and fill the gradients where it is finite."""
+    value, grad_outputs = loss(network.forward(inputs, training=True), *others)
+    if np.isfinite(value):
+        network.backward(grad_outputs, need_grad_inputs=False)
+    return float(value)
 
 
 def _numbers(value: Any) -> dict[str, Any]:
