@@ -113,7 +113,7 @@ HEADER = ("network", "stored", "of", "loss", "AUC", "rows/s", "peak, MB", "proce
 
 
 def table(records: Sequence[Record]) -> str:
-    """Return the records as a table in Markdown, a row a network; of several seeds the median."""
+    """Return the records as a table in Markdown, a row a network; of several seeds the median (and range)."""
     names = dict.fromkeys(record["network"] for record in records)
     rows = [_row(name, [record for record in records if record["network"] == name]) for name in names]
     return text.markdown(HEADER, rows)
@@ -123,8 +123,6 @@ def _row(name: str, found: Sequence[Record]) -> tuple[str, ...]:
     def middle(values: Sequence[float]) -> float:
         return statistics.median(values)
 
-    aucs = [record["auc"] for record in found]
-    spread = f" ({min(aucs):.4f} to {max(aucs):.4f}, {len(aucs)} seeds)" if len(aucs) > 1 else ""
     memory = {part: middle([record["memory"][part] for record in found]) for part in found[0]["memory"]}
     rest = memory["scores"] + memory["workspace"]
     parts = (memory["peak"], memory["process"], memory["data"], memory["model"], rest)
@@ -133,23 +131,32 @@ def _row(name: str, found: Sequence[Record]) -> tuple[str, ...]:
         f"{found[0]['stored']:,}",
         f"{found[0]['virtual']:,}",
         f"{middle([record['loss'] for record in found]):.4f}",
-        f"{middle(aucs):.4f}{spread}",
-        f"{middle([record['rows_per_second'] for record in found]):,.0f}",
+        _median([record["auc"] for record in found], ".4f"),
+        _median([record["rows_per_second"] for record in found], ",.0f"),
         *(f"{size / 1e6:.1f}" for size in parts),
     )
 
 
+def _median(values: Sequence[float], form: str) -> str:
+    """Return the median as text, of several values with their range."""
+    middle = format(statistics.median(values), form)
+    return f"{middle} ({min(values):{form}} to {max(values):{form}})" if len(values) > 1 else middle
+
+
 def ratios(records: Sequence[Record]) -> str:
-    """Return how many times as many rows a second as PyTorch's networks the hashed ones do, a line each."""
-    speed: dict[str, list[float]] = {}
+    """Return how many times as many rows a second as PyTorch's networks ours do, a line each.
+
+    Of several seeds, each beside the other's run of the same seed: the median of the ratios and their range.
+    """
+    speed: dict[str, dict[int, float]] = {}
     for record in records:
-        speed.setdefault(record["network"], []).append(record["rows_per_second"])
+        speed.setdefault(record["network"], {})[record["seed"]] = record["rows_per_second"]
     lines = []
     for peer in (name for name in speed if name.endswith("PyTorch")):
         for name in (name for name in speed if not name.endswith("PyTorch")):
             if name.startswith("wide") == peer.startswith("wide"):
-                times = statistics.median(speed[name]) / statistics.median(speed[peer])
-                lines.append(f"{name}: {times:.2f} times the rows a second of {peer}")
+                times = [rows / speed[peer][seed] for seed, rows in speed[name].items()]
+                lines.append(f"{name}: {_median(times, '.2f')} times the rows a second of {peer}")
     return "\n".join(lines)
 
 

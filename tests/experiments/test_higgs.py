@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,8 @@ def test_a_file_of_ones_own_and_several_seeds(store: Path, tmp_path: Path, capfd
     argv = ["reproduce", "higgs", "--data", str(store), "--networks", "1/8", "--seeds", "0", "1"]
     assert main([*argv, "--epochs", "2", "--batch-size", "128", "--out", str(tmp_path)]) == 0
     out = capfd.readouterr().out
-    assert "2 seeds)" in out and "| 1/8 | 1,050 | 8,410 |" in out
+    spreads = r"\| 0\.\d{4} \(0\.\d{4} to 0\.\d{4}\) \| [\d,]+ \([\d,]+ to [\d,]+\) \|"
+    assert re.search(spreads, out) and "| 1/8 | 1,050 | 8,410 |" in out
     lines = (tmp_path / higgs.LEDGER).read_text().splitlines()
     assert [json.loads(line)["rows"] for line in lines] == [2100, 2100]
 
@@ -94,8 +96,11 @@ def test_a_failed_process_ends_in_one_line(store: Path, tmp_path: Path) -> None:
 
 def test_ratios_compare_like_with_like() -> None:
     speeds = {"1/8": 30.0, "dense, PyTorch": 10.0, "wide, 1/64": 8.0, "wide, dense, PyTorch": 2.0}
-    found = [{"network": name, "rows_per_second": speed} for name, speed in speeds.items()]
+    found = [{"network": name, "seed": 0, "rows_per_second": speed} for name, speed in speeds.items()]
     assert higgs.ratios(found).splitlines() == [
         "1/8: 3.00 times the rows a second of dense, PyTorch",
         "wide, 1/64: 4.00 times the rows a second of wide, dense, PyTorch",
     ]
+    more = {"seed": 1, "rows_per_second": 20.0}, {"seed": 1, "rows_per_second": 4.0}
+    found = [record | {"network": name} for record, name in zip((*found[:2], *more), 2 * ("1/8", "PyTorch"))]
+    assert higgs.ratios(found) == "1/8: 4.00 (3.00 to 5.00) times the rows a second of PyTorch"
