@@ -419,6 +419,8 @@ def test_progress_bar(
     assert out == ""
     if terminal if progress is None else progress:
         assert "100%" in err and "epoch 2, loss " in err and "validation error " in err
+        settings = "2 epochs of 3 steps of 100, softmax_cross_entropy, Adam (learning_rate 0.001, "
+        assert settings in err and err.count("fit: ") == 1
     else:
         assert err == ""
 

@@ -35,6 +35,13 @@ def write_settings(args: argparse.Namespace, path: str) -> None:
         file.write(json.dumps(settings_of(args), indent=1).encode() + b"\n")
 
 
+class Compression(argparse.Action):
+    """Takes a compression, instead of the bytes that a file of settings had."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        namespace.compression, namespace.memory_bytes = values, None
+
+
 class FromSettings(argparse.Action):
     """Takes the settings of a file as if they were arguments; what follows overrides them."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from minihash import text
 from minihash.cli.arguments import SEED, add_data_arguments, add_device_arguments, integer, number
 from minihash.cli.output import say
-from minihash.cli.settings import FromSettings, describe_settings, write_settings
+from minihash.cli.settings import Compression, FromSettings, describe_settings, write_settings
 
 if TYPE_CHECKING:
     from minihash.datasets import Dataset
@@ -39,7 +39,8 @@ def add_parser(subparsers: Any) -> None:
     about = "units of each hidden layer (default: 1000)"
     network.add_argument("--hidden", default=[1000], help=about, **units)
     size = network.add_mutually_exclusive_group()
-    add(size, "--compression", "1/64", "stored / virtual weights; 0: dense layers", type=number(0, 1))
+    about = "stored / virtual weights; 0: dense layers"
+    add(size, "--compression", "1/64", about, type=number(0, 1), action=Compression)
     about = "instead, bytes of the stored numbers at most (float32), for the units given"
     size.add_argument("--memory-bytes", type=integer(1, 2**63), metavar="N", help=about)
     maps = ("element", "window")

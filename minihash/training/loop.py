@@ -71,7 +71,7 @@ def fit(
     seed : of the shuffling.
     callbacks : called at the beginning, after each epoch, and at the end, an unhappy one too; see
         callbacks.py.
-    progress : show a bar on stderr; by default only on a terminal.
+    progress : show the settings in a line, and a bar, on stderr; by default only on a terminal.
     checkpoint : a folder to keep the state of the training in, as of the end of each epoch and about once a
         minute: see checkpoint.py. SIGINT and SIGTERM then end the step and save the state before they
         stop the training.
@@ -236,6 +236,18 @@ class Training:
             "(input_scale)"
         )
 
+    def describe(self) -> str:
+        """Return the settings in a line."""
+        optimizer = ", ".join(f"{name} {value:g}" for name, value in _numbers(self.optimizer).items())
+        parts = [
+            f"{len(self.rows.rows):,} rows",
+            f"{self.epochs} epochs of {self.steps:,} steps of {self.batch_size}",
+            self.rows.loss or "a loss of one's own",
+            f"{type(self.optimizer).__name__} (learning_rate {self.optimizer.learning_rate:g}, {optimizer})",
+            f"seed {self.seed}, {self.network.dtype} on {self.network.device}",
+        ]
+        return "fit: " + ", ".join(parts)
+
     def _lasting(self) -> list[Callback]:
         """Return the callbacks that the result depends on."""
         return [callback for callback in self.callbacks if not callback.observer]
@@ -378,6 +390,8 @@ def _progress_bar(training: Training, progress: bool | None) -> Any:
 
     # There is no stderr under pythonw, and none after 2>&-.
     shown = bool(sys.stderr and sys.stderr.isatty()) if progress is None else progress
+    if shown:
+        tqdm.write(training.describe(), file=sys.stderr)
     short = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # room for what postfix says
     steps, done = training.epochs * training.steps, (training.epoch - 1) * training.steps + training.step
     return tqdm(total=steps, initial=done, disable=not shown, bar_format=short, dynamic_ncols=True)

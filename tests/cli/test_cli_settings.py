@@ -44,6 +44,8 @@ def test_settings_with_a_budget_of_bytes(tmp_path: Path, run: Run) -> None:
     assert run(*TINY, "--memory-bytes", "9999", "--hidden", "--out", tmp_path / "a")[0] == 0
     settings = json.loads((tmp_path / "a.settings.json").read_text())
     assert settings["memory_bytes"] == 9999 and settings["hidden"] == [] and "compression" not in settings
+    again = ["train", "--from-settings", f"{tmp_path / 'a'}.settings.json", "--compression", "1/4"]
+    assert "compression 0.25" in run(*again, "--epochs", "1")[1]
     assert run("train", "--from-settings", tmp_path / "a.settings.json", "--out", tmp_path / "b")[0] == 0
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
