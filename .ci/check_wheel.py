@@ -21,7 +21,7 @@ def main() -> None:
     missing, extra = set(tracked) - packed, packed - set(tracked)
     assert not missing, f"not in the wheel: {', '.join(sorted(missing))}"
     assert not extra, f"in the wheel and not in the repository: {', '.join(sorted(extra))}"
-    version = re.search(r'"(.*)"', (checkout / "minihash/version.py").read_text()).group(1)
+    version = re.search(r'__version__ = "(.*)"', (checkout / "minihash/version.py").read_text()).group(1)
     assert wheel.name == f"minihash-{version}-py3-none-any.whl", f"{wheel.name}, wanted version {version}"
     size, installed = wheel.stat().st_size, sum(sizes.values())
     assert size <= LIMIT, f"the wheel has {size:,} bytes, wanted <= {LIMIT:,}"
