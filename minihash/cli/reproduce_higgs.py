@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import zlib
 from pathlib import Path
 from typing import Any
 
 from minihash.cli.arguments import SEED, integer, number
 from minihash.cli.output import say
 
+FINGERPRINTED = 2**20  # bytes
 TEST_SHARE = 22  # one test row for so many training rows: 500,000 of the 11,000,000 of HIGGS
 
 
@@ -88,7 +91,8 @@ def _data(args: argparse.Namespace) -> tuple[Path, str, int, int]:
             synthesize_higgs(path, args.rows + test_rows)
         source = "synthetic"
     else:
-        source, path = Path(args.data).name, Path(args.data)
+        path = Path(args.data)
+        source = f"{path.name}-{_fingerprint(path)}"  # another file may have the same name
         if first_bytes(path, len(MAGIC)) != MAGIC:
             path = Path(args.out, f"{source}.mh")
             if not path.exists():
@@ -100,6 +104,17 @@ def _data(args: argparse.Namespace) -> tuple[Path, str, int, int]:
         wanted = f"more than {test_rows} of 28, as HIGGS has"
         raise ValueError(f"{path}: has {len(found)} rows of {found.features} features, wanted {wanted}")
     return path, source, len(found) - test_rows, test_rows
+
+
+def _fingerprint(path: Path) -> str:
+    """Return eight letters for a file: of its size, its beginning and its end."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        checksum = zlib.crc32(str(size).encode())
+        for place in (0, max(0, size - FINGERPRINTED)):
+            file.seek(place)
+            checksum = zlib.crc32(file.read(FINGERPRINTED), checksum)
+    return f"{checksum:08x}"
 
 
 def _describe(record: dict[str, Any]) -> str:

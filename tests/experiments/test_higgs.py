@@ -69,6 +69,12 @@ def test_a_file_of_ones_own_and_several_seeds(store: Path, tmp_path: Path, capfd
     assert re.search(spreads, out) and "| 1/8 | 1,050 | 8,410 |" in out
     lines = (tmp_path / higgs.LEDGER).read_text().splitlines()
     assert [json.loads(line)["rows"] for line in lines] == [2100, 2100]
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / store.name  # other rows under the same name are not those of the ledger
+    synthesize_higgs(other, 3000, seed=1)
+    argv = ["reproduce", "higgs", "--data", str(other), "--networks", "1/8", "--out", str(tmp_path)]
+    assert main(argv) == 0
+    assert len((tmp_path / higgs.LEDGER).read_text().splitlines()) == 3
 
 
 def test_what_is_refused(tmp_path: Path, capfd) -> None:
