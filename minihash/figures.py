@@ -13,6 +13,8 @@ from minihash.files import replacing
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of Okabe and Ito
 DASHES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+SHADES = "cividis"  # from dark to light, the same for everyone
 STYLE = {
     "axes.grid": True,
     "axes.spines.right": False,
@@ -43,15 +45,21 @@ def check_format(path: str | os.PathLike[str]) -> str:
     return ending
 
 
-def draw(path: str | os.PathLike[str], size: tuple[float, float], fill: Callable[[Any], None]) -> None:
-    """Let `fill(figure)` draw a figure of `size` inches, and write it whole or not at all.
+def draw(
+    path: str | os.PathLike[str] | None, size: tuple[float, float], fill: Callable[[Any], None]
+) -> Any:
+    """Let `fill(figure)` draw a figure of `size` inches, write it whole or not at all, and return it.
 
-    No window system is touched. Raises ImportError without matplotlib, ValueError for an unknown ending,
-    OSError if the file cannot be written.
+    Without a path it is returned only, for a notebook to show. No window system is touched.
+    Raises ImportError without matplotlib, ValueError for an unknown ending, OSError if the file cannot be
+    written.
     """
-    ending = check_format(path)
+    ending = None if path is None else check_format(path)
     matplotlib = require_matplotlib()
-    with matplotlib.rc_context(STYLE), replacing(path) as file:
+    with matplotlib.rc_context(STYLE):
         figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
         fill(figure)
-        figure.savefig(file, format=ending)
+        if path is not None:
+            with replacing(path) as file:
+                figure.savefig(file, format=ending)
+    return figure

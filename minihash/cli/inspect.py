@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minihash.network import Network
+
+UNITS = 24  # images
 
 
 def add_parser(subparsers: Any) -> None:
@@ -12,6 +18,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("inspect", help="show what a model file holds")
     parser.set_defaults(run=run)
     parser.add_argument("model", metavar="MODEL", help="file written by train --out")
+    about = "draw the first layer's weights as images of some units, of square inputs (png, svg or pdf)"
+    parser.add_argument("--plot", metavar="FILE", help=about)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,7 +34,21 @@ def run(args: argparse.Namespace) -> int:
     if network.class_names is not None:
         print(f"classes: {', '.join(network.class_names)}")
     print(f"input scale: {_range(network.input_scale)}, input shift: {_range(network.input_shift)}")
+    if args.plot:
+        _plot(network, args.plot)
+        print(f"drew {args.plot}")
     return 0
+
+
+def _plot(network: Network, path: str) -> None:
+    """Draw weights of the first layer that has some."""
+    from minihash import plots
+
+    layer = next(layer for layer in network.layers if layer.params)
+    side = math.isqrt(layer.in_features or 0)
+    if side**2 != layer.in_features:
+        raise ValueError(f"--plot is for square images, and the network has {layer.in_features} inputs")
+    plots.virtual_weights(layer, range(min(UNITS, layer.out_features or 0)), (side, side), path)
 
 
 def _range(values: Any) -> str:

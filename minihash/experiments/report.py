@@ -16,7 +16,6 @@ from minihash.experiments.grids import FIELDS, Cell, Grid, is_dense
 from minihash.experiments.ledger import Ledger, Record
 from minihash.files import replacing
 
-MARKERS = ("o", "s", "^", "D", "v", "x")
 HEADER = ("data", "layers", "at", "method", "error, %", "paper", "stored", "budget", "mult.", "epochs")
 RESULTS = ("stored", "budget", "multiplications", "test_error")
 
@@ -110,7 +109,7 @@ def draw(grid: Grid, results: Results, seeds: Sequence[int], path: str | os.Path
         for axes, (dataset, layers) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts):
             for place, row in enumerate(grid.rows):
                 color = figures.COLORS[place % len(figures.COLORS)]
-                style = {"color": color, "marker": MARKERS[place % len(MARKERS)], "markersize": 4}
+                style = {"color": color, "marker": figures.MARKERS[place], "markersize": 4}
                 ours, papers = _series(grid, results, seeds, dataset, layers, row)
                 if is_dense(row) and grid.expands and ours:  # of one width: at all factors the same
                     axes.axhline(ours[0][1], linestyle="--", label=row, color=color)
