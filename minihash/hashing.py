@@ -68,6 +68,13 @@ def xxhash32(i: Any, j: Any, seed: Any) -> Any:
     ------
     ValueError if an argument is not an integer or out of range.
 
+    Examples
+    --------
+    >>> xxhash32(0, 1, seed=2015)
+    1403150150
+    >>> xxhash32(np.arange(3), 1, seed=2015)
+    array([1403150150, 2731220082,  602231735], dtype=uint32)
+
     Source: XXH32, Yann Collet, https://github.com/Cyan4973/xxHash (doc/xxhash_spec.md).
     """
     arrays = [_as_uint32(name, value) for name, value in (("i", i), ("j", j), ("seed", seed))]
@@ -142,6 +149,15 @@ def feature_hash(inputs: np.ndarray, bucket_map: BucketMap, i: int) -> np.ndarra
     Raises
     ------
     ValueError if `inputs` is not a matrix of real numbers.
+
+    Examples
+    --------
+    >>> from minihash.maps import ElementMap
+    >>> map, weight, inputs = ElementMap(5, seed=1), np.arange(1.0, 6), np.array([[1.0, 2, 3, 4]])
+    >>> feature_hash(inputs, map, 0)
+    array([[ 7.,  2.,  0., -1.,  0.]])
+    >>> feature_hash(inputs, map, 0) @ weight == inputs @ virtual_weight_matrix(weight, map, 1, 4)[0]
+    array([ True])
     """
     inputs = np.asarray(inputs)
     inputs = checks.matrix("inputs", inputs, None, np.result_type(inputs, np.float32))

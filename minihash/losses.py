@@ -50,6 +50,12 @@ def softmax_cross_entropy(
         If the shapes do not match, the batch is empty, a label is no integer or out of range, a row
         of probabilities is negative or does not sum to 1, or the weights cannot be averaged with.
 
+    Examples
+    --------
+    >>> loss, grad_outputs = softmax_cross_entropy(np.zeros((2, 2)), [0, 1])
+    >>> round(loss, 6), grad_outputs.tolist()
+    (0.693147, [[-0.25, 0.25], [0.25, -0.25]])
+
     Source
     ------
     Bridle: *Probabilistic Interpretation of Feedforward Classification Network Outputs*, 1990.

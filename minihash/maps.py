@@ -31,6 +31,16 @@ class ElementMap:
     seed : 0 ≤ seed < 2³².
     signed : draw a sign for every position.
 
+    Examples
+    --------
+    >>> buckets, signs = ElementMap(5, seed=1)(np.arange(2)[:, None], np.arange(4))
+    >>> buckets
+    array([[3, 1, 0, 0],
+           [3, 4, 3, 1]])
+    >>> signs
+    array([[-1,  1,  1,  1],
+           [ 1,  1,  1,  1]], dtype=int8)
+
     Source: Chen et al., Compressing Neural Networks with the Hashing Trick, ICML 2015.
     """
 
@@ -65,6 +75,13 @@ class WindowMap:
     columns : of V, the hashed bias among them.
     window : S, 1 ≤ S ≤ min(columns, K).
     signed : draw signs; without, all are +1 and r(i) is the unsigned bucket.
+
+    Examples
+    --------
+    >>> buckets, signs = WindowMap(5, seed=1, columns=4, window=4)(np.arange(2)[:, None], np.arange(4))
+    >>> buckets
+    array([[2, 3, 4, 0],
+           [3, 4, 0, 1]])
 
     Source: ours; the fold is feature hashing (Weinberger et al., ICML 2009) shared by all rows.
     """

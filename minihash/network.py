@@ -298,6 +298,19 @@ def mlp(
     Raises
     ------
     ValueError for a wrong argument.
+
+    Examples
+    --------
+    >>> network = mlp([784, 1000, 10], compression=1 / 64)
+    >>> network.num_virtual, network.num_parameters, network.nbytes
+    (795010, 12422, 49688)
+    >>> print(mlp([784, 100, 10], memory_bytes=5000).summary())
+    layer         shape       virtual  stored  bytes  compression
+    -------------------------------------------------------------
+    HashedLinear  784 -> 100   78,500   1,234  4,936      1/63.61
+    ReLU
+    HashedLinear  100 -> 10     1,010      15     60      1/67.33
+    total         784 -> 10    79,510   1,249  4,996      1/63.66
     """
     _check_sizes(sizes)
     checks.choice("map", map, MAPS)

@@ -101,6 +101,15 @@ class SGD(Optimizer):
     rate, so a change of it takes hold at once; while it is constant, this equals the form with
     `learning_rate · g` in v (Sutskever, Lasagne).
 
+    Examples
+    --------
+    >>> params, grads = {"w": np.array([1.0])}, {"w": np.array([2.0])}
+    >>> optimizer = SGD(0.1, momentum=0.5)
+    >>> for _ in range(2):
+    ...     optimizer.step(params, grads)  # by 0.1 · 2, then by 0.1 · (2 + 0.5 · 2)
+    >>> params["w"].round(6)
+    array([0.5])
+
     Source
     ------
     Sutskever, Martens, Dahl, Hinton: *On the importance of initialization and momentum in deep

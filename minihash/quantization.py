@@ -67,6 +67,13 @@ def quantize(network: Network, bits: int = 8, scales: dict[str, float] | None = 
     Raises
     ------
     ValueError for a wrong argument, and for a network without hashed layers.
+
+    Examples
+    --------
+    >>> from minihash import mlp
+    >>> network = mlp([784, 100, 10], compression=1 / 8)
+    >>> network.nbytes, quantize(network, bits=4).nbytes
+    (39752, 4977)
     """
     names = _check(network, bits)
     scales = dict(scales or {})

@@ -79,6 +79,12 @@ def one_cycle(
     warmup : 0 ≤ warmup ≤ 1, the fraction of the training after which the peak is reached.
     initial, final : ≥ 0, the first and last rate; peak / 25 and peak / 25e4 by default.
 
+    Examples
+    --------
+    >>> rate = one_cycle(0.1)
+    >>> [round(rate(done), 6) for done in (0, 0.3, 0.65, 1)]
+    [0.004, 0.1, 0.05, 0.0]
+
     Source
     ------
     Smith, Topin: *Super-Convergence*, 2018; two phases and defaults as in PyTorch's OneCycleLR.

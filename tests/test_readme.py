@@ -16,7 +16,7 @@ from minihash.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-TESTED = ("testing", "search", "sklearn", "store", "training")
+TESTED = ("choose", "pytorch", "search", "sklearn", "store", "testing", "training", "tutorial")
 PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in TESTED)]
 SEPARATORS = {"&&", "||", ";", "|", "&", "(", ")", "\n"}
 
@@ -73,9 +73,10 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
         exec(compile(block, page.name, "exec"), namespace)
 
 
-def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [command for block in blocks(README, "bash", "sh", "shell") for command in commands(block)]
-    assert found, "README.md has no command minihash"
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "tutorial.md"], ids=lambda page: page.name)
+def test_commands_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [command for block in blocks(page, "bash", "sh", "shell") for command in commands(block)]
+    assert found, f"{page.name} has no command minihash"
     monkeypatch.chdir(tmp_path)
     np.savez("images.npz", inputs=np.zeros((3, 784), np.uint8))  # what the block of Python before them wrote
     for command in found:

@@ -57,6 +57,12 @@ def check_gradients(
     ------
     ValueError for wrong arguments; a wrong gradient raises nothing before `raise_for_errors()`.
 
+    Examples
+    --------
+    >>> from minihash import HashedLinear
+    >>> layer = HashedLinear(3, 2, num_buckets=2, dtype=np.float64)
+    >>> check_gradients(layer, np.ones((4, 3))).raise_for_errors()
+
     Source: the error estimates are ours; see numerics.py for the derivatives.
     """
     max_coordinates = checks.integer("max_coordinates", max_coordinates, 0, 2**31)

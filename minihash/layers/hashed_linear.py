@@ -48,6 +48,14 @@ class HashedLinear(WeightLayer):
     ------
     ValueError for a wrong argument.
 
+    Examples
+    --------
+    >>> layer = HashedLinear(784, 1000, compression=1 / 64)
+    >>> layer.num_virtual, layer.num_buckets
+    (785000, 12266)
+    >>> layer.forward(np.zeros((32, 784))).shape
+    (32, 1000)
+
     Source: Chen et al., Compressing Neural Networks with the Hashing Trick, ICML 2015.
     """
 

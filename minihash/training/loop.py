@@ -88,6 +88,16 @@ def fit(
     be read or written; FloatingPointError when
     the loss becomes NaN or infinite, with the weights as they were before the step that would have followed;
     `Interrupted` (a KeyboardInterrupt) after a signal where there is a checkpoint.
+
+    Examples
+    --------
+    >>> from minihash import evaluate, mlp
+    >>> inputs = np.random.default_rng(0).normal(size=(500, 2))
+    >>> labels = (inputs[:, 0] * inputs[:, 1] > 0).astype(int)  # not to be told apart by a line
+    >>> network = mlp([2, 100, 2], compression=1 / 4)
+    >>> history = fit(network, (inputs, labels), optimizer=Adam(0.01), epochs=20)
+    >>> len(history), history["loss"][-1] < 0.2, evaluate(network, (inputs, labels))["error"] < 0.1
+    (20, True, True)
     """
     training = Training(
         network,
