@@ -20,7 +20,7 @@ from minihash.optimizers import SGD
 from minihash.quantization import quantize
 
 WORKERS = 8
-WAIT = 120  # seconds, before a test that hangs says where
+WAIT = 600  # seconds, before a test that hangs says where
 #: What `mlp` takes: small networks, which training fuses, and one that it does not.
 NETWORKS = {
     "element": {"sizes": [20, 30, 5], "compression": 0.25},
