@@ -16,6 +16,7 @@ from minihash.files import check_writable, replacing
 from minihash.network import Network
 from minihash.optimizers import Optimizer
 from minihash.training import Callback, History
+from minihash.training.history import WEIGHTS
 
 
 class PrintEpochs(Callback):
@@ -78,11 +79,12 @@ class EarlyStopping(Callback):
         _put_back(network, self._weights)
 
     def state(self) -> dict[str, Any]:
-        return {"best": self.best, "best_epoch": self.best_epoch, **self._weights}
+        return {"best": self.best, "best_epoch": self.best_epoch, **_packed(self._weights)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
-        self._weights = {name: array for name, array in state.items() if isinstance(array, np.ndarray)}
+        self.best = checks.number("best", state["best"], -np.inf, np.inf)
+        self.best_epoch = checks.integer("best_epoch", state["best_epoch"], 0, 2**62)
+        self._weights = _unpacked(state)
 
 
 class ReduceOnPlateau(Callback):
@@ -130,7 +132,8 @@ class ReduceOnPlateau(Callback):
         return {"best": self.best, "since": self.since}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.best, self.since = state["best"], state["since"]
+        self.best = checks.number("best", state["best"], -np.inf, np.inf)
+        self.since = checks.integer("since", state["since"], 0, 2**62)
 
 
 class GradientClipping(Callback):
@@ -179,10 +182,10 @@ class KeepLastGood(Callback):
         return True
 
     def state(self) -> dict[str, Any]:
-        return dict(self._weights)
+        return _packed(self._weights)
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._weights = dict(state)
+        self._weights = _unpacked(state)
 
 
 class Log(Callback):
@@ -235,3 +238,12 @@ def _copies(network: Network) -> dict[str, np.ndarray]:
 def _put_back(network: Network, weights: dict[str, np.ndarray]) -> None:
     for name, array in weights.items():
         network.params[name][...] = array
+
+
+def _packed(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return weights as a part of a state; a checkpoint looks whether they fit the network."""
+    return {f"{WEIGHTS}{name}": array for name, array in weights.items()}
+
+
+def _unpacked(state: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(WEIGHTS): array for name, array in state.items() if name.startswith(WEIGHTS)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -87,3 +88,15 @@ def claimed(path: str | os.PathLike[str]) -> Iterator[None]:
                 message = "is held by another training, wanted a folder of its own"
                 raise OSError(errno.EBUSY, message, os.fspath(path)) from None
         yield
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse a pipe where a file is opened more than once: what has been read of it is gone.
+
+    Raises
+    ------
+    ValueError with its name; OSError if there is nothing.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):  # to open a folder is an OSError
+        found = f"{os.fspath(path)}: is no regular file"
+        raise ValueError(f"{found}, wanted one (minihash data convert reads pipes)")

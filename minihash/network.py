@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -332,12 +333,11 @@ def mlp(
         size = {"compression": compression, "num_buckets": buckets[position]}
         hashed = {"map": map, "window": window, "bias": bias, "signed": signed}
         layer = HashedLinear(fan_in, fan_out, **hashed, **size, **common)
-        for draw in range(2, SEEDS + 1):
-            if position < len(sizes) - 2 or not _has_equal_outputs(layer):
-                break
-            common["seed"] = int(xxhash32(position, draw, seed))
-            layer = HashedLinear(fan_in, fan_out, **hashed, **size, **common)
-        return layer
+        if position < len(sizes) - 2 or not _equal_outputs(layer):
+            return layer
+        others = (int(xxhash32(position, draw, seed)) for draw in range(2, SEEDS + 1))
+        common["seed"] = next((one for one in others if not _equal_outputs(layer, one)), layer.seed)
+        return HashedLinear(fan_in, fan_out, **hashed, **size, **common)
 
     network = stack(
         sizes,
@@ -351,19 +351,22 @@ def mlp(
         class_names=class_names,
         dtype=dtype,
     )
-    if _has_equal_outputs(network.layers[-1]):
-        found = f"map is 'window' and two of {sizes[-1]} outputs are equal"
-        wanted = f"more than {network.layers[-1].num_parameters} weights in the last layer, or map='element'"
-        warnings.warn(f"{found}, wanted {wanted}", stacklevel=2)
+    if equal := _equal_outputs(network.layers[-1]):
+        found = f"map is 'window' and {equal} of {sizes[-1]} outputs are equal to others"
+        warnings.warn(f"{found}, wanted map='element', or more weights in the last layer", stacklevel=2)
     return network
 
 
-def _has_equal_outputs(layer: Layer) -> bool:
-    """Return whether two rows have one window and sign: they are equal, whatever the weights."""
+def _equal_outputs(layer: Layer, seed: int | None = None) -> int:
+    """Return how many rows have the window and sign of another, with this seed or another.
+
+    They are equal to it, whatever the weights.
+    """
     if not isinstance(layer, HashedLinear) or layer.map != "window":
-        return False
-    windows = layer.bucket_map(np.arange(layer.out_features), 0)
-    return len(np.unique(windows, axis=1).T) < layer.out_features
+        return 0
+    map = layer.bucket_map if seed is None else dataclasses.replace(layer.bucket_map, seed=seed)
+    starts, signs = map(np.arange(layer.out_features), 0)
+    return layer.out_features - len(np.unique(starts + layer.num_buckets * (signs < 0)))
 
 
 def _buckets_within(memory_bytes: Any, sizes: Sequence[int], bias: str, itemsize: int) -> list[int]:

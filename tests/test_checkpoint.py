@@ -21,6 +21,7 @@ from minihash.callbacks import EarlyStopping, GradientClipping, KeepLastGood, Pr
 from minihash.datasets.store import StoreWriter
 from minihash.training import Callback, Interrupted
 from minihash.training import checkpoint as checkpoints
+from minihash.training.interrupts import Signals
 
 ROWS, EPOCHS = 203, 6
 KILLS = int(os.environ.get("MINIHASH_KILLS", "8"))
@@ -264,6 +265,11 @@ def test_damage_is_noticed(folder, tmp_path) -> None:
             train(tmp_path, "plain", data, tmp_path / "x", epochs=1)
 
 
+def scaled(outputs, targets, sample_weight=None, *, factor):
+    value, grad_outputs = losses.softmax_cross_entropy(outputs, targets, sample_weight)
+    return factor * value, factor * grad_outputs
+
+
 def test_other_settings_are_named(folder, tmp_path) -> None:
     rows = tuple(np.load(folder / "rows.npz").values())
 
@@ -280,7 +286,7 @@ def test_other_settings_are_named(folder, tmp_path) -> None:
         "training rows": {"rows": (rows[0] * 5, rows[1])},
         "validation rows": {"validation": rows},
         "callbacks": {"callbacks": [GradientClipping(1.0)]},
-        "loss": {"loss": functools.partial(losses.softmax_cross_entropy)},
+        "loss": {"loss": functools.partial(scaled, factor=2.0)},
     }.items():
         with pytest.raises(ValueError, match=f"has a training with {name} .*: resume it with the same"):
             run(**options)
@@ -292,8 +298,8 @@ def test_a_state_that_does_not_fit_is_not_taken_up(tmp_path, monkeypatch) -> Non
     optimizer = optimizers.Adam()
 
     def run(epochs=2) -> None:
-        options = {"optimizer": optimizer, "epochs": epochs, "progress": False}
-        fit(network, data, checkpoint=tmp_path, resume=True, **options)
+        options = {"optimizer": optimizer, "epochs": epochs, "callbacks": [EarlyStopping(5, "loss")]}
+        fit(network, data, checkpoint=tmp_path, resume=True, progress=False, **options)
 
     network = mlp([2, 4, 2], dropout=0.5)
     run()
@@ -314,6 +320,12 @@ def test_a_state_that_does_not_fit_is_not_taken_up(tmp_path, monkeypatch) -> Non
     changes += [("params", "0.weight", None), ("params", "0.weight", one), ("params", "9.weight", three)]
     changes += [("progress", "mean", [1]), ("progress", "step", "x"), ("progress", "history", [1])]
     changes += [("slots", "0.weight", None), ("slots", "0.weight", {}), ("progress", "order", 5)]
+    changes += [("progress", "dropout_rows", []), ("progress", "step", 5)]
+    changes += [("progress", "history", [{"epoch": 1}])]
+    weights = {name: array for name, array in whole.callbacks[0].items() if name != "best_epoch"}
+    strange = {**whole.callbacks[0], "weights/1.weight": one}
+    for kept in ({}, weights, {**weights, "best_epoch": [1]}, strange):
+        changes.append(("callbacks", 0, kept))
     for where, name, value in changes:
         with checkpoints.Checkpoint(tmp_path) as saved:
             saved.write(spoiled(where, name, value))
@@ -323,6 +335,80 @@ def test_a_state_that_does_not_fit_is_not_taken_up(tmp_path, monkeypatch) -> Non
             run()
         assert not optimizer.state
         assert all((network.params[name] == array).all() for name, array in before.items())
+
+
+class Counting(Callback):
+    """Keeps something of every kind."""
+
+    def __init__(self, more=()) -> None:
+        self.kept = {"seen": np.arange(3), "mask": np.ones((), bool), "last": np.float32(0.5), "names": ["a"]}
+        self.kept |= dict(more)
+
+    def state(self):
+        return self.kept
+
+    def restore(self, state) -> None:
+        self.restored = state
+
+
+def test_callbacks_keep_arrays_and_numbers_of_any_kind(tmp_path) -> None:
+    data = np.ones((8, 2)), np.zeros(8, int)
+
+    def run(callback: Counting, folder: str = "a") -> Counting:
+        options = {"epochs": 1, "callbacks": [callback], "progress": False}
+        fit(mlp([2, 2]), data, checkpoint=tmp_path / folder, resume=True, **options)
+        return callback
+
+    run(Counting())
+    restored = run(Counting()).restored
+    assert restored["names"] == ["a"] and restored["last"] == 0.5
+    assert restored["seen"].tolist() == [0, 1, 2] and restored["mask"].shape == () and restored["mask"]
+    for what, value in {"a set": {1}, "complex": np.ones(2, complex), "text": np.array("a")}.items():
+        with pytest.raises(ValueError, match="^state of a callback: .*, wanted"):
+            run(Counting({what: value}), what)
+
+
+def test_a_loss_with_settings_is_the_same_in_another_process(tmp_path) -> None:
+    loss = functools.partial(losses.distillation, temperature=2.0, weight=0.5)
+    targets = losses.distillation_targets(np.zeros(8, int), np.ones((8, 2)))
+    fit(mlp([2, 2]), (np.ones((8, 2)), targets), loss=loss, epochs=1, checkpoint=tmp_path, progress=False)
+    with checkpoints.Checkpoint(tmp_path) as saved:
+        assert saved.read().settings["loss"] == ["distillation", "temperature=2.0", "weight=0.5"]
+
+
+def test_weights_of_rows_are_settings_too(tmp_path) -> None:
+    def run(weight) -> None:
+        rows = np.ones((8, 2)), np.zeros(8, int), weight
+        fit(mlp([2, 2]), rows, epochs=1, checkpoint=tmp_path, resume=True, progress=False)
+
+    run(np.ones(8))
+    run(np.ones(8))
+    with pytest.raises(ValueError, match="has a training with training rows"):
+        run(np.arange(8))
+
+
+def test_a_refused_folder_is_not_held(folder, tmp_path, monkeypatch) -> None:
+    def refuse(path) -> None:
+        raise PermissionError("no")
+
+    saved = checkpoints.Checkpoint(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "check_writable", refuse)
+        with pytest.raises(PermissionError) as refused:
+            saved.__enter__()
+    with checkpoints.Checkpoint(tmp_path):
+        assert refused  # whose traceback is alive
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for a job in the background of a script
+    try:
+        with Signals() as signals:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signals.caught == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_state_is_written_about_once_a_minute(folder, tmp_path, monkeypatch) -> None:

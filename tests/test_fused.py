@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import naive
@@ -270,6 +271,44 @@ def test_loss_of_targets_that_it_does_not_take(loss):
         small.loss_and_grads(loss, inputs, good, np.zeros(7))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_where_a_row_is_learnt_nothing_is_left(dtype):
+    """A batch that is no power of two: its weights are rounded."""
+    network = mlp([1, 3, 3], compression=0.5, dtype=dtype)
+    network.layers[0].weight[...], network.layers[2].weight[...] = 1, 1000 * np.arange(1, 7)
+    inputs = np.full((700, 1), 100, dtype)
+    labels = network.predict(inputs).argmax(axis=1)
+    assert FusedNetwork(network).loss_and_grads(losses.softmax_cross_entropy, inputs, labels) == 0
+    assert not any(grad.any() for grad in network.grads.values())
+
+
+def test_a_loss_of_ones_own_may_be_anything_that_is_called():
+    @dataclasses.dataclass
+    class Own:
+        factor: float
+
+        def __call__(self, outputs, targets):
+            return self.factor * float(outputs.sum()), np.full_like(outputs, self.factor)
+
+    network = mlp([5, 9, 2], compression=0.5, dtype=np.float64)
+    inputs, _ = case(network, 7)
+    ref = step(network, inputs, np.full((7, 2), 2.0))
+    value = FusedNetwork(network).loss_and_grads(Own(2.0), inputs, None)
+    assert value == pytest.approx(2 * ref["outputs"].sum())
+    assert_same({"outputs": ref["outputs"], **network.grads}, ref, 1e-11)
+
+
+@given(networks(np.float32, SMOOTH), batches, st.sampled_from(LOSSES), seeds())
+def test_loss_and_gradients_in_float32(network, batch, loss, seed):
+    inputs, _ = case(network, batch or 1, seed)
+    targets = targets_for(loss, network, len(inputs), np.random.default_rng(seed))
+    wanted, grad_outputs = loss(network.forward(inputs, training=True), targets)
+    ref = step(network, inputs, grad_outputs)
+    value = FusedNetwork(network).loss_and_grads(loss, inputs, targets)
+    assert value == pytest.approx(wanted, rel=2e-4, abs=2e-4)
+    assert_same({"outputs": ref["outputs"], **network.grads}, ref, 2e-4)
+
+
 def test_softmax_of_probabilities_is_computed_by_the_loss_itself():
     network = mlp([5, 9, 3], compression=0.5, dtype=np.float64)
     inputs, _ = case(network, 7)
@@ -333,6 +372,7 @@ def test_blas_that_compiled_code_calls_is_limited_too(set_num_threads, monkeypat
 
     monkeypatch.setattr(threads, "_single_threaded_blas", threads._SingleThreadedBlas())
     threads.run([lambda: None])  # a guard that has looked for libraries already
+    fused_numba.load_blas.cache_clear()
     fused_numba.load_blas()
     threads.run([lambda: None])
     libraries = {library.filepath for library in threads._single_threaded_blas._libraries}

@@ -20,6 +20,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import load_file
+from safetensors.numpy import save as save_arrays
 
 from minihash import HashedLinear, Network, Tanh, fit, mlp, save
 from minihash.callbacks import EarlyStopping
@@ -44,7 +47,8 @@ MEMORY = 32 * 2**20  # of files of a few kB
 INPUTS, LABELS = np.arange(48, dtype=np.uint8).reshape(12, 4), np.arange(12) % 3
 
 #: Numbers that files may claim instead of theirs.
-CLAIMS = [b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\0" * 8, b"99999999999", b"-1", b"1e999", b"NaN", b"[" * 2000]
+CLAIMS = [b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\0" * 8, b"99999999999", b"-1", b"1e999", b"1e-99999999"]
+CLAIMS += [b"NaN", b"[" * 2000]
 
 
 def model(path: Path) -> None:
@@ -109,12 +113,19 @@ def journal(path: Path) -> None:
 
 
 def state(path: Path) -> None:
-    resume(path.parent / "made", False)
+    resume(path.parent / "made")
     path.write_bytes((path.parent / "made" / checkpoint.NAME).read_bytes())
 
 
+def state_facts(path: Path) -> None:
+    """What a checkpoint says beside its arrays, to be mutated behind a right checksum."""
+    state(path)
+    with safe_open(path, framework="numpy") as file:
+        path.write_text(file.metadata()[checkpoint.FACTS])
+
+
 def written_settings(path: Path) -> None:
-    path.write_text('{"data": "mnist-small", "hidden": [10, 20], "compression": 0.125, "final": true}')
+    path.write_text('{"data": "mnist-small", "hidden": [10, 20], "compression": "1/8", "dropout": "1e-1"}')
 
 
 def ledger(path: Path) -> None:
@@ -123,13 +134,13 @@ def ledger(path: Path) -> None:
         found.append({"a": number, "b": "x", "result": 0.5 * number})
 
 
-def resume(folder: Path, again: bool = True) -> Network:
+def resume(folder: Path) -> Network:
     network, optimizer = mlp([4, 6, 3], compression=1 / 2, dropout=0.5, seed=1), Adam()
     before = {name: array.copy() for name, array in network.params.items()}
     try:
         options = {"batch_size": 5, "optimizer": optimizer, "callbacks": [EarlyStopping(9)], "epochs": 2}
         data = INPUTS, LABELS
-        fit(network, data, data, checkpoint=folder, resume=again, progress=False, **options)
+        fit(network, data, data, checkpoint=folder, resume=True, progress=False, **options)
     except ValueError:  # then nothing has been taken up
         assert not optimizer.state and optimizer.steps == 0
         assert all((array == before[name]).all() for name, array in network.params.items())
@@ -142,6 +153,15 @@ def read_state(path: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / checkpoint.NAME).write_bytes(path.read_bytes())
     resume(folder)
+
+
+def read_state_of_facts(path: Path) -> None:
+    facts, made = path.read_bytes().decode(), path.parent / "made" / checkpoint.NAME
+    arrays = load_file(made)
+    content = {checkpoint.FACTS: facts, checkpoint.CHECKSUM: str(checkpoint._checksum(facts, arrays))}
+    whole = path.parent / "whole"
+    whole.write_bytes(save_arrays(arrays, content))
+    read_state(whole)
 
 
 def read_rows(path: Path) -> None:
@@ -210,6 +230,7 @@ LOADERS: dict[str, tuple[Callable[[Path], None], Callable[[Path], Any]]] = {
     "made set": (made_set, read_made_set),
     "journal": (journal, read_journal),
     "checkpoint": (state, read_state),
+    "checkpoint facts": (state_facts, read_state_of_facts),
     "settings": (written_settings, read_settings),
     "ledger": (ledger, lambda path: Ledger(path, ("a", "b")).records()),
 }

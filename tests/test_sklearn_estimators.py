@@ -167,7 +167,7 @@ def test_outputs_have_windows_of_their_own(random_state: int) -> None:
 
 def test_outputs_without_windows_of_their_own_are_said() -> None:
     model = classifier(20, map="window", compression=1 / 100, max_iter=1)
-    with pytest.warns(UserWarning, match="two of 8 outputs are equal, wanted more than 2 weights"):
+    with pytest.warns(UserWarning, match="outputs are equal to others, wanted map='element'"):
         model.fit(INPUTS, np.arange(24) % 8)
 
 

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from fractions import Fraction
 
+LONGEST = 50  # letters of a fraction
+
 
 def integer(low: int, high: int = 2**31) -> Callable[[str], int]:
     """Return a type for argparse: an integer with `low <= value < high`."""
@@ -27,7 +29,7 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
     def parse(text: str) -> float:
         try:
-            value = float(Fraction(text))
+            value = float(Fraction(text) if "/" in text and len(text) < LONGEST else text)
         except (ValueError, ArithmeticError):
             value = low - 1
         if not low <= value <= high:

@@ -82,6 +82,7 @@ def _data(args: argparse.Namespace) -> tuple[Path, str, int, int]:
     from minihash.datasets.csv_rows import convert, first_bytes
     from minihash.datasets.store import MAGIC, Store
     from minihash.datasets.synthetic import synthesize_higgs
+    from minihash.files import check_regular
 
     if args.data is None:
         test_rows = args.test_rows or max(100, args.rows // TEST_SHARE)
@@ -92,6 +93,7 @@ def _data(args: argparse.Namespace) -> tuple[Path, str, int, int]:
         source = "synthetic"
     else:
         path = Path(args.data)
+        check_regular(path)
         source = f"{path.name}-{_fingerprint(path)}"  # another file may have the same name
         if first_bytes(path, len(MAGIC)) != MAGIC:
             path = Path(args.out, f"{source}.mh")

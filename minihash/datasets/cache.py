@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from minihash.datasets.dataset import Part
-from minihash.datasets.inputs import DAMAGES
+from minihash.datasets.npz import DAMAGES, check_packing
 from minihash.files import replacing
 
 Result = TypeVar("Result")
@@ -78,6 +78,7 @@ def read_origin(path: Path, recipe: str) -> str | None:
 def _read(path: Path, recipe: str, pick: Callable[[Array], Result]) -> Result | None:
     try:
         with zipfile.ZipFile(path) as archive:
+            check_packing(archive)
 
             def array(name: str) -> np.ndarray:
                 # All bytes, so their checksum, come before the header: a damaged one raises anything.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import gzip
 import os
@@ -17,7 +18,8 @@ from minihash import checks
 from minihash.datasets.store import StoreWriter
 from minihash.files import replacing
 
-CHUNK_BYTES = 2**23  # of lines that are parsed together
+CHUNK_BYTES = 2**20  # of lines that are parsed together: of the shortest lines they are half a million
+FIRST_LINES = 100  # that say how many numbers a line has
 MAX_LINE = 2**26  # bytes
 
 
@@ -44,8 +46,8 @@ def convert(
 
     Parameters
     ----------
-    source : comma-separated, every line with as many numbers, none of them NaN or infinite; .gz or not.
-        Empty lines are passed over.
+    source : comma-separated, every line with as many numbers, none of them NaN or infinite; .gz or not, a
+        pipe too. Empty lines are passed over.
     target : the store.
     header : leave out the first line.
     label_column : which number of a line is the target, from 0; −1 is the last.
@@ -63,17 +65,17 @@ def convert(
     be read or written.
     """
     progress, start = Progress(), time.perf_counter()
+    if os.path.exists(target) and os.path.samefile(source, target):
+        raise ValueError(f"{os.fspath(target)}: is the source too, wanted another file for the store")
     with replacing(target) as file:
         writer = None
-        for rows in read_chunks(source, progress, header=header, skip_bad=skip_bad):
+        chunks = read_chunks(source, progress, header=header, skip_bad=skip_bad, weight_column=weight_column)
+        for rows in chunks:
             if writer is None:
                 order = _order(source, rows.shape[1], label_column, weight_column)
                 weighted = weight_column is not None
                 writer = StoreWriter(file, len(order) - 1 - weighted, weighted)
-            try:
-                writer.append(rows[:, order])
-            except ValueError as error:  # a weight
-                raise ValueError(f"{os.fspath(source)}: {error}") from None
+            writer.append(rows[:, order])
             progress.rows, progress.seconds = progress.rows + len(rows), time.perf_counter() - start
             report(progress)
         if writer is None:
@@ -98,17 +100,27 @@ def _order(
 
 
 def read_chunks(
-    path: str | os.PathLike[str], progress: Progress, *, header: bool = False, skip_bad: int = 0
+    path: str | os.PathLike[str],
+    progress: Progress,
+    *,
+    header: bool = False,
+    skip_bad: int = 0,
+    weight_column: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield the rows of a CSV file, (n, numbers in a line) float32; count what is skipped in `progress`."""
+    """Yield the rows of a CSV file, (n, numbers in a line) float32; count what is skipped in `progress`.
+
+    A line with a negative weight is a bad one.
+    """
     number, width = 1, None  # of the next line; of all lines
     with contextlib.closing(_line_chunks(path)) as chunks:
         for lines in chunks:
             if header and number == 1:
                 lines, number = lines[1:], 2
-            rows = _parse(lines, width)
+            width = width or _usual_width(lines)
+            rows = _parse(lines, width, weight_column)
             if rows is None:
-                good, bad = _sort_out(lines, number, width, skip_bad - progress.skipped)
+                allowed_now = skip_bad - progress.skipped
+                good, bad = _sort_out(lines, number, width, weight_column, allowed_now)
                 progress.skipped += len(bad)
                 if progress.skipped > skip_bad:
                     line, what = bad[skip_bad - progress.skipped]
@@ -117,14 +129,23 @@ def read_chunks(
                 rows = _parse(good, width)
             number += len(lines)
             if rows is not None and len(rows):
-                width = rows.shape[1]
                 yield rows
 
 
-def _open(path: str | os.PathLike[str]) -> BinaryIO:
-    with open(path, "rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path) if compressed else open(path, "rb"))
+def _usual_width(lines: list[bytes]) -> int | None:
+    """Return how many numbers most of the first lines have, None if all are empty."""
+    widths = collections.Counter(line.count(b",") + 1 for line in lines[:FIRST_LINES] if line.strip())
+    return widths.most_common(1)[0][0] if widths else None
+
+
+@contextlib.contextmanager
+def _open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    with open(path, "rb") as file:  # once: what has been read of a pipe is gone
+        if file.peek(2)[:2] == b"\x1f\x8b":
+            with gzip.open(file) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        else:
+            yield file
 
 
 def first_bytes(path: str | os.PathLike[str], count: int) -> bytes:
@@ -155,7 +176,7 @@ def _line_chunks(path: str | os.PathLike[str]) -> Generator[list[bytes], None, N
                 return
 
 
-def _parse(lines: list[bytes], width: int | None) -> np.ndarray | None:
+def _parse(lines: list[bytes], width: int | None, weight_column: int | None = None) -> np.ndarray | None:
     """Return the numbers of lines, or None if one of them is wrong."""
     lines = [line for line in lines if line.strip()]
     if not lines:
@@ -164,16 +185,22 @@ def _parse(lines: list[bytes], width: int | None) -> np.ndarray | None:
         rows = np.loadtxt(lines, np.float32, comments=None, delimiter=",", ndmin=2)
     except ValueError:
         return None
-    return rows if rows.shape[1] == (width or rows.shape[1]) and np.isfinite(rows).all() else None
+    if rows.shape[1] != (width or rows.shape[1]) or not np.isfinite(rows).all():
+        return None
+    return None if _has_negative_weight(rows, weight_column) else rows
+
+
+def _has_negative_weight(rows: np.ndarray, weight_column: int | None) -> bool:
+    fits = weight_column is not None and -rows.shape[1] <= weight_column < rows.shape[1]
+    return fits and bool((rows[:, weight_column] < 0).any())
 
 
 def _sort_out(
-    lines: list[bytes], number: int, width: int | None, allowed: int
+    lines: list[bytes], number: int, width: int | None, weight_column: int | None, allowed: int
 ) -> tuple[list[bytes], list[tuple[int, str]]]:
     """Return the lines that are right, and of the others the number and what is wrong with them.
 
-    Of a first line that is wrong the next tells how many numbers are wanted. Where more are wrong than
-    allowed, the rest is not looked at: line by line takes long.
+    Where more are wrong than allowed, the rest is not looked at: line by line takes long.
     """
     good: list[bytes] = []
     bad: list[tuple[int, str]] = []
@@ -188,8 +215,9 @@ def _sort_out(
             bad.append((place, f"has {_wrong_field(line)}, wanted finite numbers"))
         elif width is not None and fields != width:
             bad.append((place, f"has {fields} fields, wanted {width}"))
+        elif _has_negative_weight(rows, weight_column):
+            bad.append((place, f"has the weight {rows[0, weight_column]:g}, wanted one >= 0"))
         else:
-            width = fields
             good.append(line)
     return good, bad
 

@@ -20,6 +20,7 @@ from minihash.datasets.labelled import read_labelled
 from minihash.datasets.npy import NpyRows
 from minihash.datasets.rows import ArrayRows, Rows
 from minihash.datasets.store import MAGIC, Store
+from minihash.files import check_regular
 
 
 def open_rows(path: str | os.PathLike[str], *, header: bool = False, label_column: int = 0) -> BlockRows:
@@ -41,6 +42,7 @@ def open_rows(path: str | os.PathLike[str], *, header: bool = False, label_colum
     OSError if the file cannot be read; ValueError with its name, and the line of a CSV file, if it is damaged
     or holds something else.
     """
+    check_regular(path)
     with open(path, "rb") as file:
         start = file.read(len(MAGIC))
     if start == MAGIC:
@@ -143,6 +145,7 @@ def open_dataset(
     ------
     As `open_rows`; ValueError if the targets do not fit the task, or no row is left to train on.
     """
+    check_regular(path)
     if zipfile.is_zipfile(path):
         labelled = read_labelled(path)
         rows: Rows = ArrayRows(*labelled.train)

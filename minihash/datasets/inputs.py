@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
 
 from minihash import checks
+from minihash.datasets import npz
 from minihash.datasets.csv_rows import Progress, first_bytes, read_chunks
 from minihash.datasets.idx import read_idx
-from minihash.datasets.npy import DAMAGES as DAMAGES_OF_NPY
 from minihash.datasets.npy import NpyRows
 from minihash.datasets.store import MAGIC, Store
+from minihash.files import check_regular
 
 CHUNK_ROWS = 8192
-
-#: What NumPy raises for damaged npz files, beside what it does for npy files.
-DAMAGES = (*DAMAGES_OF_NPY, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 def input_chunks(
@@ -38,6 +35,7 @@ def input_chunks(
     ------
     ValueError with the file's name if it is damaged or has other rows; OSError if it cannot be read.
     """
+    check_regular(path)
     start = first_bytes(path, len(MAGIC))
     if start == MAGIC:
         yield from (batch.inputs for batch in Store(path).batches(CHUNK_ROWS))
@@ -87,13 +85,14 @@ def read_inputs(path: str | os.PathLike[str]) -> np.ndarray:
 def _read_numpy(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         with open(path, "rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if isinstance(arrays, np.ndarray):
-                return arrays
+            if not zipfile.is_zipfile(file):
+                file.seek(0)
+                return np.load(file, allow_pickle=False)
+            arrays = npz.load(file)
             names = arrays.files
             name = "inputs" if "inputs" in names else names[0] if len(names) == 1 else None
             if name is None:
                 raise ValueError(f"holds {', '.join(names) or 'nothing'}, wanted an array named inputs")
-            return arrays[name]
-    except DAMAGES as error:
+            return npz.array(arrays, name)
+    except npz.DAMAGES as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None

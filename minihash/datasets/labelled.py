@@ -10,8 +10,8 @@ from typing import IO
 import numpy as np
 
 from minihash import checks
+from minihash.datasets import npz
 from minihash.datasets.dataset import Dataset
-from minihash.datasets.inputs import DAMAGES
 
 
 def read_labelled(path: str | os.PathLike[str]) -> Dataset:
@@ -40,7 +40,7 @@ def read_labelled(path: str | os.PathLike[str]) -> Dataset:
         inputs = inputs.reshape(len(inputs), int(np.prod(inputs.shape[1:])))
         inputs = checks.data("inputs", inputs, None, np.dtype(np.float32))
         classes = _count_classes(labels, len(inputs))
-    except DAMAGES as error:
+    except npz.DAMAGES as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
     train, nothing = (inputs, labels.astype(np.int64)), (inputs[:0], labels[:0].astype(np.int64))
     return Dataset(
@@ -58,11 +58,11 @@ def _read(file: IO[bytes]) -> tuple[np.ndarray, np.ndarray]:
     if not zipfile.is_zipfile(file):
         raise ValueError("is no npz file, wanted one with the arrays inputs and labels")
     file.seek(0)
-    with np.load(file, allow_pickle=False) as arrays:
+    with npz.load(file) as arrays:
         if not {"inputs", "labels"} <= set(arrays.files):
             held = ", ".join(arrays.files) or "nothing"
             raise ValueError(f"holds {held}, wanted the arrays inputs and labels")
-        return arrays["inputs"], arrays["labels"]
+        return npz.array(arrays, "inputs"), npz.array(arrays, "labels")
 
 
 def _count_classes(labels: np.ndarray, rows: int) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numba
 from numba import config as numba_config
+from numba.core.compiler_lock import global_compiler_lock
 
 from minihash import hashing
 
@@ -58,3 +59,11 @@ def cache_directory() -> Path | None:
 
 def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "minihash")
+
+
+if hasattr(os, "register_at_fork"):
+    # A child has a copy of the lock and not the thread that would release it: nobody may hold it then.
+    release = global_compiler_lock.release
+    os.register_at_fork(
+        before=global_compiler_lock.acquire, after_in_parent=release, after_in_child=release
+    )

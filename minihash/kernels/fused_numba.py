@@ -27,6 +27,7 @@ the gradients leaves a core's cache. The losses are those of losses.py, their le
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 
@@ -53,6 +54,7 @@ ROUND = f32(1.5 * 2**23 + 127)  # added, it rounds to whole numbers, and biases 
 C0, C1, C2, C3, C4 = map(f32, (0.49999998, 0.16666539, 0.04166722, 0.00836718, 0.00138824))
 
 
+@functools.cache
 def load_blas() -> None:
     """Load the BLAS that compiled code calls, and let it be limited to one thread with the others."""
     importlib.import_module("scipy.linalg.cython_blas")
@@ -309,6 +311,8 @@ def _softmax_cross_entropy(outputs, targets, weight, grad):  # type: ignore[no-u
             powers += grad[n, c]
         total += weight[n] * (math.log(powers) - (outputs[n, label] - largest))
         for c in range(classes):
-            grad[n, c] *= weight[n] / powers
-        grad[n, label] -= weight[n]
+            grad[n, c] /= powers
+        grad[n, label] -= 1  # before the weight: where p is 1, nothing is left
+        for c in range(classes):
+            grad[n, c] *= weight[n]
     return total, True

@@ -62,38 +62,43 @@ class _SingleThreadedBlas:
         self._lock = threading.Lock()
         self._inside = 0
         self._libraries: list[Any] = []
-        self._before: list[int] = []
+        self._before: dict[str, int] = {}  # threads of those that are limited now
         self.complete = False  # whether all libraries are known
 
     def __enter__(self) -> None:
         with self._lock:
-            if self._inside == 0:
-                if not self.complete:  # searching what is loaded takes a millisecond: once
-                    self.complete = True
-                    self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-                self._before = [library.num_threads for library in self._libraries]
-                self._set([1] * len(self._before))
+            if not self.complete:  # searching what is loaded takes a millisecond: once
+                self.complete = True
+                self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+            for library in self._libraries:
+                if library.filepath not in self._before:
+                    self._before[library.filepath] = library.num_threads
+                    _set(library, 1)
             self._inside += 1
 
     def __exit__(self, *exception: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._set(self._before)
+                self._restore()
 
-    def _set(self, counts: list[int]) -> None:
-        for library, count in zip(self._libraries, counts):
-            # threadpoolctl from 3.7 on lets only the thread that set a limit change it and ignores all
-            # others, but who comes first here need not be who leaves last.
-            clear = getattr(library, "clear_controlling_thread", lambda force: None)
-            clear(force=True)
-            library.set_num_threads(count)
-            clear(force=True)
+    def _restore(self) -> None:
+        for library in self._libraries:
+            _set(library, self._before.pop(library.filepath))
 
     def restore_after_fork(self) -> None:
         """Undo a limit that the parent held when it forked: whoever held it is not in the child."""
         if self._inside:
-            self._set(self._before)
+            self._restore()
+
+
+def _set(library: Any, count: int) -> None:
+    # threadpoolctl from 3.7 on lets only the thread that set a limit change it and ignores all others, but
+    # who comes first here need not be who leaves last.
+    clear = getattr(library, "clear_controlling_thread", lambda force: None)
+    clear(force=True)
+    library.set_num_threads(count)
+    clear(force=True)
 
 
 _single_threaded_blas = _SingleThreadedBlas()
@@ -128,7 +133,7 @@ def single_threaded_blas() -> AbstractContextManager[None]:
 
 
 def blas_loaded() -> None:
-    """Say that another BLAS has been loaded: whoever is the first inside next finds it."""
+    """Say that another BLAS has been loaded: whoever enters next finds it."""
     _single_threaded_blas.complete = False
 
 

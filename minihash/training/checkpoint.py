@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import time
@@ -22,13 +23,15 @@ import numpy as np
 
 from minihash import checks
 from minihash.files import check_writable, claimed, replacing
+from minihash.training.history import WEIGHTS, Callback
 
 NAME = "checkpoint.safetensors"
 FACTS, CHECKSUM = "minihash_checkpoint", "crc32"  # in the metadata
 FORMAT = 1
 SECONDS = 60.0  # from one state within an epoch to the next
 Arrays = dict[str, np.ndarray]
-DTYPES = "F32", "F64"
+#: Of arrays, in the words of safetensors.
+DTYPES = ("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "F16", "F32", "F64")
 DAMAGES = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
@@ -69,10 +72,12 @@ class Checkpoint:
 
     def __enter__(self) -> Checkpoint:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._held.enter_context(claimed(self.folder / "lock"))
-        check_writable(self.path)
-        for part in self.folder.glob(f".{NAME}.*.part"):  # of a process that was killed
-            part.unlink()
+        with contextlib.ExitStack() as held:
+            held.enter_context(claimed(self.folder / "lock"))
+            check_writable(self.path)
+            for part in self.folder.glob(f".{NAME}.*.part"):  # of a process that was killed
+                part.unlink()
+            self._held = held.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -83,7 +88,12 @@ class Checkpoint:
         return time.monotonic() - self._written > SECONDS
 
     def write(self, state: State) -> None:
-        """Replace the state in the folder, all of it or nothing; OSError if that fails."""
+        """Replace the state in the folder, all of it or nothing.
+
+        Raises
+        ------
+        OSError if that fails; ValueError if a callback keeps what a file cannot.
+        """
         from safetensors.numpy import save
 
         arrays = {f"params/{name}": array for name, array in state.params.items()}
@@ -93,8 +103,11 @@ class Checkpoint:
         for place, kept in enumerate(state.callbacks):
             own = {name: value for name, value in kept.items() if isinstance(value, np.ndarray)}
             arrays |= {f"callbacks/{place}/{name}": array for name, array in own.items()}
-            others.append({name: value for name, value in kept.items() if name not in own})
-        whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+            others.append({name: _plain(name, value) for name, value in kept.items() if name not in own})
+        whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+        for name, array in whole.items():
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"state of a callback: {name} has dtype {array.dtype}, wanted real numbers")
         numbers = {"settings": state.settings, "progress": state.progress, "callbacks": others}
         text = json.dumps({"format": FORMAT, **numbers})
         with replacing(self.path) as file:
@@ -118,7 +131,7 @@ class Checkpoint:
             with safe_open(self.path, framework="numpy") as file:
                 metadata, names = file.metadata() or {}, list(file.keys())
                 if not {file.get_slice(name).get_dtype() for name in names} <= set(DTYPES):
-                    raise ValueError("an array is not of floating point")
+                    raise ValueError("an array is not of real numbers")
                 arrays = {name: file.get_tensor(name) for name in names}
             if metadata[CHECKSUM] != str(_checksum(metadata[FACTS], arrays)):
                 raise ValueError("its checksum is another")
@@ -128,22 +141,57 @@ class Checkpoint:
         except SafetensorError as error:
             raise ValueError(f"{self.path}: is damaged, or no checkpoint ({error})") from None
 
-    def check(self, state: State, params: Arrays, slots: Iterable[str], callbacks: Sequence[str]) -> None:
-        """Raise a ValueError unless a state can be taken up as a whole, by a network with such parameters."""
+    def check(
+        self,
+        state: State,
+        params: Arrays,
+        slots: Iterable[str],
+        callbacks: Sequence[Callback],
+        steps: int,
+        dropouts: int,
+    ) -> None:
+        """Raise a ValueError unless a state can be taken up as a whole.
+
+        Parameters
+        ----------
+        params, slots, callbacks : of the training that is to take it up.
+        steps, dropouts : how many an epoch has, and the network.
+        """
         try:
-            _check(state, params, tuple(slots), callbacks)
+            _check(state, params, tuple(slots))
+            progress = state.progress
+            if not progress["step"] <= steps or len(progress["dropout_rows"]) != dropouts:
+                raise ValueError("its place is not one of this training")
+            for callback, kept in zip(callbacks, state.callbacks, strict=True):
+                copy.copy(callback).restore(dict(kept))
         except DAMAGES as error:
             raise ValueError(f"{self.path}: is damaged, or no checkpoint ({error})") from None
 
 
-def _check(state: State, params: Arrays, slots: tuple[str, ...], callbacks: Sequence[str]) -> None:
+def _plain(name: str, value: Any) -> Any:
+    """Return a value as JSON holds it."""
+    value = value.item() if isinstance(value, np.generic) else value
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        found = f"state of a callback: {name} is a {type(value).__name__}"
+        raise ValueError(f"{found}, wanted an array or what JSON holds") from None
+    return value
+
+
+def _check(state: State, params: Arrays, slots: tuple[str, ...]) -> None:
     wanted = {name: (array.shape, array.dtype) for name, array in params.items()}
     for held in (state.params, *({name: own[slot] for name, own in state.slots.items()} for slot in slots)):
         found = {name: (array.shape, array.dtype) for name, array in held.items()}
         if found != wanted and (held is state.params or found):
             raise ValueError("its arrays are not those of the network")
-    if any(set(own) != set(slots) for own in state.slots.values()) or len(state.callbacks) != len(callbacks):
-        raise ValueError("its slots or its callbacks are others")
+    if any(set(own) != set(slots) for own in state.slots.values()):
+        raise ValueError("its slots are others")
+    for kept in state.callbacks:
+        for name, array in kept.items():
+            own = name.removeprefix(WEIGHTS)
+            if own != name and (array.shape, array.dtype) != wanted[own]:
+                raise ValueError("its arrays are not those of the network")
     progress = state.progress
     for name in ("epoch", "step", "optimizer_steps"):
         checks.integer(name, progress[name], 0, 2**62)
@@ -153,7 +201,11 @@ def _check(state: State, params: Arrays, slots: tuple[str, ...], callbacks: Sequ
         checks.integer("a dropout's row", row, 0, 2**32)
     checks.boolean("stopped", progress["stopped"])
     np.random.default_rng().bit_generator.state = progress["order"]
-    if len(progress["mean"]) != 2 or not all(record["epoch"] for record in progress["history"]):
+    for record in progress["history"]:
+        checks.integer("an epoch", record["epoch"], 1, 2**62)
+        for name, number in {"loss": record["loss"], **record}.items():
+            checks.number(name, number, -np.inf, np.inf)
+    if len(progress["mean"]) != 2:
         raise ValueError("its numbers are others")
 
 

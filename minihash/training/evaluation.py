@@ -39,7 +39,7 @@ class Mean:
         return value
 
     def value(self) -> float:
-        return self.sum / self.weight if self.weight else 0.0
+        return self.sum / self.weight if self.weight else float("nan")
 
 
 def evaluate(
@@ -90,7 +90,7 @@ def scores_of(network: Network, rows: Source, loss: Callable) -> dict[str, float
             measure.update(outputs, targets, weight)
         return float(value)
 
-    with contextlib.closing(rows.rows.batches(EVALUATED_ROWS)) as batches:
+    with contextlib.closing(rows.rows.batches(EVALUATED_ROWS)) as batches, np.errstate(over="ignore"):
         for batch in map(rows.prepare, batches):
             mean.add(batch, loss_of)
     return {"loss": mean.value()} | {name: value(measure) for name, (measure, value) in scores.items()}

@@ -7,6 +7,8 @@ from typing import Any
 
 from minihash.network import Network
 
+WEIGHTS = "weights/"  # begins the names of weights in a callback's state, before the parameter's name
+
 
 @dataclass
 class History:

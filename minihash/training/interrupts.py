@@ -31,6 +31,8 @@ class Signals:
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is signal.SIG_IGN:  # a job in the background of a script
+                    continue
                 self._before[number] = signal.signal(number, self._catch)
         return self
 

@@ -248,12 +248,13 @@ class Training:
 
     def describe(self) -> str:
         """Return the settings in a line."""
-        optimizer = ", ".join(f"{name} {value:g}" for name, value in _numbers(self.optimizer).items())
+        numbers = {"learning_rate": self.optimizer.learning_rate, **_numbers(self.optimizer)}
+        optimizer = ", ".join(f"{name} {_text(value)}" for name, value in numbers.items())
         parts = [
             f"{len(self.rows.rows):,} rows",
             f"{self.epochs} epochs of {self.steps:,} steps of {self.batch_size}",
             self.rows.loss or "a loss of one's own",
-            f"{type(self.optimizer).__name__} (learning_rate {self.optimizer.learning_rate:g}, {optimizer})",
+            f"{type(self.optimizer).__name__} ({optimizer})",
             f"seed {self.seed}, {self.network.dtype} on {self.network.device}",
         ]
         return "fit: " + ", ".join(parts)
@@ -271,7 +272,7 @@ class Training:
         weights, held_out = self.rows.class_weight, self.held_out
         settings = {
             "network": [repr(self.network), zlib.crc32(scaling)],
-            "loss": repr(self.loss) if isinstance(self.loss, functools.partial) else self.rows.loss,
+            "loss": [self.rows.loss, *_arguments(self.loss)],
             "optimizer": [type(self.optimizer).__name__, _numbers(self.optimizer)],
             "learning rates": rates,
             "epochs": self.epochs,
@@ -330,7 +331,8 @@ class Training:
                 found = f"{saved.folder} has a training with {name} {state.settings.get(name)!r}"
                 raise ValueError(f"{found}, wanted {value!r}: resume it with the same settings")
         params, slots = self.network.params, dict.fromkeys(self.optimizer.slots)
-        saved.check(state, params, slots, [type(callback).__name__ for callback in self._lasting()])
+        dropouts = [layer for layer in self.network.layers if isinstance(layer, Dropout)]
+        saved.check(state, params, slots, self._lasting(), self.steps, len(dropouts))
         put, progress = self.network.device.put, state.progress
         for name, array in params.items():
             array[...] = put(state.params[name])
@@ -339,7 +341,6 @@ class Training:
         }
         self.optimizer.steps = progress["optimizer_steps"]
         self.optimizer.learning_rate = progress["learning_rate"]
-        dropouts = [layer for layer in self.network.layers if isinstance(layer, Dropout)]
         for layer, row in zip(dropouts, progress["dropout_rows"]):
             layer.row = row
         self.epoch, self.step, self.stopped = progress["epoch"], progress["step"], progress["stopped"]
@@ -373,9 +374,23 @@ def _loss_and_grads(network: Network, loss: Callable, inputs: Any, *others: Any)
     return float(value)
 
 
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _arguments(loss: Callable) -> list[str]:
+    """Return what a `functools.partial` gives a loss, as text."""
+    if not isinstance(loss, functools.partial):
+        return []
+    words = [repr(value) for value in loss.args]
+    words += [f"{name}={value!r}" for name, value in sorted(loss.keywords.items())]
+    return [*_arguments(loss.func), *words]
+
+
 def _numbers(value: Any) -> dict[str, Any]:
     """Return settings of an optimizer or a callback: numbers and words that training does not change."""
-    changing = ("steps", "learning_rate", *getattr(value, "changing", ()))
+    kept = value.state() if isinstance(value, Callback) else ()
+    changing = ("steps", "learning_rate", *getattr(value, "changing", ()), *kept)
     return {
         name: one
         for name, one in vars(value).items()
@@ -390,8 +405,9 @@ def _fingerprint(rows: Rows) -> list[int]:
         part = rows.part(start, min(start + FINGERPRINTED, len(rows)))
         with contextlib.closing(part.batches(FINGERPRINTED)) as batches:
             for batch in batches:
-                for array in (batch.inputs, batch.targets):
-                    checksum = zlib.crc32(np.ascontiguousarray(array).tobytes(), checksum)
+                for array in batch:
+                    if array is not None:
+                        checksum = zlib.crc32(np.ascontiguousarray(array).tobytes(), checksum)
     return [len(rows), rows.features, checksum]
 
 

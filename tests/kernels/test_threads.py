@@ -260,6 +260,23 @@ def test_blas_is_restored_whoever_leaves_last(set_num_threads, blas):
     assert blas() == before
 
 
+def test_blas_that_is_loaded_while_others_are_inside_is_limited_too(blas, monkeypatch):
+    """Who comes in the middle may be the first to use it, and nobody need ever leave."""
+    before, controller = blas(), threads.ThreadpoolController
+    nothing = controller().select(filepath="nothing")
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "ThreadpoolController", lambda: nothing)
+        outer = threads.single_threaded_blas()
+        outer.__enter__()
+    assert blas() == before
+    threads.blas_loaded()
+    with threads.single_threaded_blas():
+        assert set(blas()) == {1}
+    assert set(blas()) == {1}  # until the last leaves
+    outer.__exit__()
+    assert blas() == before
+
+
 # -------------------------------------------------------------------------------------- forking
 
 
@@ -311,3 +328,26 @@ def test_a_child_forked_in_the_middle_of_a_run(set_num_threads):
     threads.run([lambda: results.append(succeeds_in_a_child(two_threads_meet))] * 2)
     assert results == [True, True]
     assert two_threads_meet()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_fork_waits_for_a_compilation():
+    """A child with a copy of the compiler's lock, held, would wait for ever at its first kernel."""
+    from numba.core.compiler_lock import global_compiler_lock
+
+    compiling = threading.Event()
+
+    def compile_something():
+        with global_compiler_lock:
+            compiling.set()
+            time.sleep(0.5)
+
+    def compiles():
+        with global_compiler_lock:
+            return True
+
+    thread = threading.Thread(target=compile_something)
+    thread.start()
+    compiling.wait()
+    assert succeeds_in_a_child(compiles)
+    thread.join()

@@ -1,0 +1,46 @@
+"""npz files that may come from others: nothing is unpacked that NumPy would not have packed so."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from typing import IO, Any
+
+import numpy as np
+
+from minihash.datasets.npy import DAMAGES as DAMAGES_OF_NPY
+
+#: What NumPy raises for damaged npz files, beside what it does for npy files.
+DAMAGES = (*DAMAGES_OF_NPY, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+def load(file: IO[bytes]) -> Any:
+    """Return what `numpy.load` does of an npz file, after a look at how its arrays are packed.
+
+    Raises
+    ------
+    One of DAMAGES, a ValueError for a file that is encrypted or packed otherwise than NumPy does.
+    """
+    with zipfile.ZipFile(file) as archive:
+        check_packing(archive)
+    file.seek(0)
+    return np.load(file, allow_pickle=False)
+
+
+def check_packing(archive: zipfile.ZipFile) -> None:
+    """Refuse what is encrypted or LZMA, a few bytes of which take a gigabyte to unpack, and false sizes."""
+    size = archive.fp.seek(0, os.SEEK_END) if archive.fp else 0
+    for member in archive.infolist():
+        if member.compress_size > size:  # as much would be made ready for it
+            raise ValueError(f"{member.filename!r} ends early")
+        if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{member.filename!r} is packed otherwise than NumPy does")
+
+
+def array(arrays: Any, name: str) -> np.ndarray:
+    """Return one array of what `load` returned; ValueError if it is none."""
+    found = arrays[name]
+    if not isinstance(found, np.ndarray):  # NumPy gives the bytes of whatever is no npy file
+        raise ValueError(f"{name} is no array")
+    return found
