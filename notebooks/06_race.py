@@ -1,0 +1,518 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Race
+#
+# *A hashed layer does all the multiplications of a dense one, and hashes besides. Must it be slower?*
+#
+# Written down as in the paper it is slower, by a factor of thousands. This notebook starts there and
+# removes one cause after the other: first in plain NumPy, then with panels and compiled kernels, at last
+# with another map. Each version is first held to the one before it, and then timed.
+#
+# A word on times. They depend on the machine and on what else runs there, so none is promised. What carries
+# over are ratios of versions that took turns in the same run, and those are what to look at. Everything
+# here runs on one thread, and we count processor time, which runs on only while the notebook does: so a
+# busy machine disturbs less.
+
+# %%
+import os
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import minihash
+from minihash import figures, plots
+from minihash.bench import timing
+from minihash.bench.breakdown import breakdown
+from minihash.bench.timing import Samples
+from minihash.hashing import xxhash32
+from minihash.kernels import numpy_cpu, threads
+
+FAST = bool(os.environ.get("MINIHASH_FAST"))
+BUDGET = 0.5 if FAST else 4.0  # seconds for a comparison, at least seven rounds
+plt.rcParams.update({**figures.STYLE, "figure.dpi": 90, "figure.constrained_layout.use": True})
+
+threads.set_num_threads(1)
+one_thread = threadpool_limits(1)
+
+
+class Clock:
+    """Seconds that this process has computed, whatever else the machine did meanwhile."""
+
+    perf_counter, sleep = time.process_time, time.sleep
+
+
+timing.time, timing.PAUSE = Clock, 0  # a pause is for the threads of others, and there are none
+
+# %% [markdown]
+# ## The task
+#
+# One step of a layer: from inputs $a$ to outputs $z$ (eq. 8), and from the gradient $\delta$ of the outputs
+# back to those of the inputs and of the weights (eqs. 9 to 12):
+#
+# $$ z = a V^\top, \qquad \frac{\partial L}{\partial a} = \delta V, \qquad
+#    \frac{\partial L}{\partial w_k} = \sum_{h(i,j) = k} \xi(i,j)\, [\delta^\top a]_{ij} . $$
+#
+# The layer has 784 inputs and 1,000 outputs, 1/64 as many weights, and a batch of 64 rows.
+
+# %%
+IN, OUT, BATCH = 784, 1000, 64
+K, SEED = IN * OUT // 64, 2015
+
+rng = np.random.default_rng(0)
+weight = rng.normal(size=K).astype(np.float32)
+a = rng.normal(size=(BATCH, IN)).astype(np.float32)
+delta = rng.normal(size=(BATCH, OUT)).astype(np.float32)
+
+print(f"{IN * OUT:,} virtual weights, {K:,} stored, {3 * BATCH * IN * OUT:,} multiplications a step")
+
+# %% [markdown]
+# ## Naive: one weight at a time
+#
+# The definition, as loops. For each position: hash it, take bucket and sign, look the weight up, and let
+# every row of the batch use it. At about a microsecond for the smallest thing that Python does, the whole
+# matrix would keep us waiting. We take the first five outputs and multiply the time by 200, which is fair,
+# as outputs cost the same.
+
+
+# %%
+def naive(rows):
+    z, grad_a, grad_weight = np.zeros((BATCH, rows)), np.zeros((BATCH, IN)), np.zeros(K)
+    for i in range(rows):
+        for j in range(IN):
+            hashed = xxhash32(i, j, SEED)
+            slot = hashed * 2 * K >> 32
+            bucket, sign = (slot, 1) if slot < K else (slot - K, -1)
+            v, grad_v = sign * weight[bucket], 0.0
+            for n in range(BATCH):
+                z[n, i] += v * a[n, j]
+                grad_a[n, j] += v * delta[n, i]
+                grad_v += delta[n, i] * a[n, j]
+            grad_weight[bucket] += sign * grad_v
+    return z, grad_a, grad_weight
+
+
+ROWS = 2 if FAST else 5
+start = time.process_time()
+truth = naive(ROWS)
+naive_seconds = (time.process_time() - start) * OUT / ROWS
+print(f"all {OUT} outputs would take {naive_seconds:.0f} s")
+
+# %% [markdown]
+# ## NumPy: all weights at once
+#
+# The loops belong in compiled code, and NumPy's operations are such code. The whole matrix is hashed and
+# looked up in one expression each, and the three products go to BLAS, a library that is as good at products
+# as people have been able to make one in forty years.
+#
+# There is a trap here which most public implementations of HashedNets have stepped into: as the hash never
+# changes, one can compute all buckets and signs once and store them.
+
+
+# %%
+def hash_all():
+    return minihash.maps.ElementMap(K, SEED)(np.arange(OUT)[:, None], np.arange(IN))
+
+
+def whole(buckets, signs):
+    V = weight[buckets] * signs
+    z, grad_a = a @ V.T, delta @ V
+    grad_V = (delta.T @ a) * signs
+    return z, grad_a, np.bincount(buckets.ravel(), grad_V.ravel(), K)
+
+
+stored = hash_all()  # for the version that keeps them
+
+
+def stored_index():
+    return whole(*stored)
+
+
+def hashed_anew():
+    return whole(*hash_all())
+
+
+def agree(found, wanted):
+    return all(np.allclose(f, w, rtol=1e-3, atol=1e-2) for f, w in zip(found, wanted))
+
+
+z, grad_a, grad_weight = stored_index()
+assert np.allclose(z[:, :ROWS], truth[0], atol=1e-3)  # the loops went over the first rows only
+
+# %% [markdown]
+# How much memory does each hold between two steps, and how much while it works? The weights are $4K$ bytes.
+# The stored index is eight bytes of bucket and one of sign for each of the 784,000 positions, so that a
+# layer compressed to 1/64 is twice as large as the dense one.
+
+# %%
+held = {"weights": weight.nbytes, "dense layer": 4 * IN * OUT, "stored index": sum(x.nbytes for x in stored)}
+for name, size in held.items():
+    print(f"{name:14}{size:10,} bytes")
+assert held["stored index"] > 2 * held["dense layer"] > 100 * held["weights"]
+
+# %% [markdown]
+# To store an index is to give up what the hash was for. `hashed_anew` keeps nothing but the weights, yet it
+# makes all of $V$ in each step, with temporaries of the same size. Hence the next idea.
+#
+# ## Panels
+#
+# $V$ is never needed whole. Cut it into *panels* of some rows each; a panel is hashed, looked up,
+# multiplied, and forgotten. It is small enough to stay in the processor's cache, and the memory for it does
+# not grow with the layer. Three kernels do all of the hashing: `locate` (position to slot: bucket and
+# sign), `expand` (eq. 7) and `aggregate` (eq. 12).
+
+
+# %%
+def panels(kernels, key=(SEED, K, True), height=250):
+    z, grad_a, grad_weight = np.empty((BATCH, OUT), np.float32), np.zeros_like(a), np.zeros_like(weight)
+    slots, panel = np.empty((height, IN), np.uint32), np.empty((height, IN), np.float32)
+    for top in range(0, OUT, height):
+        rows = slice(top, top + height)
+        kernels.locate(key, (top, 0), slots)
+        kernels.expand(weight, slots, panel)
+        z[:, rows] = a @ panel.T
+        grad_a += delta[:, rows] @ panel
+        kernels.aggregate(delta[:, rows].T @ a, slots, grad_weight)
+    return z, grad_a, grad_weight
+
+
+def panels_numpy():
+    return panels(numpy_cpu.KERNELS["element"])
+
+
+assert agree(panels_numpy(), stored_index())
+
+# %% [markdown]
+# ## Compiled kernels
+#
+# The driver above knows nothing of hashing, so the kernels can be exchanged. `minihash.kernels.numba_cpu`
+# has the same three with the same arguments, written as loops and compiled by Numba. Loops are no shame
+# there; a NumPy expression like the hash goes through memory a dozen times for a dozen operations, and a
+# compiled loop once.
+
+# %%
+from minihash.kernels import numba_cpu  # noqa: E402
+
+
+def panels_compiled():
+    return panels(numba_cpu.KERNELS["element"])
+
+
+assert agree(panels_compiled(), stored_index())
+
+# %% [markdown]
+# The layer of the package is this, with care for the size of the panels, the layout of the products and
+# threads. One thing it must do twice: between forward and backward lies the rest of the network, so it
+# cannot keep a panel from one to the other, and hashes and expands again. Our function gets $\delta$ for
+# free and does both at once. The dense layer is the three products alone.
+
+# %%
+V = weight[stored[0]] * stored[1]
+
+
+def dense():
+    return a @ V.T, delta @ V, delta.T @ a
+
+
+def step_of(layer):
+    def step():
+        z = layer.forward(a, training=True)
+        return z, layer.backward(delta), layer.grads["weight"]
+
+    return step
+
+
+layer = minihash.HashedLinear(IN, OUT, num_buckets=K, seed=SEED, bias="none")
+layer.weight[:] = weight
+assert agree(step_of(layer)(), stored_index())
+
+# %% [markdown]
+# ## The first race
+#
+# The sides take turns, in a new order every round, so that whatever else the machine does falls on all of
+# them. The figure has the median of the rounds, on a logarithmic axis, since a linear one could not show
+# them together.
+
+# %%
+sides = {
+    "NumPy, hashed anew": hashed_anew,
+    "NumPy, stored index": stored_index,
+    "NumPy, panels": panels_numpy,
+    "compiled, panels": panels_compiled,
+    "the package": step_of(layer),
+    "dense": dense,
+}
+race = Samples(sides, BUDGET)
+milliseconds = {"loops": 1e3 * naive_seconds, **{name: 1e3 * race.median(name) for name in sides}}
+
+fig, axes = plt.subplots(figsize=(7, 2.8))
+bars = axes.barh(list(milliseconds), list(milliseconds.values()), color=figures.COLORS[0])
+times = [value / milliseconds["dense"] for value in milliseconds.values()]
+axes.bar_label(bars, [f"{x:,.0f} × dense" if x > 10 else f"{x:.2f} × dense" for x in times], padding=3)
+axes.set(xscale="log", xlabel="milliseconds a step", xlim=(None, 30 * max(milliseconds.values())))
+axes.invert_yaxis()
+axes.grid(axis="y", visible=False)
+plt.show()
+
+assert milliseconds["loops"] > 20 * milliseconds["NumPy, hashed anew"]
+assert milliseconds["loops"] > 200 * milliseconds["dense"]
+assert race.ratio("NumPy, hashed anew", "compiled, panels").ratio > 1.5
+assert race.ratio("NumPy, panels", "compiled, panels").ratio > 1.5
+assert race.ratio("NumPy, stored index", "compiled, panels").ratio > 1
+
+# %% [markdown]
+# The loops are off by four orders of magnitude; the last bars are within a small factor of the dense layer.
+# Panels by themselves save memory and not time: with NumPy's kernels they are no faster than the whole
+# matrix. It is the compiled kernels that bring the time down. And the compiled panels, which hash in every
+# step, beat the stored index, which does not: it reads nine bytes of index for each weight of four.
+#
+# ## Where the time goes
+#
+# What is left to gain? The step is made of products, hash, gather (`expand`) and scatter (`aggregate`).
+# `breakdown` runs the same step with some kernels doing nothing; each part is what the step takes longer
+# with that kernel. We draw it for three maps:
+#
+# `element` is the paper's, a hash for every position. In `window`, which is minihash's own, a row of $V$ is
+# a window of $S$ consecutive weights, starting at a place $r(i)$ that is hashed once a row; the inputs get
+# one sign each, hashed once a column:
+#
+# $$ V_{ij} = \xi_1(i)\, \xi_2(j)\, w_{(r(i) + t(j)) \bmod K} . $$
+#
+# To expand a row is now to copy, and to aggregate it is to add two vectors. If $S$ is smaller than the
+# number of inputs, the inputs are *folded*: several of them, with their signs, are added up and share a
+# place $t$ of the window. This is feature hashing once for all outputs, and the products become shorter: a
+# layer does $\text{out} \cdot S$ multiplications a row.
+
+# %%
+layers = {"element": layer}
+for name, window in (("window", "full"), ("window 1/2", 0.5), ("window 1/4", 0.25), ("window 1/8", 0.125)):
+    layers[name] = minihash.HashedLinear(
+        IN, OUT, num_buckets=K, seed=SEED, bias="none", map="window", window=window
+    )
+
+parts = {name: breakdown(step_of(layers[name]), BUDGET / 2) for name in list(layers)[:4]}
+picture = plots.step_times(parts)
+picture.set_dpi(90)
+picture
+
+# %% [markdown]
+# A bar is a step. The products take the most of all of them, and a full window leaves them as they are;
+# what disappears with the windows is what the hashing cost. A half or a quarter of a window then shortens
+# the products themselves. (Parts are differences of times, so on a busy machine a thin one may vanish or
+# swell.)
+
+# %%
+totals = {name: sum(times.values()) for name, times in parts.items()}
+for name, times in parts.items():
+    print(f"{name:11}", "  ".join(f"{part} {value:6.2f} ms" for part, value in times.items()))
+assert totals["window 1/4"] < totals["element"]
+assert parts["window 1/4"]["products"] < parts["window"]["products"]
+
+# %% [markdown]
+# Does the cost follow the length of the window? All layers once more in one race, against the dense
+# products.
+
+# %%
+race = Samples({**{name: step_of(layers[name]) for name in layers}, "dense": dense}, BUDGET)
+lengths = np.array([1, 1 / 2, 1 / 4, 1 / 8])
+ratios = {name: race.ratio(name, "dense") for name in layers}
+of_windows = [ratios[name] for name in list(layers)[1:]]
+
+fig, axes = plt.subplots(figsize=(7, 3))
+middle = np.array([ratio.ratio for ratio in of_windows])
+low, high = np.array([[ratio.low, ratio.high] for ratio in of_windows]).T
+bars = [middle - low, high - middle]
+axes.errorbar(lengths, middle, bars, color=figures.COLORS[0], marker="o", capsize=3, label="window")
+axes.axhline(ratios["element"].ratio, color=figures.COLORS[1], linestyle="--", label="element")
+axes.plot(lengths, lengths, color="black", linestyle=":", label="multiplications / dense")
+axes.set(xlabel="length of the window / inputs", ylabel="time / dense", xlim=(0, 1.05), ylim=(0, None))
+axes.set_xticks(lengths, ["1", "1/2", "1/4", "1/8"])
+axes.legend()
+plt.show()
+
+assert ratios["window 1/8"].ratio < ratios["window"].ratio
+assert ratios["window 1/4"].ratio < ratios["element"].ratio
+
+# %% [markdown]
+# The points are medians, the bars the quartiles of the rounds. Time falls with the window in step with the
+# multiplications, a little above them, and below 1 the hashed step is faster than the dense one. What
+# remains at the left end is the folding, the copying and the overhead of calls. What a short window costs
+# in accuracy is another question: on MNIST at 1/64 a full window is as good as the paper's map, a half
+# nearly, and a quarter loses some tenths of a point ([results](../docs/results.md)).
+#
+# ## A roofline
+#
+# So far the batch was 64. With a single input, as on a device that classifies one image at a time, the
+# picture changes, because products are not always bound by arithmetic. A matrix from memory must be read at
+# least once, four bytes a weight, and for one input each weight is used in just two operations (a
+# multiplication and an addition). The *roofline* says how fast a computation can go that does $I$
+# operations for each byte it reads, where $P$ is the rate of arithmetic and $B$ the bandwidth of memory:
+#
+# $$ \text{rate} \le \min(P,\ I \cdot B) . $$
+#
+# We measure $P$ and $B$ here and now: $P$ with a large product of matrices, and $B$ with the product of a
+# vector and a matrix of 128 MiB, which is hardly more than reading the matrix. The same with a matrix of 1
+# MiB, which stays in the cache, gives the bandwidth of the cache.
+
+# %%
+SIDE = 4096
+large, small = np.ones((8192, SIDE), np.float32), np.ones((64, SIDE), np.float32)
+square = rng.normal(size=(1024, 1024)).astype(np.float32)
+
+big = minihash.HashedLinear(SIDE, SIDE, compression=1 / 64, bias="none", map="window", seed=1)
+big_element = minihash.HashedLinear(SIDE, SIDE, compression=1 / 64, bias="none", seed=1)
+big_V = big.virtual_weight_matrix()
+one_row = rng.normal(size=(1, SIDE)).astype(np.float32)
+some_rows = rng.normal(size=(64, SIDE)).astype(np.float32)
+assert np.allclose(big.forward(one_row), one_row @ big_V.T, atol=1e-2)
+
+sides = {
+    "product": lambda: square @ square,
+    "memory": lambda: one_row @ large.T,
+    "cache": lambda: one_row @ small.T,
+    "dense, batch 1": lambda: one_row @ big_V.T,
+    "dense, batch 64": lambda: some_rows @ big_V.T,
+    "window, batch 1": lambda: big.forward(one_row),
+    "window, batch 64": lambda: big.forward(some_rows),
+    "element, batch 1": lambda: big_element.forward(one_row),
+    "element, batch 64": lambda: big_element.forward(some_rows),
+}
+roof = Samples(sides, BUDGET)
+P = 2 * 1024**3 / roof.median("product") / 1e9
+B, B_cache = large.nbytes / roof.median("memory") / 1e9, small.nbytes / roof.median("cache") / 1e9
+print(f"arithmetic {P:.0f} Gflop/s, memory {B:.1f} GB/s, cache {B_cache:.0f} GB/s")
+print(f"memory feeds the arithmetic from {P / B:.0f} operations a byte on")
+assert P > B / 2 and B_cache > B
+
+# %% [markdown]
+# Now the layers, 4096 × 4096. The dense matrix has 64 MiB, more than most caches; the hashed layer's
+# weights at 1/64 have one. The bytes of a layer are those of its stored weights, so at the same batch the
+# hashed layer has 64 times as many operations a byte.
+
+# %%
+fig, axes = plt.subplots(figsize=(7, 3.6))
+intensity = np.geomspace(0.1, 5000, 200)
+axes.plot(intensity, np.minimum(P, intensity * B), "k-", label="roof, from memory")
+axes.plot(intensity, np.minimum(P, intensity * B_cache), "k:", label="roof, from cache")
+rates = {}
+kinds = zip(("dense", "window", "element"), (SIDE**2, big.num_buckets, big.num_buckets))
+for (kind, numbers), color, marker in zip(kinds, figures.COLORS, figures.MARKERS):
+    for batch, filled in ((1, "full"), (64, "none")):
+        operations = 2 * batch * SIDE**2
+        rates[kind, batch] = operations / roof.median(f"{kind}, batch {batch}") / 1e9
+        style = {"color": color, "fillstyle": filled, "linestyle": "", "markersize": 8}
+        point = operations / (4 * numbers), rates[kind, batch]
+        axes.plot(*point, marker, label=f"{kind}, batch {batch}", **style)
+axes.set(xscale="log", yscale="log", xlabel="operations a stored byte", ylabel="Gflop/s")
+fig.legend(fontsize=8, loc="outside right")
+plt.show()
+
+# %% [markdown]
+# Begin with the dense layer at batch 1, the filled circle. It lies far left, where the roof slopes, and
+# about on it: memory cannot deliver weights faster, however fast the arithmetic is. At batch 64, the open
+# circle, every weight is used 64 times, and the layer climbs towards the flat part.
+#
+# The hashed layer with windows at batch 1, the filled square, lies to the right of it and higher, above
+# what memory allows the dense layer. It still reads four bytes for two operations, but 64 times the same
+# ones, and they come from the cache. So a smaller model is a faster one here, for the same arithmetic. The
+# element map at batch 1, the filled triangle, shows the opposite: it reads as little, and yet is the
+# slowest, as every weight must be hashed to be used once. Hashing is arithmetic that the roofline does not
+# count. At batch 64 one hash serves 64 rows, and the triangle comes near the others.
+
+# %%
+for kind in ("window", "element"):
+    for batch in (1, 64):
+        ratio = roof.ratio(f"{kind}, batch {batch}", f"dense, batch {batch}")
+        print(f"{kind:8} batch {batch:2}: {ratio.ratio:5.2f} of the dense time")
+
+gap = {batch: rates["dense", batch] / rates["element", batch] for batch in (1, 64)}
+assert rates["window", 1] > rates["dense", 1] > rates["element", 1]
+assert gap[1] > gap[64]
+
+# %% [markdown]
+# So, must a hashed layer be slower? With the paper's map it is, by the price of one hash, one gather and
+# one scatter a weight, which a batch shares; with windows it need not be, and for single inputs to a large
+# layer or with short windows it is faster than the dense one.
+#
+# ## Exercises
+#
+# Replace `None` by your answer and run the cell. A number is compared with a digest or with this notebook's
+# measurements, a function is tried out.
+
+# %%
+import hashlib  # noqa: E402
+
+KEYS = {1: "a3a1820e", 2: "6b441e92", 3: "ef70fd05"}
+TRIALS = {}
+
+
+def check(number, answer):
+    """Say whether an answer is right: a whole number as a digest, others by a trial."""
+    if answer is None:
+        print(f"exercise {number}: no answer yet")
+    elif number in TRIALS:
+        print(f"exercise {number}:", "right" if TRIALS[number](answer) else "not yet")
+    else:
+        digest = hashlib.sha256(f"race {number}: {answer}".encode()).hexdigest()[:8]
+        print(f"exercise {number}:", "right" if digest == KEYS[number] else "not yet")
+
+
+# %% [markdown]
+# **1.** How many times does the function `panels` above call the hash (once for a position) in one step of
+# the 784 × 1000 layer?
+
+# %%
+check(1, None)
+
+# %% [markdown]
+# **2.** And how many hashes are there in all for the same layer with a full window: one for each row and
+# one for each column?
+
+# %%
+check(2, None)
+
+# %% [markdown]
+# **3.** How many multiplications does the layer do for one input, forward, with a window of a quarter of
+# its 784 inputs?
+
+# %%
+check(3, None)
+
+# %% [markdown]
+# **4.** By the roofline, from which batch on is the dense layer no longer bound by memory? Give it by a
+# formula in $P$ and $B$, as measured above (`P`, `B`).
+
+# %%
+TRIALS[4] = lambda answer: abs(answer * B / (2 * P) - 1) < 0.02
+check(4, None)
+
+# %% [markdown]
+# **5.** Write `expand_windows(weight, starts, signs, length)`: the panel whose row $i$ is `signs[i]` times
+# the `length` weights from `starts[i]` on, going round at the end of `weight`. It needs neither a loop over
+# columns nor a remainder; but a correct one with both is right too.
+
+
+# %%
+def try_expand(expand):
+    draw = np.random.default_rng(5)
+    w, starts, signs = draw.normal(size=50), draw.integers(0, 50, 40), draw.choice([-1, 1], 40)
+    wanted = signs[:, None] * w[(starts[:, None] + np.arange(30)) % 50]
+    return np.allclose(expand(w, starts, signs, 30), wanted)
+
+
+TRIALS[5] = try_expand
+check(5, None)
