@@ -34,7 +34,8 @@ def main(site: Path) -> None:
             shutil.copytree(ROOT / name, pages / name, ignore=skipped)
         notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
         to_markdown = [sys.executable, "-m", "nbconvert", "--to", "markdown", "--log-level", "WARN"]
-        subprocess.run([*to_markdown, "--output-dir", str(pages / "notebooks"), *map(str, notebooks)], check=True)
+        target = str(pages / "notebooks")
+        subprocess.run([*to_markdown, "--output-dir", target, *map(str, notebooks)], check=True)
         listed = ", ".join(f"notebooks/{notebook.stem}.md" for notebook in notebooks)
         shutil.copy(ROOT / "docs/site/described.py", folder)
         for page in pages.rglob("*.md"):
