@@ -100,3 +100,11 @@ def check_regular(path: str | os.PathLike[str]) -> None:
     if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):  # to open a folder is an OSError
         found = f"{os.fspath(path)}: is no regular file"
         raise ValueError(f"{found}, wanted one (minihash data convert reads pipes)")
+
+
+def check_not_read(path: str | os.PathLike[str] | None, *read: str | os.PathLike[str] | None) -> None:
+    """Raise a ValueError if a file to be written is one of those that are read, and would be lost."""
+    for source in read:
+        if path is not None and source is not None and os.path.exists(path) and os.path.exists(source):
+            if os.path.samefile(path, source):
+                raise ValueError(f"{os.fspath(path)}: is read, wanted another file to write")

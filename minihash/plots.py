@@ -22,7 +22,7 @@ PER_ROW = 6  # images of units
 
 
 def learning_curves(histories: Mapping[str, History], path: Path = None) -> Any:
-    """Draw training loss and validation error over the epochs, a line a run.
+    """Draw training loss and, with validation rows, their error or loss over the epochs, a line a run.
 
     Parameters
     ----------
@@ -30,20 +30,27 @@ def learning_curves(histories: Mapping[str, History], path: Path = None) -> Any:
     path : file to write, or None.
     """
 
+    names = {name for history in histories.values() for name in history.records[0]}
+    classes, validated = "validation_error" in names, bool(names & {"validation_error", "validation_loss"})
+    figure_of, percent = ("validation_error", 100) if classes else ("validation_loss", 1)
+
     def fill(figure: Any) -> None:
-        loss_axes, error_axes = figure.subplots(1, 2)
+        panels = figure.subplots(1, 1 + validated, squeeze=False)[0]
+        loss_axes, error_axes = panels[0], panels[-1]
         runs = zip(histories.items(), figures.COLORS, figures.DASHES)
         for (name, history), color, dash in runs:
             style = {"color": color, "linestyle": dash, "label": name}
             if len(history) == 1:
                 style["marker"] = "o"
             loss_axes.plot(history["epoch"], history["loss"], **style)
-            if "validation_error" in history.records[0]:
-                errors = [100 * error for error in history["validation_error"]]
-                error_axes.plot(history["epoch"], errors, **style)
+            if figure_of in history.records[0]:
+                values = [percent * value for value in history[figure_of]]
+                error_axes.plot(history["epoch"], values, **style)
+        if validated:
+            label = figure_of.replace("_", " ") + " (%)" * classes
+            error_axes.set(xlabel="epoch", ylabel=label, yscale="log")
         loss_axes.set(xlabel="epoch", ylabel="training loss", yscale="log")
-        error_axes.set(xlabel="epoch", ylabel="validation error (%)", yscale="log")
-        for axes in (loss_axes, error_axes):
+        for axes in panels:
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
             axes.yaxis.set_major_formatter("{x:g}")

@@ -87,3 +87,12 @@ def test_inspect_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "drew" in capsys.readouterr().out and b"unit 4" in picture.read_bytes()
     assert main(["inspect", str(other), "--plot", str(picture)]) == 1
     assert "--plot is for square images, and the network has 15 inputs" in capsys.readouterr().err
+
+
+def test_learning_curves_of_regressions_and_without_validation() -> None:
+    regression = History([{"epoch": epoch, "loss": 1.0, "validation_loss": 3.0} for epoch in (1, 2)])
+    axes = plots.learning_curves({"a": regression}).axes
+    assert [one.get_ylabel() for one in axes] == ["training loss", "validation loss"]
+    assert axes[1].lines[0].get_ydata().tolist() == [3, 3]
+    alone = History([{"epoch": 1, "loss": 1.0}])
+    assert len(plots.learning_curves({"a": alone}).axes) == 1

@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load, predict, write."""
     from minihash.datasets.inputs import input_chunks
-    from minihash.files import replacing
+    from minihash.files import check_not_read, replacing
     from minihash.persistence import load
 
     network = load(args.model).to(args.device, deterministic=args.deterministic)
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         begun = itertools.chain([] if first is None else [first], outputs)
         _write(sys.stdout or io.StringIO(), network, begun)
         return 0
+    check_not_read(args.out, args.model, args.inputs)
     with replacing(args.out) as binary:
         file = io.TextIOWrapper(binary, "utf-8", newline="")
         _write(file, network, outputs)

@@ -34,11 +34,12 @@ def run(args: argparse.Namespace) -> int:
     """Load, fine-tune if wanted, round, measure before and after, save."""
     from minihash import optimizers, quantization, schedules
     from minihash.cli.data_sets import LOSSES, count, main_score, open_data, outputs_of
-    from minihash.files import check_writable
+    from minihash.files import check_not_read, check_writable
     from minihash.persistence import load, save
     from minihash.training import evaluate
 
     check_writable(args.out)
+    check_not_read(args.out, args.model, args.data)
     network, before = load(args.model), load(args.model)
     try:
         small = quantization.quantize(network, args.bits)

@@ -105,13 +105,14 @@ def run(args: argparse.Namespace) -> int:
     """Train, print, save."""
     from minihash import figures, plots
     from minihash.cli.data_sets import count, open_data
-    from minihash.files import check_writable
+    from minihash.files import check_not_read, check_writable
     from minihash.kernels import devices, threads
     from minihash.persistence import save
 
     settings = args.out and f"{args.out}.settings.json"
     for path in filter(None, (args.out, settings, args.plot, args.log)):
         check_writable(path)
+        check_not_read(path, args.data, args.from_settings if path != settings else None)
     if args.plot:
         figures.check_format(args.plot)
         figures.require_matplotlib()
@@ -134,6 +135,8 @@ def run(args: argparse.Namespace) -> int:
     if args.patience is not None and not count(dataset.validation):
         raise ValueError(f"--patience needs validation rows, and {args.data} has none: wanted some")
     say(describe_settings(args))
+    if args.task is None and dataset.task != "classification":
+        say(f"task: {dataset.task}, as the targets look like it (--task says otherwise)")
     runs = [_train("hashed" if hashed else "dense", args, dataset, _build(args, dataset))]
     if args.out:
         save(runs[0].network, args.out)

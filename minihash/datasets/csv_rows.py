@@ -16,7 +16,7 @@ import numpy as np
 
 from minihash import checks
 from minihash.datasets.store import StoreWriter
-from minihash.files import replacing
+from minihash.files import check_not_read, replacing
 
 CHUNK_BYTES = 2**20  # of lines that are parsed together: of the shortest lines they are half a million
 FIRST_LINES = 100  # that say how many numbers a line has
@@ -65,8 +65,7 @@ def convert(
     be read or written.
     """
     progress, start = Progress(), time.perf_counter()
-    if os.path.exists(target) and os.path.samefile(source, target):
-        raise ValueError(f"{os.fspath(target)}: is the source too, wanted another file for the store")
+    check_not_read(target, source)
     with replacing(target) as file:
         writer = None
         chunks = read_chunks(source, progress, header=header, skip_bad=skip_bad, weight_column=weight_column)
@@ -125,7 +124,8 @@ def read_chunks(
                 if progress.skipped > skip_bad:
                     line, what = bad[skip_bad - progress.skipped]
                     allowed = f"; {skip_bad} bad lines were skipped before" if skip_bad else ""
-                    raise ValueError(f"{os.fspath(path)}: line {line} {what}{allowed}")
+                    hint = " (--header, header=True: leave it out)" if line == 1 and "finite" in what else ""
+                    raise ValueError(f"{os.fspath(path)}: line {line} {what}{hint}{allowed}")
                 rows = _parse(good, width)
             number += len(lines)
             if rows is not None and len(rows):

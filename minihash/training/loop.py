@@ -271,7 +271,6 @@ class Training:
         scaling = self.network.input_shift.tobytes() + self.network.input_scale.tobytes()
         weights, held_out = self.rows.class_weight, self.held_out
         settings = {
-            "network": [repr(self.network), zlib.crc32(scaling)],
             "loss": [self.rows.loss, *_arguments(self.loss)],
             "optimizer": [type(self.optimizer).__name__, _numbers(self.optimizer)],
             "learning rates": rates,
@@ -282,6 +281,8 @@ class Training:
             "training rows": _fingerprint(self.rows.rows),
             "validation rows": None if held_out is None else _fingerprint(held_out.rows),
             "callbacks": [[type(callback).__name__, _numbers(callback)] for callback in self._lasting()],
+            # Last: with another seed it is another too, and long.
+            "network": [repr(self.network), zlib.crc32(scaling)],
         }
         return json.loads(json.dumps(settings))  # tuples are lists there
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from minihash import evaluate
+from minihash.cli import main
 from minihash.datasets.csv_rows import convert
 from minihash.datasets.files import open_dataset
 from minihash.persistence import load
@@ -137,3 +138,21 @@ def test_files_that_cannot_be_used(tmp_path: Path, fails: Fails, run: Run) -> No
     assert "does not fit" in fails(1, "evaluate", model, "--data", "mnist-small")
     np.savetxt(tmp_path / "narrow", np.zeros((3, 2)), delimiter=",")
     assert "narrow: inputs has shape (3, 2), wanted" in fails(1, "predict", model, tmp_path / "narrow")
+
+
+def test_what_is_read_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows, model = tmp_path / "rows.csv", tmp_path / "model.safetensors"
+    rows.write_text("".join(f"{number % 2},{number},{-number}\n" for number in range(40)))
+    train = ["train", "--data", str(rows), "--hidden", "4", "--epochs", "1"]
+    assert main([*train, "--out", str(model)]) == 0
+    kept = rows.read_bytes(), model.read_bytes()
+    for command in (
+        [*train, "--out", str(rows)],
+        ["data", "convert", str(rows), str(rows)],
+        ["predict", str(model), str(rows), "--out", str(rows)],
+        ["predict", str(model), str(rows), "--out", str(model)],
+        ["quantize", str(model), "--epochs", "0", "--out", str(model)],
+    ):
+        assert main(command) == 1, command
+        assert "is read, wanted another file to write" in capsys.readouterr().err
+    assert (rows.read_bytes(), model.read_bytes()) == kept
