@@ -29,7 +29,7 @@ def main(site: Path) -> None:
         for page in ROOT.glob("*.md"):
             shutil.copy(page, pages)
         shutil.copy(ROOT / "setup.cfg", pages)
-        skipped = shutil.ignore_patterns("__pycache__", "site", "*.npz", "teachers", "*.jsonl")
+        skipped = shutil.ignore_patterns("__pycache__", "site", "*.npz", "teachers")
         for name in FOLDERS:
             shutil.copytree(ROOT / name, pages / name, ignore=skipped)
         notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
