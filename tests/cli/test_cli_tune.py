@@ -50,6 +50,7 @@ def test_a_file_of_ones_own(run: Run, mine: Path, tmp_path: Path) -> None:
     assert written["found"]["trials"] == 3 and written["found"]["epochs"] == 1
 
 
+@pytest.mark.filterwarnings("ignore:map is 'window'")  # so few weights that outputs are equal
 @pytest.mark.parametrize(
     "method, words",
     [
