@@ -201,8 +201,8 @@ def _use(
 
     row = ROWS[cell.row]
     if not _is_name(args.data) or row.method not in ("HashNet", "NN") or "signed" in row.arguments:
-        what = f"{cell.row} on {args.data}" if _is_name(args.data) else "the scaling of files in a search"
-        return f"minihash train does not know {what}: docs/search.md trains with these settings in Python"
+        unknown = f"minihash train does not know {cell.row} on {args.data}: " if _is_name(args.data) else ""
+        return f"{unknown}docs/search.md trains with these settings in Python"
     words: list[Any] = ["minihash", "train", "--data", args.data, "--final"]
     words += ["--data-dir", args.data_dir] if args.data_dir else []
     if row.method == "NN":
