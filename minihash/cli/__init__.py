@@ -21,7 +21,7 @@ from minihash.cli import (
     tune,
     warmup,
 )
-from minihash.cli.output import silence
+from minihash.cli.output import is_first_process, silence
 from minihash.version import __version__
 
 COMMANDS = (
@@ -44,7 +44,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line; --help shows the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {message}\n" if is_first_process() else None)
 
 
 def build_parser() -> argparse.ArgumentParser:

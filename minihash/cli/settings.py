@@ -75,8 +75,8 @@ def _parsed(action: argparse.Action, value: Any) -> Any:
     if isinstance(action.default, bool) and isinstance(value, bool) or value is action.default is None:
         return value
     single = isinstance(value, (str, int, float)) and not isinstance(value, bool)
-    if isinstance(action.default, bool) or not (single if action.nargs is None else isinstance(value, list)):
-        wanted = "a list" if action.nargs else "a value"
+    if isinstance(action.default, bool) or not (single if action.nargs in (None, "?") else isinstance(value, list)):
+        wanted = "a value" if action.nargs in (None, "?") else "a list"
         raise ValueError(f"is {value!r}, wanted {wanted} such as {action.default!r}")
     kind: Any = action.type or str
     found = [kind(str(one)) for one in value] if isinstance(value, list) else kind(str(value))

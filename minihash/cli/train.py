@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from dataclasses import dataclass
@@ -89,6 +90,11 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="of hashed layers (default: MINIHASH_NUM_THREADS, else one per core)",
     )
+    about = "train on all processes of mpiexec (extra mpi): exact, the same bits on any number, or fast"
+    modes = {"nargs": "?", "const": "exact", "choices": ("exact", "fast")}
+    training.add_argument("--distributed", help=f"{about} (default: exact)", **modes)
+    about = "parts of a batch, as many processes at most (default: 4, or a power of two not below theirs)"
+    training.add_argument("--shards", type=integer(1), metavar="N", help=about)
     add_device_arguments(training)
 
     output = parser.add_argument_group("output")
@@ -102,12 +108,23 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, print, save."""
-    from minihash import figures, plots
-    from minihash.cli.data_sets import count, open_data
+    """Train, print, save; of several processes, the first prints and saves."""
+    from minihash.training.distributed import default_shards, ranks_of
+
+    ranks = ranks_of(args.distributed or "")
+    if not ranks.is_first:
+        sys.stdout = sys.stderr = None
+    if args.distributed and not args.shards and not args.resume:  # a checkpoint says how many it has
+        args.shards = default_shards(ranks)
+    with ranks.together():
+        ranks.first(functools.partial(_check_files, args))
+        return _run(args, ranks.is_first)
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Refuse files that could not be written, or are read."""
+    from minihash import figures
     from minihash.files import check_not_read, check_writable
-    from minihash.kernels import devices, threads
-    from minihash.persistence import save
 
     settings = args.out and f"{args.out}.settings.json"
     for path in filter(None, (args.out, settings, args.plot, args.log)):
@@ -116,6 +133,14 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         figures.check_format(args.plot)
         figures.require_matplotlib()
+
+
+def _run(args: argparse.Namespace, writes: bool) -> int:
+    from minihash import plots
+    from minihash.cli.data_sets import count, open_data
+    from minihash.kernels import devices, threads
+    from minihash.persistence import save
+
     if args.threads is not None:
         threads.set_num_threads(args.threads)
     threads.num_threads()  # refuses a wrong MINIHASH_NUM_THREADS
@@ -128,6 +153,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--log is for one network, and --compare trains two: wanted one of them")
     if args.resume and not args.checkpoint:
         raise ValueError("--resume needs --checkpoint, wanted the folder to go on from")
+    if args.shards is not None and not args.distributed:
+        raise ValueError("--shards is for --distributed, wanted both")
     if args.final and args.patience is not None:
         raise ValueError("--patience needs validation rows, and --final trains on them: wanted one of them")
     devices.get(args.device, args.deterministic)  # is it there?
@@ -138,14 +165,14 @@ def run(args: argparse.Namespace) -> int:
     if args.task is None and dataset.task != "classification":
         say(f"task: {dataset.task}, as the targets look like it (--task says otherwise)")
     runs = [_train("hashed" if hashed else "dense", args, dataset, _build(args, dataset))]
-    if args.out:
+    if args.out and writes:
         save(runs[0].network, args.out)
-        write_settings(args, settings)
+        write_settings(args, f"{args.out}.settings.json")
         say(f"saved {args.out}")
     if args.compare:
         runs.append(_train("dense", args, dataset, _build_dense(args, dataset, runs[0].network)))
         say(_comparison(runs))
-    if args.plot:
+    if args.plot and writes:
         plots.learning_curves({run.name: run.history for run in runs}, args.plot)
         say(f"drew {args.plot}")
     return 0
@@ -239,14 +266,17 @@ def _train(name: str, args: argparse.Namespace, dataset: Dataset | FileDataset, 
         callbacks=callbacks,
         checkpoint=Path(args.checkpoint, name) if args.checkpoint else None,
         resume=args.resume,
+        distributed=args.distributed or False,
+        shards=args.shards,
     )
     seconds = time.perf_counter() - start
+    score = functools.partial(evaluate, network, loss=loss, distributed=args.distributed or False)
     among = " (validation rows among them)" if args.final else ""
     epochs = f"{len(history)} epoch{'s' * (len(history) > 1)}"
     say(f"{name}, {count(rows):,} training rows{among}, {epochs} in {seconds:.1f} s")
     if validation is not None:
-        say(describe("validation", evaluate(network, validation, loss=loss)))
-    scores = evaluate(network, dataset.test, loss=loss) if count(dataset.test) else {}
+        say(describe("validation", score(validation)))
+    scores = score(dataset.test) if count(dataset.test) else {}
     if scores:
         say(describe("test", scores))
     dense = network.num_virtual * network.dtype.itemsize

@@ -12,7 +12,7 @@ from minihash import checks
 from minihash.datasets import npz
 from minihash.datasets.csv_rows import Progress, first_bytes, read_chunks
 from minihash.datasets.idx import read_idx
-from minihash.datasets.npy import NpyRows
+from minihash.datasets.npy import NpyRows, check_header
 from minihash.datasets.store import MAGIC, Store
 from minihash.files import check_regular
 
@@ -87,6 +87,7 @@ def _read_numpy(path: str | os.PathLike[str]) -> np.ndarray:
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
                 file.seek(0)
+                check_header(file)
                 return np.load(file, allow_pickle=False)
             arrays = npz.load(file)
             names = arrays.files

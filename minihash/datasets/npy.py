@@ -68,10 +68,25 @@ class NpyRows(BlockRows):
         return count
 
 
+def check_header(file: BinaryIO) -> None:
+    """Refuse a header said to be longer than the file, for which NumPy makes room; return to the beginning.
+
+    Raises
+    ------
+    ValueError that says so.
+    """
+    start = file.read(12)
+    length = int.from_bytes(start[8:10] if start[6:7] == b"\1" else start[8:12], "little")
+    if length > os.fstat(file.fileno()).st_size:
+        raise ValueError(f"its header is to have {length} bytes, more than the file")
+    file.seek(0)
+
+
 def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, int], np.dtype]:
     """Return shape and dtype, and leave the file where the numbers start."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
+        check_header(file)
         version = np.lib.format.read_magic(file)
         shape, fortran, dtype = readers[version](file)
     except (*DAMAGES, KeyError) as error:

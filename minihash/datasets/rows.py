@@ -24,6 +24,11 @@ class Batch(NamedTuple):
     weight: np.ndarray | None = None
 
 
+def total_weight(rows: int, weight: np.ndarray | None) -> float:
+    """Return how much some rows count: how many they are, or the sum of their weights."""
+    return float(rows if weight is None else weight.sum(dtype=np.float64))
+
+
 Batches = Generator[Batch, None, None]  # whoever stops early closes it
 
 

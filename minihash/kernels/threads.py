@@ -8,16 +8,17 @@ cores (docs/decisions.md).
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from minihash import checks
 
@@ -40,6 +41,20 @@ def set_num_threads(count: int | None) -> None:
     """
     global _num_threads
     _num_threads = None if count is None else checks.integer("count", count, 1, MAX_THREADS + 1)
+
+
+@contextlib.contextmanager
+def shared(processes: int) -> Iterator[None]:
+    """Hold this process, BLAS among it, to its share of the cores; a number of threads that was set stays."""
+    global _num_threads
+    before = _num_threads
+    if before is None and not os.environ.get("MINIHASH_NUM_THREADS"):
+        _num_threads = max(1, num_threads() // processes)
+    try:
+        with threadpool_limits(num_threads(), "blas"):
+            yield
+    finally:
+        _num_threads = before
 
 
 @functools.cache

@@ -24,6 +24,7 @@ import numpy as np
 from minihash import checks
 from minihash.files import check_writable, claimed, replacing
 from minihash.training.history import WEIGHTS, Callback
+from minihash.training.ranks import ALONE, Ranks
 
 NAME = "checkpoint.safetensors"
 FACTS, CHECKSUM = "minihash_checkpoint", "crc32"  # in the metadata
@@ -58,19 +59,24 @@ class Checkpoint:
     Parameters
     ----------
     folder : made if it is not there.
+    ranks : of which the first alone reads and writes it.
 
     Raises
     ------
     OSError when it is entered, if it cannot be made or written, or another process holds it.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | os.PathLike[str], ranks: Ranks = ALONE) -> None:
+        self.folder, self._ranks = Path(folder), ranks
         self.path = self.folder / NAME
         self._held = contextlib.ExitStack()
         self._written = time.monotonic()
 
     def __enter__(self) -> Checkpoint:
+        self._ranks.first(self._open)
+        return self
+
+    def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as held:
             held.enter_context(claimed(self.folder / "lock"))
@@ -78,14 +84,13 @@ class Checkpoint:
             for part in self.folder.glob(f".{NAME}.*.part"):  # of a process that was killed
                 part.unlink()
             self._held = held.pop_all()
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self._held.close()
 
     def is_due(self) -> bool:
-        """Tell whether the last state is old."""
-        return time.monotonic() - self._written > SECONDS
+        """Tell whether the last state is old, and this process the one to write another."""
+        return self._ranks.is_first and time.monotonic() - self._written > SECONDS
 
     def write(self, state: State) -> None:
         """Replace the state in the folder, all of it or nothing.
@@ -121,6 +126,9 @@ class Checkpoint:
         ------
         OSError if it cannot be read; ValueError with its name if it is damaged or of another version.
         """
+        return self._ranks.first(self._read)
+
+    def _read(self) -> State | None:
         from safetensors import SafetensorError, safe_open
 
         if not self.path.exists():

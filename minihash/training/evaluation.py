@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from minihash import losses, metrics, sources
-from minihash.datasets.rows import Batch
-from minihash.network import Network
+from minihash.datasets.rows import total_weight
+from minihash.network import PREDICT_ROWS, Network
 from minihash.sources import Data, Source
+from minihash.training.distributed import mode_of, ranks_of
+from minihash.training.ranks import ALONE, Ranks
 
 Scores = dict[str, tuple[Callable[[], Any], Callable[[Any], float]]]
 ERROR: Scores = {"error": (metrics.Accuracy, metrics.Accuracy.error)}
@@ -23,6 +25,9 @@ SCORES: dict[str, Scores] = {
     "mean_squared_error": {"r2": (metrics.R2, metrics.R2.value)},
 }
 
+Predicted = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # outputs, targets, weights
+TURN = 8 * PREDICT_ROWS  # rows that a rank predicts at once, at most: a block of a store
+
 
 class Mean:
     """The mean loss of all rows, from the means of batches; `sum` and `weight` are all it remembers."""
@@ -30,20 +35,21 @@ class Mean:
     def __init__(self, sum: float = 0.0, weight: float = 0.0) -> None:
         self.sum, self.weight = sum, weight
 
-    def add(self, batch: Batch, loss_of: Callable[[Batch], float]) -> float:
-        """Return the loss of a batch, and take it into account; 0 for a batch without weight."""
-        weight = float(len(batch.inputs) if batch.weight is None else batch.weight.sum(dtype=np.float64))
-        value = loss_of(batch) if weight else 0.0
+    def add(self, value: float, weight: float) -> None:
+        """Take a batch into account: its mean loss, and its weight."""
         self.sum += value * weight
         self.weight += weight
-        return value
 
     def value(self) -> float:
         return self.sum / self.weight if self.weight else float("nan")
 
 
 def evaluate(
-    network: Network, data: Data, *, loss: str | Callable = "softmax_cross_entropy"
+    network: Network,
+    data: Data,
+    *,
+    loss: str | Callable = "softmax_cross_entropy",
+    distributed: bool | str = False,
 ) -> dict[str, float]:
     """Measure a network on data, in bounded memory.
 
@@ -52,6 +58,7 @@ def evaluate(
     network : as in `fit`.
     data : as `train` in `fit`.
     loss : as in `fit`.
+    distributed : as in `fit`; every process predicts its share of the rows, and gets the result.
 
     Returns
     -------
@@ -67,30 +74,50 @@ def evaluate(
     ------
     ValueError for wrong arguments or a damaged file, OSError if it cannot be read.
     """
-    return scores_of(network, sources.source("data", data, network, loss), losses.get(loss))
+    mode = mode_of(distributed)
+    ranks = ranks_of(mode)
+    with ranks.together(), ranks.cores(mode == "exact"):
+        return scores_of(network, sources.source("data", data, network, loss), losses.get(loss), ranks)
 
 
-EVALUATED_ROWS = 8192  # of a file are read together
-
-
-def scores_of(network: Network, rows: Source, loss: Callable) -> dict[str, float]:
-    """Return what `evaluate` does, of rows that fit."""
+def scores_of(network: Network, rows: Source, loss: Callable, ranks: Ranks = ALONE) -> dict[str, float]:
+    """Return what `evaluate` does, of rows that fit; all ranks predict, and the first measures."""
     mean = Mean()
     scores = {name: (measure(), value) for name, (measure, value) in SCORES.get(rows.loss, {}).items()}
+    with np.errstate(over="ignore"):
+        for outputs, targets, weight in _predicted(network, rows, ranks):
+            if counts := total_weight(len(targets), weight):
+                value, _ = loss(outputs, targets, *(() if weight is None else (weight,)))
+                mean.add(float(value), counts)
+            if rows.loss in losses.CLASSIFIERS:
+                targets = losses.labels_of(rows.loss, targets)
+            if rows.loss == "binary_cross_entropy":  # one label after the other, where a row has several
+                weight = None if weight is None else weight.repeat(outputs.shape[1])
+                outputs = outputs.reshape(-1)
+            for measure, _ in scores.values():
+                measure.update(outputs, targets, weight)
+    found = {name: value(measure) for name, (measure, value) in scores.items()} if ranks.is_first else {}
+    return ranks.share({"loss": mean.value()} | found)
 
-    def loss_of(batch: Batch) -> float:
-        outputs, targets, weight = network.predict(batch.inputs), batch.targets, batch.weight
-        value, _ = loss(outputs, targets, *(() if weight is None else (weight,)))
-        if rows.loss in losses.CLASSIFIERS:
-            targets = losses.labels_of(rows.loss, targets)
-        if rows.loss == "binary_cross_entropy":  # one label after the other, where a row has several
-            weight = None if weight is None else weight.repeat(outputs.shape[1])
-            outputs = outputs.reshape(-1)
-        for measure, _ in scores.values():
-            measure.update(outputs, targets, weight)
-        return float(value)
 
-    with contextlib.closing(rows.rows.batches(EVALUATED_ROWS)) as batches, np.errstate(over="ignore"):
-        for batch in map(rows.prepare, batches):
-            mean.add(batch, loss_of)
-    return {"loss": mean.value()} | {name: value(measure) for name, (measure, value) in scores.items()}
+def _predicted(network: Network, rows: Source, ranks: Ranks) -> Iterator[Predicted]:
+    """Yield the outputs of some rows after the other, with targets and weights; the first gets them all.
+
+    It is always as many rows at once, whoever predicts them.
+    """
+    total = len(rows.rows)
+    turn = min(TURN, -(-total // (PREDICT_ROWS * ranks.size)) * PREDICT_ROWS)  # rows of a rank
+    for start in range(0, total, turn * ranks.size):
+        own = min(start + turn * ranks.rank, total)
+        part = rows.rows.part(own, min(own + turn, total)) if ranks.size > 1 else rows.rows
+        with contextlib.closing(part.batches(PREDICT_ROWS)) as batches:
+            found = (
+                (network.predict(batch.inputs), batch.targets, batch.weight)
+                for batch in map(rows.prepare, batches)
+            )
+            if ranks.size == 1:
+                yield from found
+                return
+            kept = [tuple(None if array is None else array.copy() for array in one) for one in found]
+            for of_rank in ranks.gather(kept):
+                yield from of_rank

@@ -10,12 +10,12 @@ from typing import Any
 class Interrupted(KeyboardInterrupt):
     """A training was stopped by a signal, and its state saved.
 
-    signal : its number.
+    signal : its number; that of SIGTERM where it came to another rank.
     """
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
-        self.signal = number
+        self.signal = number or signal.SIGTERM
 
 
 class Signals:

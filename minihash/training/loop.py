@@ -15,18 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from minihash import checks, fused, losses, sources
-from minihash.datasets.rows import Batch, Rows
+from minihash import checks, losses, sources
+from minihash.datasets.rows import Rows
 from minihash.hashing import LIMIT_SEED
-from minihash.kernels import threads
 from minihash.layers import Dropout
 from minihash.network import Network
 from minihash.optimizers import Adam, Optimizer
 from minihash.sources import ClassWeight, Data, Source
 from minihash.training.checkpoint import Checkpoint, State
+from minihash.training.distributed import ShardedGradients, mode_of, ranks_of, world
 from minihash.training.evaluation import Mean, scores_of
+from minihash.training.gradients import Gradients
 from minihash.training.history import Callback, History
 from minihash.training.interrupts import Interrupted, Signals
+from minihash.training.ranks import Ranks
 
 
 def fit(
@@ -45,6 +47,8 @@ def fit(
     progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    distributed: bool | str = False,
+    shards: int | None = None,
 ) -> History:
     """Train a network in place, by gradient descent on shuffled batches, on the device it is on.
 
@@ -77,6 +81,11 @@ def fit(
         stop the training.
     resume : go on from the state in that folder, if there is one: the result is, to the last bit, that of a
         training which was never interrupted.
+    distributed : train on all processes that `mpiexec` has started, each of which calls `fit` with the same
+        arguments: "exact", or True, gives the same bits on any number of them, "fast" does not promise it;
+        docs/distributed.md. Files, progress and the calls of observers are the first's.
+    shards : into how many parts each batch is cut, to be summed in one order: as many ranks there may be at
+        most; by default 4, or the next power of two from their number on.
 
     Returns
     -------
@@ -99,28 +108,32 @@ def fit(
     >>> len(history), history["loss"][-1] < 0.2, evaluate(network, (inputs, labels))["error"] < 0.1
     (20, True, True)
     """
-    training = Training(
-        network,
-        sources.source("train", train, network, loss, class_weight),
-        None if validation is None else sources.source("validation", validation, network, loss),
-        loss=losses.get(loss),
-        optimizer=Adam() if optimizer is None else optimizer,
-        schedule=schedule,
-        epochs=checks.integer("epochs", epochs, 1, 2**31),
-        batch_size=checks.integer("batch_size", batch_size, 1, 2**31),
-        seed=checks.integer("seed", seed, 0, LIMIT_SEED),
-        callbacks=callbacks,
-    )
-    if checkpoint is None:
-        if resume:
-            raise ValueError("resume is True and checkpoint is None, wanted the folder to go on from")
-        training.run(progress)
-    else:
-        with Checkpoint(checkpoint) as saved, Signals() as signals:
-            training.go_on_from(saved, resume)
-            training.run(progress, saved, signals)
-            if signals.caught:  # after the last step
-                raise Interrupted(signals.caught, f"stopped; {saved.folder} has the state to resume")
+    ranks = ranks_of(mode_of(distributed))
+    with ranks.together():
+        rows = sources.source("train", train, network, loss, class_weight)
+        batch_size = checks.integer("batch_size", batch_size, 1, 2**31)
+        training = Training(
+            _gradients(network, rows, losses.get(loss), batch_size, mode_of(distributed), shards),
+            None if validation is None else sources.source("validation", validation, network, loss),
+            optimizer=Adam() if optimizer is None else optimizer,
+            schedule=schedule,
+            epochs=checks.integer("epochs", epochs, 1, 2**31),
+            seed=checks.integer("seed", seed, 0, LIMIT_SEED),
+            callbacks=[callback for callback in callbacks if ranks.is_first or not callback.observer],
+            ranks=ranks,
+        )
+        training.agree()
+        progress = progress if ranks.is_first else False
+        if checkpoint is None:
+            if resume:
+                raise ValueError("resume is True and checkpoint is None, wanted the folder to go on from")
+            training.run(progress)
+        else:
+            with Checkpoint(checkpoint, ranks) as saved, Signals() as signals:
+                training.go_on_from(saved, resume)
+                training.run(progress, saved, signals)
+                if ranks.any(signals.caught > 0):  # after the last step
+                    raise Interrupted(signals.caught, f"stopped; {saved.folder} has the state to resume")
     return training.history
 
 
@@ -134,29 +147,27 @@ class Training:
 
     def __init__(
         self,
-        network: Network,
-        rows: Source,
+        gradients: Gradients,
         held_out: Source | None,
         *,
-        loss: Callable,
         optimizer: Optimizer,
         schedule: Callable[[float], float] | None,
         epochs: int,
-        batch_size: int,
         seed: int,
         callbacks: Sequence[Callback],
+        ranks: Ranks,
     ) -> None:
-        self.network, self.rows, self.held_out, self.loss = network, rows, held_out, loss
+        self.gradients, self.held_out, self.ranks = gradients, held_out, ranks
+        self.network, self.rows = gradients.network, gradients.rows
         self.optimizer, self.schedule, self.callbacks = optimizer, schedule, callbacks
-        self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
-        self.steps = -(-len(rows.rows) // batch_size)  # of an epoch
+        self.epochs, self.seed = epochs, seed
+        self.steps = -(-len(self.rows.rows) // gradients.batch_size)  # of an epoch
         self.rng = np.random.default_rng(seed)
         self.epoch, self.step, self.order, self.mean = 1, 0, self.rng.bit_generator.state, Mean()
         self.history, self.stopped = History(), False
         self._settings: dict[str, Any] = {}
         self._kept: list[dict[str, Any]] = []  # of callbacks, for when they have begun
-        self._loss_and_grads, self._holding = _step(network, loss)
-        self._arrays = network.params, network.grads
+        self._arrays = self.network.params, self.network.grads
         self._seconds = 0.0  # before it was interrupted
 
     def run(
@@ -168,8 +179,11 @@ class Training:
             callback.on_train_begin(self.network)
         for callback, state in zip(self._lasting(), self._kept):
             callback.restore(state)
+        if signals is not None:
+            self.gradients.caught = lambda: signals.caught > 0
         pause = functools.partial(self._pause, saved, signals)
-        with _progress_bar(self, progress) as bar, np.errstate(over="ignore", invalid="ignore"):
+        held = self.ranks.cores(self.gradients.exact), np.errstate(over="ignore", invalid="ignore")
+        with _progress_bar(self, progress) as bar, held[0], held[1]:
             try:
                 while self.epoch <= self.epochs and not self.stopped:
                     self._train_epoch(bar, pause)
@@ -186,33 +200,30 @@ class Training:
     def _train_epoch(self, bar: Any, pause: Callable[[bool], None]) -> None:
         """Make the steps of the epoch that have not been made yet."""
         self.rng.bit_generator.state = self.order
-        batches = self.rows.rows.batches(self.batch_size, self.rng)
-        with contextlib.closing(batches), self._holding():
+        batches = self.gradients.batches(self.rng)
+        with contextlib.closing(batches), self.gradients.holding():
             for batch in itertools.islice(batches, self.step, None):
                 if self.schedule is not None:
                     done = (self.epoch - 1 + self.step / self.steps) / self.epochs
                     self.optimizer.learning_rate = float(self.schedule(done))
-                value = self.mean.add(self.rows.prepare(batch), self._train_step)
-                self.step += 1
-                if not np.isfinite(value):
-                    raise self._diverged(f"loss is {value}")
+                self._train_step(batch)
                 bar.update()
                 pause(False)
         isfinite = self.network.device.xp.isfinite
         if not all(isfinite(array).all() for array in self.network.params.values()):
             raise self._diverged("a parameter is not finite")
 
-    def _train_step(self, batch: Batch) -> float:
-        """Do one step on one batch and return its loss; where that is not finite, change nothing.
-
-        A device gets the batch at once, and gives back one number.
-        """
-        value = self._loss_and_grads(*self.network.device.put_together(*(a for a in batch if a is not None)))
-        if np.isfinite(value):
+    def _train_step(self, batch: Any) -> None:
+        """Do one step on one batch; where its loss is not finite, change nothing and raise."""
+        value, weight = self.gradients.fill(batch)
+        self.step += 1
+        if not np.isfinite(value):
+            raise self._diverged(f"loss is {value}")
+        self.mean.add(value, weight)
+        if weight:
             for callback in self.callbacks:
                 callback.on_gradients(self.network)
             self.optimizer.step(*self._arrays)
-        return value
 
     def _end_epoch(self, start: float) -> None:
         """Write the epoch's record, ask the callbacks, and go over to the next."""
@@ -221,21 +232,25 @@ class Training:
         record = {"epoch": self.epoch, "learning_rate": self.optimizer.learning_rate}
         record["loss"] = self.mean.value()
         if self.held_out is not None:
-            scores = scores_of(self.network, self.held_out, self.loss)
+            scores = scores_of(self.network, self.held_out, self.gradients.loss, self.ranks)
             record.update({f"validation_{name}": score for name, score in scores.items()})
         record["seconds"] = self._seconds = time.perf_counter() - start
-        self.history.records.append(record)
+        self.history.records.append(self.ranks.share(record))
         # Every callback hears of every epoch: a list, not a generator.
-        self.stopped = any([callback.on_epoch_end(self.network, self.history) for callback in self.callbacks])
+        stops = [callback.on_epoch_end(self.network, self.history) for callback in self.callbacks]
+        self.stopped = self.ranks.any(any(stops))
         self.epoch, self.step, self.order, self.mean = self.epoch + 1, 0, self.rng.bit_generator.state, Mean()
 
     def _pause(self, saved: Checkpoint | None, signals: Signals | None, epoch_ended: bool) -> None:
-        """Save the state where it is time to, and stop where a signal has come."""
+        """Save the state where it is time to, and stop where a signal has come, to any rank."""
         if saved is None or signals is None:
             return
-        if epoch_ended or signals.caught or saved.is_due():
+        stop = self.ranks.any(signals.caught > 0) if epoch_ended else self.gradients.stops()
+        if epoch_ended or stop:
+            self.ranks.first(lambda: saved.write(self.state()))
+        elif saved.is_due():
             saved.write(self.state())
-        if signals.caught:
+        if stop:
             place = f"epoch {self.epoch}, step {self.step} of {self.steps}"
             raise Interrupted(signals.caught, f"stopped in {place}; {saved.folder} has the state to resume")
 
@@ -252,11 +267,14 @@ class Training:
         optimizer = ", ".join(f"{name} {_text(value)}" for name, value in numbers.items())
         parts = [
             f"{len(self.rows.rows):,} rows",
-            f"{self.epochs} epochs of {self.steps:,} steps of {self.batch_size}",
+            f"{self.epochs} epochs of {self.steps:,} steps of {self.gradients.batch_size}",
             self.rows.loss or "a loss of one's own",
             f"{type(self.optimizer).__name__} ({optimizer})",
             f"seed {self.seed}, {self.network.dtype} on {self.network.device}",
         ]
+        if self.gradients.setting is not None:
+            mode, shards = self.gradients.setting
+            parts.append(f"{self.ranks.size} ranks, {mode}, {shards} shards")
         return "fit: " + ", ".join(parts)
 
     def _lasting(self) -> list[Callback]:
@@ -271,16 +289,17 @@ class Training:
         scaling = self.network.input_shift.tobytes() + self.network.input_scale.tobytes()
         weights, held_out = self.rows.class_weight, self.held_out
         settings = {
-            "loss": [self.rows.loss, *_arguments(self.loss)],
+            "loss": [self.rows.loss, *_arguments(self.gradients.loss)],
             "optimizer": [type(self.optimizer).__name__, _numbers(self.optimizer)],
             "learning rates": rates,
             "epochs": self.epochs,
-            "batch_size": self.batch_size,
+            "batch_size": self.gradients.batch_size,
             "seed": self.seed,
             "class_weight": None if weights is None else weights.tolist(),
             "training rows": _fingerprint(self.rows.rows),
             "validation rows": None if held_out is None else _fingerprint(held_out.rows),
             "callbacks": [[type(callback).__name__, _numbers(callback)] for callback in self._lasting()],
+            "distributed": self.gradients.setting,
             # Last: with another seed it is another too, and long.
             "network": [repr(self.network), zlib.crc32(scaling)],
         }
@@ -314,6 +333,26 @@ class Training:
             ],
         )
 
+    def agree(self) -> None:
+        """Begin with the first's parameters on all ranks.
+
+        Raises
+        ------
+        ValueError if a rank has other settings, or other data.
+        """
+        if self.ranks.size == 1:
+            return
+        described = self.ranks.collect(self._describe())
+        for rank, settings in enumerate(described):
+            for name, value in settings.items():
+                if value != described[0][name]:
+                    found = f"rank {rank} has {name} {value!r}"
+                    raise ValueError(f"{found}, wanted {described[0][name]!r} as rank 0 has")
+        get, put = self.network.device.get, self.network.device.put
+        first = self.ranks.share({name: get(array) for name, array in self._arrays[0].items()})
+        for name, array in self._arrays[0].items():
+            array[...] = put(first[name])
+
     def go_on_from(self, saved: Checkpoint, resume: bool) -> None:
         """Take up the state in a folder, if there is one.
 
@@ -321,7 +360,10 @@ class Training:
         ------
         ValueError if there is one and it is not to be resumed, or it is that of another training.
         """
-        state, self._settings = saved.read(), self._describe()  # before training changes them
+        state = saved.read()
+        if state is not None and resume:
+            self.gradients.adopt(state.settings.get("distributed"))
+        self._settings = self._describe()  # before training changes them
         if state is None:
             return
         if not resume:
@@ -352,27 +394,19 @@ class Training:
 
 PLAIN = (bool, int, float, str, list, dict, type(None))  # of a callback's state: what JSON holds
 FINGERPRINTED = 64  # rows
-Step = tuple[Callable[..., float], Callable[[], contextlib.AbstractContextManager[None]]]
 
 
-def _step(network: Network, loss: Callable) -> Step:
-    """Return what does a step but for the optimizer's part, and what is held during the steps of an epoch.
-
-    A small network is fused. It has small products only, all in our threads: then BLAS is held to one thread
-    once for all; others have large ones outside of them too.
-    """
-    if fused.obstacle(network):
-        return functools.partial(_loss_and_grads, network, loss), contextlib.nullcontext
-    small = fused.FusedNetwork(network)
-    return functools.partial(small.loss_and_grads, loss), threads.single_threaded_blas
-
-
-def _loss_and_grads(network: Network, loss: Callable, inputs: Any, *others: Any) -> float:
-    """Return the loss of a batch, and fill the gradients where it is finite."""
-    value, grad_outputs = loss(network.forward(inputs, training=True), *others)
-    if np.isfinite(value):
-        network.backward(grad_outputs, need_grad_inputs=False)
-    return float(value)
+def _gradients(
+    network: Network, rows: Source, loss: Callable, batch_size: int, mode: str, shards: int | None
+) -> Gradients:
+    """Return what fills the gradients, in this process or on all ranks."""
+    if not mode:
+        if shards is not None:
+            raise ValueError(f"shards is {shards} and distributed is False, wanted None")
+        return Gradients(network, rows, loss, batch_size)
+    if shards is not None:
+        checks.integer("shards", shards, 1, 2**31)
+    return ShardedGradients(network, rows, loss, batch_size, ranks=world(), mode=mode, shards=shards)
 
 
 def _text(value: Any) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from minihash.datasets import blocks, npy, open_rows, store
 from minihash.datasets.files import MAX_CLASSES, open_dataset
-from minihash.datasets.inputs import input_chunks
+from minihash.datasets.inputs import input_chunks, read_inputs
 from minihash.datasets.npy import NpyRows
 from minihash.datasets.rows import ArrayRows, Rows
 from minihash.datasets.store import Store, StoreWriter
@@ -129,6 +129,19 @@ def test_npy_files_of_any_type(tmp_path, dtype, label_column):
     label = np.zeros(23) if label_column is None else array[:, label_column]
     features = array if label_column is None else np.delete(array, label_column, axis=1)
     np.testing.assert_array_equal(collected(found), np.column_stack([label, features]).astype(np.float32))
+
+
+def test_a_header_longer_than_the_file_takes_no_memory(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((3, 2)))
+    content = path.read_bytes()
+    path.write_bytes(content[:6] + b"\3\0" + (2**31).to_bytes(4, "little") + content[10:])
+    tracemalloc.start()
+    for read in (NpyRows, read_inputs):
+        with pytest.raises(ValueError, match=r"a\.npy: .*header is to have 2147483648 bytes, more than the"):
+            read(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
 
 
 def test_npy_files_that_are_refused(tmp_path):

@@ -1,0 +1,332 @@
+"""Data-parallel training on MPI (extra `mpi`): every rank has the network, and its own rows.
+
+    mpiexec -n 4 minihash train … --distributed
+
+A step: each rank fills the gradients of its shards of the batch; they are summed over the ranks, a vector
+of `num_parameters` numbers, 1/64 of a dense network's; each rank's optimizer does the same step. There are
+two ways to sum:
+
+- exact: every shard has gradients of its own, and they are added along one binary tree (shards.py). Any number
+  of ranks, up to that of the shards, gets the same bits.
+- fast: a rank's rows are one batch, and `MPI_Allreduce` adds as it likes. The number of ranks changes the last
+  bits; so may MPI.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from minihash import checks
+from minihash.datasets.rows import Batch
+from minihash.kernels import threads
+from minihash.layers.dropout import LEVELS, Dropout
+from minihash.network import Network
+from minihash.sources import Source
+from minihash.training.gradients import Gradients
+from minihash.training.ranks import ALONE, Ranks
+from minihash.training.shards import Range, Shards, nodes, tree_sum
+
+MODES = ("exact", "fast")
+GRACE = 5.0  # seconds for the other ranks to fail as well, before one that failed alone stops them
+SHARDS = 4  # at least, if nobody says how many
+#: Of launchers, how many processes they have started.
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+
+
+def mode_of(distributed: bool | str) -> str:
+    """Return "exact" or "fast", or "" for a training in one process."""
+    if isinstance(distributed, str):
+        return checks.choice("distributed", distributed, MODES)
+    return MODES[0] if checks.boolean("distributed", distributed) else ""
+
+
+def ranks_of(mode: str) -> Ranks:
+    """Return the ranks of a mode: all processes that MPI knows, or this one alone."""
+    return world() if mode else ALONE
+
+
+def default_shards(ranks: Ranks) -> int:
+    """Return how many shards a batch is cut into if nobody says it."""
+    return max(SHARDS, 1 << (ranks.size - 1).bit_length())
+
+
+@functools.cache
+def world() -> MpiRanks:
+    """Return the processes that mpiexec has started.
+
+    Raises
+    ------
+    ImportError with the cure if mpi4py or an MPI library is missing, or mpiexec is that of another.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        reason = f"distributed training needs mpi4py and an MPI library ({error})"
+        raise ImportError(f"{reason}: pip install mpi4py mpich") from None
+    found = MpiRanks(MPI)
+    started = max((int(os.environ.get(name, "1")) for name in SIZES), default=1)
+    if started > found.size:
+        library = MPI.Get_library_version().split("\n")[0].strip()
+        reason = f"mpiexec has started {started} processes, and mpi4py sees {found.size}"
+        raise ImportError(f"{reason}: wanted the mpiexec of its MPI library, {library}")
+    return found
+
+
+class MpiRanks(Ranks):
+    """The processes of an MPI run.
+
+    received : bytes that arrived in exact sums so far, as counted by MPI.
+    """
+
+    def __init__(self, mpi: Any) -> None:
+        self._mpi = mpi
+        self._comm = mpi.COMM_WORLD.Dup()
+        self._failures = mpi.COMM_WORLD.Dup()
+        self.rank, self.size = self._comm.rank, self._comm.size
+        self.received = 0
+        self._inside = 0  # of `together`
+
+    def first(self, work: Callable[[], Any]) -> Any:
+        value, error = None, None
+        if self.is_first:
+            try:
+                value = work()
+            except Exception as problem:  # it is all ranks' then
+                error = problem
+        value, error = self._comm.bcast((value, error))
+        if error is not None:
+            raise error
+        return value
+
+    def share(self, value: Any) -> Any:
+        return self._comm.bcast(value)
+
+    def collect(self, value: Any) -> list[Any]:
+        return self._comm.allgather(value)
+
+    def gather(self, value: Any) -> list[Any]:
+        return self._comm.gather(value) or []
+
+    def any(self, flag: bool) -> bool:
+        return self._comm.allreduce(bool(flag), self._mpi.LOR)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        self._inside += 1
+        try:
+            yield
+        except BaseException as error:
+            if self._inside == 1 and not self._all_fail():
+                self._stop_all(error)
+            raise
+        finally:
+            self._inside -= 1
+
+    def _all_fail(self) -> bool:
+        """Tell whether every rank comes here within a while."""
+        request, until = self._failures.Ibarrier(), time.monotonic() + GRACE
+        while not request.Test():
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def _stop_all(self, error: BaseException) -> None:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        message = f"minihash: error: rank {self.rank} of {self.size}: {reason}: all ranks are stopped\n"
+        os.write(2, message.encode())  # whatever sys.stderr is: the command line silences all but the first
+        self._comm.Abort(1)
+
+    @contextlib.contextmanager
+    def cores(self, exact: bool) -> Iterator[None]:
+        local = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
+        neighbours = local.size
+        local.Free()
+        # The bits of BLAS may depend on its threads.
+        with threads.shared(neighbours), threads.single_threaded_blas() if exact else nullcontext():
+            yield
+
+    def sum(self, buffer: np.ndarray) -> np.ndarray:
+        """Return the sum of the buffers of all ranks, in an order of MPI's."""
+        self._comm.Allreduce(self._mpi.IN_PLACE, buffer)
+        return buffer
+
+    def exact_sum(self, shards: Shards, buffers: list[np.ndarray]) -> np.ndarray:
+        """Return the sum of all shards, in the order of their tree.
+
+        Each rank sums a slice of the vector, and gives the result to the others.
+
+        Parameters
+        ----------
+        shards : of which each rank has its own.
+        buffers : the sums of this rank's nodes, as `nodes` lists them.
+        """
+        whole = 0, shards.count
+        of_ranks = [nodes(shards.of_rank(rank, self.size), whole) for rank in range(self.size)]
+        slices = [buffers[0].size * rank // self.size for rank in range(self.size + 1)]
+        own = slices[self.rank + 1] - slices[self.rank]
+        stacked = np.stack(buffers)
+        sent = [np.ascontiguousarray(stacked[:, a:b]) for a, b in itertools.pairwise(slices)]
+        found = self._exchange(sent, [np.empty((len(each), own), stacked.dtype) for each in of_ranks])
+        table = dict(zip(sum(of_ranks, []), itertools.chain(*found)))
+        total = np.ascontiguousarray(tree_sum(whole, table.get))
+        result = np.empty_like(buffers[0])
+        self._exchange([total] * self.size, [result[a:b] for a, b in itertools.pairwise(slices)])
+        return result
+
+    def _exchange(self, sent: list[np.ndarray], found: list[np.ndarray]) -> list[np.ndarray]:
+        """Send an array to every rank, and fill those that they send."""
+        found[self.rank][...] = sent[self.rank]
+        status = self._mpi.Status()
+        for distance in range(1, self.size):
+            to, source = (self.rank + distance) % self.size, (self.rank - distance) % self.size
+            self._comm.Sendrecv(sent[to], to, recvbuf=found[source], source=source, status=status)
+            self.received += status.Get_count(self._mpi.BYTE)
+        return found
+
+
+class ShardedGradients(Gradients):
+    """The gradients of a batch of which every rank has some shards.
+
+    Parameters
+    ----------
+    network, rows, loss, batch_size : as in `Gradients`; the same on all ranks.
+    ranks : all of them.
+    mode : "exact" or "fast".
+    shards : how many; None for `SHARDS`, or the next power of two from the number of ranks on.
+
+    Raises
+    ------
+    ValueError if there are fewer shards than ranks, or fewer rows in a batch than shards.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        rows: Source,
+        loss: Callable,
+        batch_size: int,
+        *,
+        ranks: MpiRanks,
+        mode: str,
+        shards: int | None,
+    ) -> None:
+        super().__init__(network, rows, loss, batch_size)
+        self.ranks, self._mode, self._given = ranks, mode, shards is not None
+        self.exact = mode == "exact"
+        self._dropouts = [layer for layer in network.layers if isinstance(layer, Dropout)]
+        self._stop = False
+        self._cut(shards or default_shards(ranks))
+
+    def _cut(self, count: int) -> None:
+        if count < self.ranks.size:
+            raise ValueError(f"shards is {count}, wanted {self.ranks.size} at least, the number of ranks")
+        if self.batch_size < count:
+            raise ValueError(f"batch_size is {self.batch_size}, wanted {count} at least: a row a shard")
+        self.shards = Shards(count, len(self.rows.rows), self.batch_size)
+        self._own = self.shards.of_rank(self.ranks.rank, self.ranks.size)
+
+    @property
+    def setting(self) -> Any:
+        return [self._mode, self.shards.count]
+
+    def adopt(self, setting: Any) -> None:
+        """Take as many shards as a checkpoint's training has, unless another number was given."""
+        if not self._given and isinstance(setting, list) and setting[:1] == [self._mode]:
+            self._cut(checks.integer("shards", setting[-1], 1, 2**31))
+
+    def stops(self) -> bool:
+        return self._stop
+
+    def batches(self, rng: np.random.Generator) -> Generator[Any, None, None]:
+        """Yield the number of a step, and of each of this rank's shards what it has in it, or None."""
+        shards, rows = self.shards, self.rows.rows
+        seeds = rng.integers(2**63, size=shards.count)
+        with contextlib.ExitStack() as stack:
+            streams = []
+            for shard in range(*self._own):
+                stripe = rows.part(*shards.starts[shard : shard + 2])
+                stream = stripe.batches(shards.sizes[shard], np.random.default_rng(seeds[shard]))
+                streams.append(stack.enter_context(contextlib.closing(stream)))
+            for step in range(-(-len(rows) // self.batch_size)):
+                yield step, [next(stream, None) for stream in streams]
+
+    def fill(self, batch: tuple[int, list[Batch | None]]) -> tuple[float, float]:
+        step, parts = batch
+        sizes = [self.shards.rows_of(shard, step) for shard in range(self.shards.count)]
+        starts = list(itertools.accumulate(sizes, initial=0))  # of the shards in the batch
+        rows = [layer.row for layer in self._dropouts]
+        first, _ = self._own
+
+        def found(node: Range) -> np.ndarray | None:
+            shard, stop = node
+            return None if stop - shard > 1 else self._weighted(parts[shard - first], rows, starts[shard])
+
+        if self.exact:
+            own = nodes(self._own, (0, self.shards.count))
+            total = self.ranks.exact_sum(self.shards, [tree_sum(node, found) for node in own])
+        else:
+            total = self.ranks.sum(self._weighted(_joined(parts), rows, starts[first]))
+        self._set_dropouts(rows, starts[-1])
+        return self._take(total)
+
+    def _weighted(self, batch: Batch | None, rows: list[int], start: int) -> np.ndarray:
+        """Return the gradients of some rows, their loss and 1, times their weight; and whether to stop.
+
+        `start` is the place of the first of them in the batch, and `rows` what each dropout has had before it.
+        """
+        grads = self.network.grads
+        vector = np.zeros(sum(grad.size for grad in grads.values()) + 3, self.network.dtype)
+        vector[-1] = self.caught()
+        if batch is None:
+            return vector
+        self._set_dropouts(rows, start)
+        value, weight = self._fill_one(batch)
+        if weight:
+            get = self.network.device.get
+            for target, grad in zip(self._split(vector), grads.values()):
+                np.multiply(get(grad), weight, out=target)
+            vector[-3:-1] = value * weight, weight
+        return vector
+
+    def _take(self, total: np.ndarray) -> tuple[float, float]:
+        """Make gradients, loss and weight of the sum."""
+        loss, weight, stop = total[-3:].tolist()
+        self._stop = stop > 0
+        if not weight:
+            return 0.0, 0.0
+        total /= weight
+        put = self.network.device.put
+        for values, grad in zip(self._split(total), self.network.grads.values()):
+            grad[...] = put(values)
+        return loss / weight, weight
+
+    def _split(self, vector: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the part of each gradient, in its shape."""
+        start = 0
+        for grad in self.network.grads.values():
+            yield vector[start : start + grad.size].reshape(grad.shape)
+            start += grad.size
+
+    def _set_dropouts(self, rows: list[int], more: int) -> None:
+        for layer, row in zip(self._dropouts, rows):
+            layer.row = (row + more) % LEVELS
+
+
+def _joined(parts: list[Batch | None]) -> Batch | None:
+    """Return the rows of several shards as one batch, None if there are none."""
+    some = [part for part in parts if part is not None]
+    if len(some) < 2:
+        return some[0] if some else None
+    inputs, targets, weights = zip(*some)
+    weight = None if weights[0] is None else np.concatenate(weights)
+    return Batch(np.concatenate(inputs), np.concatenate(targets), weight)
