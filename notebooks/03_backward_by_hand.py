@@ -23,6 +23,10 @@
 # the form in which it is computed without ever making the matrix, and last ask the layer of the package.
 # All four must give the same numbers, and not only nearly: everything will be small integers, which
 # floating point adds without rounding.
+#
+# Equation numbers are that paper's. A superscript $\ell$ marks what belongs to the layer below, whose
+# output $a$ is the input here; $z$ and $\delta$ without one are this layer's own. Our calculations leave
+# out the bias (`bias="none"`); exercise 4 adds it.
 
 # %%
 import hashlib
@@ -144,7 +148,7 @@ assert by_hand.tolist() == [-3, 1, -4]
 
 # %%
 fills = ("#ffffff", figures.COLORS[5], figures.COLORS[4])  # of buckets 0, 1, 2
-fig, axes = plt.subplots(1, 3, figsize=(7, 2.2), width_ratios=(1, 1, 1.2))
+fig, axes = plt.subplots(1, 3, figsize=(7, 2.2), width_ratios=(1, 1, 1.5))
 for ax, matrix, title in ((axes[0], V, "$V$"), (axes[1], xi * grad_V, r"$\xi\;\partial L/\partial V$")):
     for (i, j), value in np.ndenumerate(matrix):
         ax.add_patch(plt.Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=fills[h[i, j]], edgecolor="black"))
@@ -154,19 +158,22 @@ for ax, matrix, title in ((axes[0], V, "$V$"), (axes[1], xi * grad_V, r"$\xi\;\p
     ax.grid(False)
 for k in range(3):
     terms = (xi * grad_V)[h == k]
-    places = k + (np.arange(len(terms)) - (len(terms) - 1) / 2) * 0.25
-    axes[2].bar(places, terms, 0.22, color=fills[k], edgecolor="black")
+    places = k + (np.arange(len(terms)) - (len(terms) - 1) / 2) * 0.3
+    axes[2].bar(places, terms, 0.26, color=fills[k], edgecolor="black")
+    for place, term, (i, j) in zip(places, terms, np.argwhere(h == k)):  # the label is across the axis
+        side = {"y": 0.3, "va": "bottom"} if term < 0 else {"y": -0.3, "va": "top"}
+        axes[2].text(place, s=f"({i}, {j})", ha="center", rotation=90, fontsize=7, **side)
     axes[2].plot(k, terms.sum(), "D", color="black")
-axes[2].text(0.15, -3.3, "sum")
+axes[2].text(0.12, -3.3, "sum")
 axes[2].axhline(0, color="black", linewidth=0.8)
 axes[2].set(xlabel="bucket $k$", xticks=range(3), title=r"$\partial L/\partial w_k$")
 plt.show()
 
 # %% [markdown]
 # See how the cells of one shade, which hold one weight on the left, send their gradients (middle) to one
-# bucket on the right, where the bars are added to the diamond. The bars of a bucket may disagree: output
-# 0 would have $w_0$ grow, output 1 would have it shrink. The layer cannot please both; it follows the
-# sum.
+# bucket on the right, where the bars, labelled with their cells $(i, j)$, are added to the diamond. The
+# bars of a bucket may disagree: output 0 would have $w_0$ grow, output 1 would have it shrink. The layer
+# cannot please both; it follows the sum.
 #
 # Is it right? Move one weight a little and watch the loss. $L$ is quadratic in $w$, so a central
 # difference has no error, however large the step.
@@ -229,9 +236,10 @@ assert np.array_equal(delta[0] * hashed[0] + delta[1] * hashed[1], by_hand)
 # takes its place.
 #
 # Three small functions do all that has to do with hashing. `locate` hashes the positions of a block to
-# *slots* (a bucket, and the sign in the highest bit), `expand` looks the weights up, and `aggregate` is
-# eq. 12: it adds a block of $\partial L / \partial V$ to its buckets. We take them from
-# `kernels/numpy_cpu.py`, where each is one or two lines of NumPy. Everything else is products.
+# *slots* (a bucket, and the sign in the highest bit; the second notebook wrote the same draw as $s$, in
+# which $s \ge K$ is a minus), `expand` looks the weights up, and `aggregate` is eq. 12: it adds a block of
+# $\partial L / \partial V$ to its buckets. We take them from `kernels/numpy_cpu.py`, where each is one or
+# two lines of NumPy. Everything else is products.
 
 
 # %%
@@ -281,13 +289,20 @@ assert all(np.array_equal(*pair) for pair in zip(few, same))
 
 # %%
 wide = ElementMap(num_buckets=2**14, seed=1)
-arrays = [rng.standard_normal(shape, np.float32) for shape in (2**14, (16, 1024), (16, 1024))]
-heights, peaks = (1, 4, 16, 64, 256, 1024), []
-for height in heights:
+
+
+def held(height, rows):
+    """Return the largest number of bytes, without the arguments."""
+    arrays = [rng.standard_normal(shape, np.float32) for shape in (2**14, (16, 1024), (16, rows))]
     tracemalloc.start()
     backward_by_panels(arrays[0], wide, *arrays[1:], height)
-    peaks.append(tracemalloc.get_traced_memory()[1])
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+    return peak
+
+
+heights = (1, 4, 16, 64, 256, 1024)
+peaks = [held(height, 1024) for height in heights]
 
 fig, ax = plt.subplots(figsize=(7, 2.8))
 ax.loglog(heights, peaks, "o-", color=figures.COLORS[0], label="held at most")
@@ -300,13 +315,16 @@ ax.set(xlabel="rows in a panel", ylabel="memory")
 ax.legend()
 plt.show()
 
-assert peaks[-1] > 4 * 1024**2 > 10 * peaks[0]
+longer = held(16, 4096)
+print(f"panels of 16 rows: {peaks[2] / 1024:.0f} KiB for 1,024 rows, {longer / 1024:.0f} KiB for 4,096")
+assert peaks[-1] > 4 * 1024**2 > 10 * peaks[0] and abs(longer / peaks[2] - 1) < 0.01
 
 # %% [markdown]
-# See that the memory follows the panel until little more than the gradients that the function returns is
-# left. With one panel for all rows (right) it is several times $V$: the panel, its gradient, its slots,
-# and what the hash needs on the way. In small panels it is a small fraction of $V$, and it does not grow
-# when the layer gets more rows.
+# See that the memory follows the panel down to about one and a half times what the function returns: the
+# gradients of $w$, as long as $w$ itself (dotted), and of the inputs, as long again. With one panel for
+# all rows (right) it is several times $V$ (dashed): the panel, its gradient, its slots, and what the hash
+# needs on the way. In small panels it is a small fraction of $V$, and it does not grow when the layer gets
+# more rows for the same $w$. (At a fixed compression $w$ grows with the rows, and its gradient with it.)
 #
 # ## The package's panels
 #
@@ -359,6 +377,12 @@ report.raise_for_errors()
 print(report)
 
 # %% [markdown]
+# A line is an array in one precision. In float64 the gradient is held against a *complex step*, a
+# derivative taken along the imaginary axis, where nothing is subtracted and so no digit is lost; in
+# float32 against the *float64 twin*, a copy of the layer in float64. *error/tol.* is the largest error
+# over what rounding may do, at most 1 if all is well; *resolution* is the error, relative to a typical
+# gradient of the array, that would have been noticed.
+#
 # A common slip is to divide by the number of places, as if the gradient of a shared weight were the mean
 # of its virtual ones. It points in much the same direction and training goes on, only many times too
 # slowly; and an optimiser such as Adam, which does not mind the scale of a gradient, hides even that. A
@@ -402,8 +426,9 @@ check(1, None)
 check(2, None)
 
 # %% [markdown]
-# **3.** Somebody takes the mean over each bucket instead of the sum. By what factor is the gradient too
-# small on average at $c = 1/64$? (Plain gradient descent then is that much too slow.)
+# **3.** Somebody takes the mean over each bucket instead of the sum. How many times smaller (a number
+# above 1) is the gradient at $c = 1/64$, averaged over buckets? (Plain gradient descent then is that much
+# too slow.)
 
 # %%
 check(3, None)
@@ -420,7 +445,8 @@ def try_bias_part(bias_part):
     delta = np.random.default_rng(0).standard_normal((5, 20))
     tried.forward(np.zeros((5, 30)), training=True)  # with inputs of 0 only the biases have a gradient
     tried.backward(delta)
-    return np.allclose(bias_part(tried, delta), tried.grads["weight"])
+    found, wanted = bias_part(tried, delta), tried.grads["weight"]
+    return np.shape(found) == wanted.shape and np.allclose(found, wanted)
 
 
 TRIALS[4] = try_bias_part
