@@ -24,8 +24,8 @@
 #
 # $$ V_{ij} = \xi(i, j)\, w_{h(i, j)} . $$
 #
-# This notebook trains both on the same digits, with the same settings, and then asks where each of them
-# fails.
+# This notebook trains both on the same digits, with the same optimizer and for as long, and then asks where
+# each of them fails.
 
 # %%
 import os
@@ -169,9 +169,9 @@ show(plots.learning_curves(histories))
 
 # %% [markdown]
 # Left the training loss, right the error on the validation digits. Look at the two networks of fifty
-# kilobytes: the hashed one ends lower on the right. Its training loss is taken with dropout at work, which
-# makes it look worse on the left than it is. The wide dense network is below both; this distance is the
-# price of compression, and the distance between the other two is what sharing buys.
+# kilobytes: the hashed one ends lower on both sides, though its training loss is taken with dropout at
+# work, which makes it look worse on the left than it is. The wide dense network is below both; this
+# distance is the price of compression, and the distance between the other two is what sharing buys.
 #
 # Now the test digits, which nothing above has looked at.
 
@@ -203,7 +203,9 @@ assert deviations > 3
 # %% [markdown]
 # It is not luck in the choice of test images. (Luck in the initial weights and in the hash is another
 # matter. With fifty epochs and three seeds the package's own [record](../docs/results.md) has 4.29, 4.15
-# and 4.10 % for the hashed network, and 7.41, 7.09 and 7.25 % for the narrow one.)
+# and 4.10 % for the hashed network, and 7.41, 7.09 and 7.25 % for the narrow one. All of these learn from
+# 10,000 digits. In the next notebook the same two networks learn from the 60,000 of MNIST, and err on 2.53
+# and 5.47 %.)
 #
 # ## Which digits fail
 #
@@ -223,7 +225,7 @@ plt.show()
 
 # %% [markdown]
 # Zeros and ones are easy for both. The narrow network pays for most on the digits that are hard for
-# everyone, such as 5, 8 and 9: those that look like others.
+# everyone, above all 5, 8 and 2: those that look like others.
 #
 # Which others? A table of all 100 pairs, the confusion matrix, says it. We leave out the diagonal, where
 # the network is right, and look for the largest entries.
@@ -255,8 +257,8 @@ assert confusion("hashed").sum() == wrong["hashed"].sum()
 
 # %% [markdown]
 # A row is a digit, a column the answer that the network gave; entries of ten and more are written out. Both
-# matrices are bright in the same places, above all 4 and 9, and 3, 5 and 8. The hashed network has no
-# weakness of its own; it has less of the same one.
+# matrices are bright in the same places, above all 4 and 9, 7 taken for 9, 2 taken for 8, and 3, 5 and 8.
+# The hashed network has no weakness of its own; it has less of the same one.
 #
 # The numbers hide what the images show. Here are the twelve errors of which the hashed network was most
 # certain: $p$ is the probability that it gave its wrong answer.
@@ -321,8 +323,10 @@ print(f"hashed {of_hashed:.3f}, narrow {of_narrow:.3f}")
 assert abs(of_hashed) < 0.05 < 0.15 < of_narrow
 
 # %% [markdown]
-# So how does a network of noisy units classify digits? Together. A ReLU unit is either off or linear, so
-# for a given image the network is a linear map, and the slope of class $c$ in the direction of pixel $j$ is
+# So how does a network of noisy units classify digits? Together. Let $a_j$ be pixel $j$, $z_c$ the output
+# for class $c$, and $V^{(1)}$ and $V^{(2)}$ the matrices of the two layers. A ReLU unit is either off or
+# linear, so for a given image the network is a linear map, and the slope of class $c$ in the direction of
+# pixel $j$ is
 #
 # $$ \frac{\partial z_c}{\partial a_j}
 #    = \sum_i V^{(2)}_{ci}\, [\text{unit } i \text{ is on}]\, V^{(1)}_{ij} , $$
@@ -352,13 +356,16 @@ for row, (name, images) in zip(grid, slopes.items()):
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     row[0].set_ylabel(name)
+for digit, axes in enumerate(grid[0]):
+    axes.set_title(digit, fontsize=8)
 plt.show()
 
 # %% [markdown]
-# Above the hashed network, below the narrow one, from 0 to 9. The thousand noisy units add up to smooth
-# pictures: ink in the light places speaks for the digit, ink in the dark places against it. In the hole of
-# the 0, for instance, ink counts against it in both networks. The layer as a whole has learnt what none of
-# its units can show, and the number agrees:
+# Above the hashed network, below the narrow one, from 0 to 9, each picture with a scale of its own. The
+# thousand noisy units add up to pictures, grainy ones, of strokes: ink in the light places speaks for the
+# digit, ink in the dark places against it. In the hole of the 0, for instance, ink counts against it in
+# both networks. (The brightest places of the narrow one are often at the rim, where few images have any
+# ink.) The layer as a whole has learnt what none of its units can show, and the number agrees:
 
 # %%
 of_slopes = neighbour_correlation(slopes["hashed"].reshape(-1, 28, 28))
@@ -393,18 +400,31 @@ assert np.array_equal(again.predict(test_images), hashed.predict(test_images))
 import hashlib  # noqa: E402
 
 KEYS = {1: "788dbf9b", 2: "b2547887", 3: "5261a832"}
+TRIALS = {}
+
+
+def digest_of(number, answer):
+    """Return a digest of an answer, the same for 7, for 7.0 and for NumPy's 7."""
+    try:
+        text = f"{float(answer):.12g}"
+    except (TypeError, ValueError):
+        text = str(answer)
+    return hashlib.sha256(f"train it {number}: {text}".encode()).hexdigest()[:8]
 
 
 def check(number, answer):
     """Say whether an answer is right: a whole number is compared as a digest, a function is tried."""
     if answer is None:
         print(f"exercise {number}: no answer yet")
-    elif callable(answer):
-        TRIALS[number](answer)
-        print(f"exercise {number}: right")
+    elif number in TRIALS:
+        try:
+            TRIALS[number](answer)
+            print(f"exercise {number}: right")
+        except Exception as error:  # whatever a wrong function does
+            print(f"exercise {number}: not yet: {str(error) or type(error).__name__}")
     else:
-        digest = hashlib.sha256(f"train it {number}: {answer}".encode()).hexdigest()[:8]
-        print(f"exercise {number}:", "right" if digest == KEYS[number] else "not yet")
+        right = digest_of(number, answer) == KEYS[number]
+        print(f"exercise {number}:", "right" if right else "not yet")
 
 
 # %% [markdown]
@@ -430,18 +450,18 @@ check(3, None)
 
 # %% [markdown]
 # **4.** Write `hardest(true, answers)` that returns the pair (digit, answer) which is confused most often,
-# from the labels and a network's answers. What is it for the hashed network above?
+# from the labels and a network's answers. Print it for the hashed network; give `check` the function.
 
 
 # %%
 def try_hardest(hardest):
     for name in predicted:
         true, answer = hardest(test_labels, predicted[name])
-        assert true != answer, "not yet: these are right answers"
-        assert confusion(name)[true, answer] == confusion(name).max(), "not yet"
+        assert true != answer, "these are right answers"
+        assert confusion(name)[true, answer] == confusion(name).max(), f"{true}, {answer} is not the pair"
 
 
-TRIALS = {4: try_hardest}
+TRIALS[4] = try_hardest
 check(4, None)
 
 # %% [markdown]
@@ -453,10 +473,10 @@ check(4, None)
 def try_is_luck(is_luck):
     a, b = np.zeros((2, 1_000), bool)
     a[:60], b[50:100] = True, True  # 50 images against 40
-    assert is_luck(a, b) and is_luck(b, a), "not yet: 50 against 40 is within two deviations"
+    assert is_luck(a, b) and is_luck(b, a), "50 against 40 is within two deviations"
     b[80:] = False  # 50 against 20
-    assert not is_luck(a, b) and not is_luck(b, a), "not yet: 50 against 20 is not"
-    assert not is_luck(wrong["hashed"], wrong["narrow"]), "not yet"
+    assert not is_luck(a, b) and not is_luck(b, a), "50 against 20 is not within two deviations"
+    assert not is_luck(wrong["hashed"], wrong["narrow"]), "the networks above differ by more"
 
 
 TRIALS[5] = try_is_luck
