@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -88,6 +89,51 @@ def claimed(path: str | os.PathLike[str]) -> Iterator[None]:
                 message = "is held by another training, wanted a folder of its own"
                 raise OSError(errno.EBUSY, message, os.fspath(path)) from None
         yield
+
+
+class Claims:
+    """Claims of this process on things of any name, each held by one process at a time.
+
+    They are locks of bytes of one file, which may be on a disk that several machines share. Whatever way a
+    process ends, its claims end with it. Without effect on Windows.
+
+    Parameters
+    ----------
+    path : the file, the same for all; it need not exist.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file = open(path, "ab")
+        self._own: set[str] = set()
+
+    def __enter__(self) -> Claims:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def take(self, name: str) -> bool:
+        """Claim a name; False if another process, or this one, has claimed it."""
+        if name in self._own:
+            return False
+        if fcntl is not None:
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte_of(name))
+            except (BlockingIOError, PermissionError):
+                return False
+        self._own.add(name)
+        return True
+
+    def release(self, name: str) -> None:
+        """Give a claim up."""
+        self._own.remove(name)
+        if fcntl is not None:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _byte_of(name))
+
+
+def _byte_of(name: str) -> int:
+    """Return a place in the file, beyond its end or not, that hardly two names share."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "little")
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:

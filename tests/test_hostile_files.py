@@ -267,6 +267,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("hostile")
 
 
+@pytest.mark.filterwarnings("ignore:Reading `.npy` or:UserWarning")  # NumPy, of headers that look old
 @pytest.mark.parametrize("name", LOADERS)
 def test_only_documented_errors(name: str, folder: Path) -> None:
     write, read = LOADERS[name]

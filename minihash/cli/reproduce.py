@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     paths = report.write(args.name, chosen, results, args.seeds, args.out)
     say(f"wrote {', '.join(map(str, paths))}")
     if missing:
-        say(f"{missing} networks are missing: call again to go on")
+        say(f"{missing} networks are missing, or with other processes: call again to go on")
     return 0
 
 

@@ -21,10 +21,12 @@ from minihash.experiments.grids import FIELDS, ROWS, Cell
 from minihash.experiments.ledger import Ledger, Record
 from minihash.experiments.runs import run, teacher_cell, teacher_of
 from minihash.experiments.settings import Settings, settings_of
+from minihash.files import Claims
 from minihash.kernels import threads
 from minihash.machine import machine
 
 LEDGER = "ledger.jsonl"
+CLAIMS = "ledger.lock"
 TEACHERS = "teachers"
 #: What a record is the result of: with other settings, another teacher or other data it is another result.
 KEY = (*FIELDS, "settings", "teacher", "origin")
@@ -73,6 +75,9 @@ def reproduce(
 ) -> int:
     """Train what the ledger of a folder lacks of a plan; return how many are still missing.
 
+    Any number of processes, on any machines that see the folder, may do so at once: each cell is trained by
+    one of them, and when that one is killed, by another. What others are training at the end is missing.
+
     Parameters
     ----------
     planned : what `plan` returns, in the order to train in.
@@ -91,15 +96,28 @@ def reproduce(
     ledger = ledger_of(folder)
     todo = ledger.missing(planned)
     task = functools.partial(_do, Path(folder), data_dir)
-    found = 0
-    for record in _map(task, _within(todo, budget_minutes), jobs):
-        ledger.append(record)
-        report(record)
-        found += 1
-    return len(todo) - found
+    with Claims(Path(folder, CLAIMS)) as claims:
+        # Twice: at the end, those that another process had and has lost by its death.
+        free = _free(_within([*todo, *todo], budget_minutes), ledger, claims)
+        for record in _map(task, free, jobs):
+            ledger.append(record)
+            claims.release(ledger.identity(record))
+            report(record)
+    return len(ledger.missing(planned))
 
 
-def _within(todo: list[Record], budget_minutes: float | None) -> Iterator[Record]:
+def _free(todo: Iterable[Record], ledger: Ledger, claims: Claims) -> Iterator[Record]:
+    """Yield the cells, claimed, that no other process has or has trained by now."""
+    for record in todo:
+        name = ledger.identity(record)
+        if claims.take(name):
+            if ledger.missing([record]):
+                yield record
+            else:
+                claims.release(name)
+
+
+def _within(todo: Iterable[Record], budget_minutes: float | None) -> Iterator[Record]:
     """Yield cells until the time is over."""
     start = time.monotonic()
     for record in todo:

@@ -249,3 +249,43 @@ def test_a_killed_command_goes_on(tmp_path):
     assert "missing" not in done.stdout and done.stdout.count("\n| mnist-small |") == 12
     errors = {(record["row"], record["layers"]): record["test_error"] for record in records}
     assert errors["HashNet", 3] < errors["NN", 3] < errors["RER", 3]
+
+
+@pytest.mark.slow
+def test_several_commands_share_a_ledger(tmp_path):
+    """Three at once, one of them killed in the middle of a cell: no cell is trained twice, or lost."""
+    argv = [sys.executable, "-m", "minihash", "reproduce", "table2", "--datasets", "mnist-small"]
+    argv += ["--rows", "NN", "LRD", "HashNet", "--layers", "3", "--epochs", "2", "--seeds", "0", "1", "2"]
+    argv += ["--out", str(tmp_path)]
+    ledger = tmp_path / "ledger.jsonl"
+    processes = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    end = time.monotonic() + 300
+    while time.monotonic() < end and (not ledger.exists() or ledger.read_bytes().count(b"\n") < 2):
+        time.sleep(0.05)
+    os.kill(processes[0].pid, signal.SIGKILL)
+    said = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [-signal.SIGKILL, 0, 0]
+    records = [json.loads(line) for line in ledger.read_bytes().splitlines()]
+    keys = [(record["row"], record["seed"]) for record in records]
+    assert len(keys) == len(set(keys)) == 9
+    assert any("missing" not in one for one in said[1:])  # the one that trained the last cell saw them all
+    trained = [one.count(" s\n") for one in said[1:]]
+    assert all(trained) and 7 <= sum(trained) <= 9
+
+
+def test_a_cell_of_another_process_is_left_to_it(tiny, tmp_path):
+    planned = plan(CELLS[:2], 1)
+    tmp_path.mkdir(exist_ok=True)
+    program = (
+        "import sys; from minihash.files import Claims; claims = Claims(sys.argv[1]); "
+        "print(claims.take(sys.argv[2]), claims.take(sys.argv[2]), flush=True); sys.stdin.read()"
+    )
+    name = ledger_of(tmp_path).identity(planned[0])
+    argv = [sys.executable, "-c", program, str(tmp_path / module.CLAIMS), name]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "True False\n"
+        seen = []
+        assert reproduce(planned, tmp_path, report=seen.append) == 1
+        assert [record["row"] for record in seen] == [CELLS[1].row]
+        other.kill()
+    assert reproduce(planned, tmp_path) == 0
