@@ -69,8 +69,9 @@ folder = Path(workspace.name)
 #
 # $$V_{ij} = \xi(i, j)\, w_{h(i, j)} \qquad \text{(eq. 7)},$$
 #
-# so that only the buckets $w$ are stored, and no index. Training is the usual one, with all 12,000 digits
-# of the package that are not for testing.
+# so that only the buckets $w$ are stored, and no index. (In the first notebooks a bucket was an index $k$;
+# here the word stands for the number $w_k$ that is stored in it.) Training is the usual one, with all 12,000
+# digits of the package that are not for testing.
 
 # %%
 digits = datasets.load("mnist-small")
@@ -98,8 +99,9 @@ assert error < (0.12 if FAST else 0.06)
 # largest weight and rounds all others coarsely; a small one rounds finely and clips the few large weights.
 # `choose_scale` tries 81 candidates and takes the one with the least squared error. The left panel shows
 # the buckets of the hidden layer with the 15 levels that were chosen: the outermost are inside the range of
-# the weights. The right panel shows the error for every scale, relative to the one that clips nothing: with
-# 4 bits the best scale clips, with 8 it hardly does.
+# the weights, whose smallest and largest, too few to be seen as bars, are marked by triangles. The right
+# panel shows the error for every scale, relative to the one that clips nothing: with 4 bits the best scale
+# clips, with 8 it hardly does.
 
 # %%
 weight = network.params["1.weight"]
@@ -109,6 +111,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained
 left.hist(weight, bins=120, color=figures.COLORS[5])
 for code in range(-7, 8):
     left.axvline(scale * code, color="black", linewidth=0.8, linestyle=":")
+left.plot([weight.min(), weight.max()], [0, 0], "^", color=figures.COLORS[1], clip_on=False)
 left.set(xlabel="bucket $w_k$", ylabel="buckets", title="15 levels for 4 bits")
 
 parts = np.linspace(0.2, 1.0, 81)
@@ -172,8 +175,9 @@ assert report.ram == 4 * (100 + 10)  # one float a unit
 #
 # $$z_i \leftarrow z_i + V_{ij}\, a_j \quad \text{for all } i, \qquad j = 0, 1, \dots, 783.$$
 #
-# That is eq. 8 with the loops exchanged. Here is the hidden layer as it was written, first the hash and
-# then the two functions that use it.
+# That is eq. 8, $z_i = \sum_j V_{ij}\, a_j$, with the loops exchanged. Here is the hidden layer as it was
+# written: the hash, its scaling to a bucket's number, how a bucket's code is read, and the functions that
+# use them.
 
 # %%
 source = (folder / "predict" / "model.c").read_text()
@@ -184,6 +188,12 @@ def show(start, end):
 
 
 show("static uint32_t absorb", "/* (hash * n)")
+print()
+show("/* (hash * n)", "/* Weight k of")
+print()
+show("/* Weight k of", "static float relu")
+print()
+show("#define layer0_weight(k)", "\n")
 print()
 show("/* V[i, j]: one hash", "/* ----")
 
@@ -303,7 +313,8 @@ def sizes(path):
 
 
 # %% [markdown]
-# Does it fit? The same network in its three precisions, with one digit of 784 bytes in the program.
+# Does it fit? The same network in its three precisions, with one digit of 784 bytes in the program. (The
+# compiler refuses the first before it comes to the chip's flash: no array may be as large as 32 KB.)
 
 # %%
 one = digits.test[0][:1]
@@ -325,13 +336,15 @@ assert needed["hashed to 1/8, float32"] > FLASH > needed["hashed to 1/8, 8 bits"
 assert needed["hashed to 1/8, 4 bits"] < FLASH / 3
 
 # %% [markdown]
-# The bars show the flash on a logarithmic axis. Hashing takes the dense network from ten chips to a little
-# more than one; the codes bring it well below. Of the 8,828 bytes that remain, 4,969 are weights, 784 are
-# the digit, and the rest is program.
+# The bars show the flash on a logarithmic axis. The pale ones are weights alone, of programs that cannot be
+# made; the dark ones are whole programs with a digit. Hashing takes the dense network from ten chips to a
+# little more than one; the codes bring it well below. Of the 8,828 bytes that remain, 4,969 are weights,
+# 784 are the digit, and the rest is program.
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 2.2), layout="constrained")
-bars = axes.barh(list(needed), needed.values(), color=figures.COLORS[0], height=0.6)
+pale = [figures.COLORS[0 if value < FLASH else 5] for value in needed.values()]
+bars = axes.barh(list(needed), needed.values(), color=pale, height=0.6)
 axes.bar_label(bars, labels=[f"{value:,}" for value in needed.values()], padding=4)
 axes.axvline(FLASH, color=figures.COLORS[1], linestyle="--")
 axes.text(FLASH * 1.05, 3.15, "the chip's 32 KB", color=figures.COLORS[1], va="center")
@@ -343,8 +356,8 @@ plt.show()
 # %% [markdown]
 # ## Run
 #
-# The fine-tuned network, and as many test digits as leave room for it. The simulated chip classifies them;
-# Python's network says what should come out.
+# The fine-tuned network, and the first twelve test digits. The simulated chip classifies them; Python's
+# network says what should come out.
 
 # %%
 count = 4 if FAST else 12
@@ -393,13 +406,13 @@ if ON_CHIP:
     axes.legend()
     plt.show()
 else:
-    print("There is no clock here. Hashes of the hidden layer, a digit:", (100 * (nonzero + 1)).tolist())
+    print("There is no clock here. Pixels that are not 0, a digit:", nonzero.tolist())
 
 # %% [markdown]
-# Most of these thousand cycles are the hash: up to six multiplications of 32 bits and two to scale it, and
-# the chip has to put each together from products of 8 bits. A virtual weight is cheap in memory and dear in
-# time: HashedNets exchange the one for the other, and on a chip whose memory is the limit that is a good
-# trade.
+# A dense network would pay for one product and one sum. Here comes a hash: up to six multiplications of 32
+# bits and two to scale it, and the chip has to put each together from products of 8 bits. A virtual weight
+# is cheap in memory and dear in time: HashedNets exchange the one for the other, and on a chip whose memory
+# is the limit that is a good trade.
 #
 # ## Learn
 #
@@ -435,8 +448,9 @@ assert report.ram + 4 * 64 + STACK < RAM < 4 * student.num_virtual
 # %% [markdown]
 # With `training=True` the C has one more function, `model_train_step(x, label)`. It goes forward, forms
 # $\delta = \operatorname{softmax}(z) - y$ at the outputs, and then takes the layers from last to first,
-# each handing its gradient back before its weights move. The update is eq. 12 one term at a time: there is
-# no gradient array, every $\delta_i a_j$ moves its bucket at once, so that the sum over a bucket comes
+# each handing its gradient back before its weights move. The update is eq. 12,
+# $\partial L / \partial w_k = \sum_{h(i,j)=k} \xi(i, j)\, \delta_i\, a_j$, one term at a time: there is no
+# gradient array, every $\delta_i a_j$ moves its bucket at once, so that the sum over a bucket comes
 # about by itself.
 #
 # $$w_{h(i,j)} \leftarrow w_{h(i,j)} - \eta\, \xi(i, j)\, \delta_i\, a_j \qquad \text{for all } i, j.$$
@@ -552,8 +566,9 @@ assert error_after < error_before - (0.1 if FAST else 0.3)
 #
 # In flash there is room for some hundred digits, but a chip with a sensor sees new ones all the time. A
 # hundred steps take the simulator seconds, so the long run is done by the same `model.c`, compiled for this
-# computer as a library. Beside it goes what a dense network can be in the same RAM: 64-3-10 has 235
-# numbers, and three hidden units.
+# computer as a library: four times over the 10,000 digits for training. Beside it goes the largest dense
+# network that learns in the same RAM. It is 64-4-10: 310 numbers, and four hidden units. One start says
+# little about so small a network, so each is trained from five.
 
 # %%
 POINTER = ctypes.POINTER(ctypes.c_float)
@@ -561,7 +576,8 @@ POINTER = ctypes.POINTER(ctypes.c_float)
 
 def learn_in_c(network, where, seen):
     """Train by single steps of the exported C; return the error on 2,000 test digits at the steps `seen`."""
-    to_c(network, where, training=True)
+    report = to_c(network, where, training=True)
+    assert report.ram + 4 * 64 + STACK < RAM  # with the input `x`: it fits the chip
     command = [HOST, "-O2", "-shared", "-fPIC", "-o", "model.so", "model.c", "-lm"]
     subprocess.run(command, cwd=where, check=True)
     library = ctypes.CDLL(str(where / "model.so"))
@@ -577,24 +593,45 @@ def learn_in_c(network, where, seen):
 
 
 seen = [100, 200, 500, 1000, 2000] + ([] if FAST else [5000, 10_000, 20_000, 40_000])
-dense = mlp([64, 3, 10], input_scale=1/255, seed=1)
-hashed_errors = learn_in_c(new_network(), folder / "hashed", seen)
-dense_errors = learn_in_c(dense, folder / "dense", seen)
-last = 100 * hashed_errors[-1], 100 * dense_errors[-1]
-print(f"after {seen[-1]:,} digits: hashed {last[0]:.0f} %, dense {last[1]:.0f} %")
-assert dense.nbytes == 940 and hashed_errors[-1] < 0.4 and hashed_errors[-1] < dense_errors[-1] - 0.05
+seeds = range(1, 3 if FAST else 6)
+shapes = {"hashed 64-24-10, 1,120 bytes": BUCKETS, "dense 64-4-10, 1,240 bytes": None}
+errors_of = {}
+for name, buckets in shapes.items():
+    runs = []
+    for seed in seeds:
+        units = 24 if buckets else 4
+        network_c = mlp([64, units, 10], num_buckets=buckets, input_scale=1/255, seed=seed)
+        assert f"{network_c.nbytes:,} bytes" in name
+        runs.append(learn_in_c(network_c, folder / f"{name[:6].strip()}{seed}", seen))
+    errors_of[name] = 100 * np.array(runs)
+
+for name, errors_c in errors_of.items():
+    for place in (seen.index(1000), -1):
+        column = errors_c[:, place]
+        print(f"{name}: {np.median(column):.0f} % after {seen[place]:,} digits, "
+              f"from {column.min():.0f} to {column.max():.0f}")
+
+hashed_c, dense_c = errors_of.values()
+thousand = seen.index(1000)
+assert hashed_c[:, thousand].max() < dense_c[:, thousand].min()
+assert FAST or hashed_c[:, -1].max() > dense_c[:, -1].min()  # in the end the two overlap
 
 # %% [markdown]
-# The curves show the test error over the digits seen. Both level off, as steps of a constant size on single
-# examples do; the hashed one ends far below. Its 24 hidden units share their weights, and that is better
-# than three units with weights of their own.
+# The lines are the medians of the test error over the digits seen, the bands go from the best to the worst
+# of the five. The hashed network learns faster: after 1,000 digits its worst run is better than the best
+# dense one. Its 24 hidden units share their weights, and have something to say from the start. In the end
+# the bands overlap. The hashed median is still the lower one, but there are starts from which the dense
+# network is as good or better. Nor does an error only fall, as steps of a constant size on single examples
+# do not come to rest; half the rate ends lower for both.
+#
+# (The chip's own buckets had an error of 34 % after 1,000 steps, the curve of the same start has 41 % there.
+# It is counted on the first 2,000 test digits, which are harder: the chip's have 40 % on those.)
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
-axes.plot(seen, 100 * np.array(hashed_errors), "o-", color=figures.COLORS[0],
-          label="hashed 64-24-10, 1,120 bytes")
-axes.plot(seen, 100 * np.array(dense_errors), "s--", color=figures.COLORS[1],
-          label="dense 64-3-10, 940 bytes")
+for (name, errors_c), color, style in zip(errors_of.items(), figures.COLORS, ("o-", "s--")):
+    axes.plot(seen, np.median(errors_c, axis=0), style, color=color, label=name)
+    axes.fill_between(seen, errors_c.min(axis=0), errors_c.max(axis=0), color=color, alpha=0.2, linewidth=0)
 axes.set(xscale="log", xlabel="digits seen, one at a time", ylabel="test error (%)", ylim=(0, 100))
 axes.legend()
 plt.show()
@@ -606,39 +643,47 @@ plt.show()
 # numbers.
 #
 # 1. The network of [docs/embedded.md](../docs/embedded.md) is 784-384-10 at 1/6, with hashed biases and 4
-#    bits a bucket. How many bytes of constants does it have? (A layer has
-#    `round(compression · out · columns)` buckets.)
+#    bits a bucket. How many bytes of weights does `to_c` report (two codes a byte, without scales)? (A layer
+#    has `round(compression · out · columns)` buckets.)
 # 2. How many hashes does the hidden layer of 784-100-10 make for the first test digit? Count the biases,
 #    which are a column of $V$ too.
-# 3. Momentum keeps a velocity for every parameter, and one more float. How many bytes of RAM do the static
-#    variables of the 64-24-10 network in `model.c` take then? Does the program still fit the chip?
-# 4. Without momentum: how many buckets may the hidden layer have at most, if the variables of `model.c`,
-#    the input `x` (64 floats) and 200 bytes of stack are to fit 2,048 bytes? The output layer keeps its 80.
+# 3. Momentum keeps a velocity for every parameter, and one more float; 64-24-10 as above no longer fits. How
+#    many buckets may the hidden layer have at most, with momentum, if the variables of `model.c`, the input
+#    `x` (64 floats) and 200 bytes of stack are to fit 2,048 bytes? The output layer keeps its 80. (Take the
+#    variables from the report, 1,436 bytes without momentum: the linker drops 40 of them here, an array that
+#    nobody uses.)
+# 4. And without momentum, counted in the same way?
 # 5. How few bits would do? Write a function that takes a float network and returns a copy whose hashed
 #    layers have at most 7 different weights each (3 bits), and loses less than two points of accuracy
 #    without any training. `choose_scale` and `quantized` take any number of bits.
 
 # %%
-ANSWERS = {1: "3d1caba210ba", 2: "cc55d9faf623", 3: "be4527396e01", 4: "1ee72439de92"}
+ANSWERS = {1: "3d1caba210ba", 2: "cc55d9faf623", 3: "5887d8414ef3", 4: "1ee72439de92"}
 
 
 def salted(number, answer):
-    return sha256(f"minihash 07 {number} {int(answer)}".encode()).hexdigest()[:12]
+    return sha256(f"minihash 07 {number} {float(answer):.6g}".encode()).hexdigest()[:12]
 
 
 def check(number, answer):
     if answer is None:
-        print(f"exercise {number}: no answer yet")
-    else:
-        print(f"exercise {number}: {'right' if salted(number, answer) == ANSWERS[number] else 'not yet'}")
+        return print(f"exercise {number}: no answer yet")
+    try:
+        right = salted(number, answer) == ANSWERS[number]
+    except (TypeError, ValueError):  # not a number
+        right = False
+    print(f"exercise {number}: {'right' if right else 'not yet'}")
 
 
 def check_bits(rounded):
     """Exercise 5: what your function made of `network`."""
     if rounded is None:
         return print("exercise 5: no answer yet")
-    levels = [np.unique(array).size for array in rounded.params.values()]
-    lost = minihash.evaluate(rounded, digits.test)["error"] - errors["float32"]
+    try:
+        levels = [np.unique(array).size for array in rounded.params.values()]
+        lost = minihash.evaluate(rounded, digits.test)["error"] - errors["float32"]
+    except Exception as error:
+        return print(f"exercise 5: not yet: {error!r}")
     print(f"exercise 5: {'right' if max(levels) <= 7 and lost < 0.02 else 'not yet'}: "
           f"{levels} different weights, {100 * lost:.2f} points lost")
 
