@@ -90,7 +90,8 @@ def rows_seen(mode: str) -> list[list[int]]:
     network, epochs = mlp([2, 1], compression=1), []
     for seed in range(2):
         seen.clear()
-        fit(network, (inputs, np.arange(ROWS)), loss=loss, epochs=1, batch_size=60, seed=seed, distributed=mode)
+        options = {"epochs": 1, "batch_size": 60, "seed": seed, "distributed": mode}
+        fit(network, (inputs, np.arange(ROWS)), loss=loss, **options)
         epochs.append(sum(world().collect(seen), []))
     return epochs
 

@@ -16,7 +16,7 @@ from minihash.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-TESTED = ("choose", "pytorch", "search", "sklearn", "store", "testing", "training", "tutorial")
+TESTED = ("choose", "distributed", "pytorch", "search", "sklearn", "store", "testing", "training", "tutorial")
 PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in TESTED)]
 SEPARATORS = {"&&", "||", ";", "|", "&", "(", ")", "\n"}
 

@@ -508,3 +508,18 @@ def test_evaluate_refuses() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             evaluate(make_network(), data)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"optimizer": "adam"}, r"optimizer is 'adam', wanted one such as Adam\(\)"),
+        ({"optimizer": optimizers.Adam}, r"optimizer is <class .*Adam'>, wanted one such as Adam\(\)"),
+        ({"callbacks": callbacks.EarlyStopping()}, r"callbacks is <.*EarlyStopping.*>, wanted one such as \[Early"),
+        ({"callbacks": [callbacks.EarlyStopping]}, r"callbacks\[0\] is <class .*>, wanted one such as Early"),
+    ],
+)
+def test_what_is_no_optimizer_or_callback_is_named(arguments, message):
+    data = np.zeros((4, 2), np.float32), np.zeros(4, int)
+    with pytest.raises(ValueError, match=message):
+        fit(mlp([2, 2]), data, **arguments)

@@ -74,9 +74,10 @@ def _parsed(action: argparse.Action, value: Any) -> Any:
     """Return a value as the option's own parser would, from its text."""
     if isinstance(action.default, bool) and isinstance(value, bool) or value is action.default is None:
         return value
-    single = isinstance(value, (str, int, float)) and not isinstance(value, bool)
-    if isinstance(action.default, bool) or not (single if action.nargs in (None, "?") else isinstance(value, list)):
-        wanted = "a value" if action.nargs in (None, "?") else "a list"
+    several = action.nargs not in (None, "?")
+    fits = isinstance(value, list) if several else isinstance(value, (str, int, float))
+    if isinstance(action.default, bool) or isinstance(value, bool) or not fits:
+        wanted = "a list" if several else "a value"
         raise ValueError(f"is {value!r}, wanted {wanted} such as {action.default!r}")
     kind: Any = action.type or str
     found = [kind(str(one)) for one in value] if isinstance(value, list) else kind(str(value))

@@ -6,10 +6,10 @@ A step: each rank fills the gradients of its shards of the batch; they are summe
 of `num_parameters` numbers, 1/64 of a dense network's; each rank's optimizer does the same step. There are
 two ways to sum:
 
-- exact: every shard has gradients of its own, and they are added along one binary tree (shards.py). Any number
-  of ranks, up to that of the shards, gets the same bits.
-- fast: a rank's rows are one batch, and `MPI_Allreduce` adds as it likes. The number of ranks changes the last
-  bits; so may MPI.
+- exact: every shard has gradients of its own, and they are added along one binary tree (shards.py). Any
+  number of ranks, up to that of the shards, gets the same bits.
+- fast: a rank's rows are one batch, and `MPI_Allreduce` adds as it likes. The number of ranks changes the
+  last bits; so may MPI.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ class ShardedGradients(Gradients):
     def _weighted(self, batch: Batch | None, rows: list[int], start: int) -> np.ndarray:
         """Return the gradients of some rows, their loss and 1, times their weight; and whether to stop.
 
-        `start` is the place of the first of them in the batch, and `rows` what each dropout has had before it.
+        `start` is the place of the first of them in the batch, `rows` what each dropout has had before it.
         """
         grads = self.network.grads
         vector = np.zeros(sum(grad.size for grad in grads.values()) + 3, self.network.dtype)

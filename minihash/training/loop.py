@@ -108,6 +108,10 @@ def fit(
     >>> len(history), history["loss"][-1] < 0.2, evaluate(network, (inputs, labels))["error"] < 0.1
     (20, True, True)
     """
+    optimizer = Adam() if optimizer is None else optimizer
+    _check_kind("optimizer", optimizer, Optimizer, "Adam()")
+    for place, callback in enumerate(_check_kind("callbacks", callbacks, (list, tuple), "[EarlyStopping()]")):
+        _check_kind(f"callbacks[{place}]", callback, Callback, "EarlyStopping()")
     ranks = ranks_of(mode_of(distributed))
     with ranks.together():
         rows = sources.source("train", train, network, loss, class_weight)
@@ -115,7 +119,7 @@ def fit(
         training = Training(
             _gradients(network, rows, losses.get(loss), batch_size, mode_of(distributed), shards),
             None if validation is None else sources.source("validation", validation, network, loss),
-            optimizer=Adam() if optimizer is None else optimizer,
+            optimizer=optimizer,
             schedule=schedule,
             epochs=checks.integer("epochs", epochs, 1, 2**31),
             seed=checks.integer("seed", seed, 0, LIMIT_SEED),
@@ -394,6 +398,13 @@ class Training:
 
 PLAIN = (bool, int, float, str, list, dict, type(None))  # of a callback's state: what JSON holds
 FINGERPRINTED = 64  # rows
+
+
+def _check_kind(name: str, value: Any, kind: Any, example: str) -> Any:
+    """Return a value of a kind, or say which argument is none."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is {value!r}, wanted one such as {example}")
+    return value
 
 
 def _gradients(
