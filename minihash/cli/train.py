@@ -234,6 +234,7 @@ def _train(name: str, args: argparse.Namespace, dataset: Dataset | FileDataset, 
     from minihash.callbacks import EarlyStopping, GradientClipping, Log, PrintEpochs
     from minihash.cli.data_sets import LOSSES, count, describe
     from minihash.training import evaluate, fit
+    from minihash.training.checkpoint import NAME as CHECKPOINT
 
     say(network.summary())
     momentum = {"momentum" if args.optimizer == "sgd" else "beta1": args.momentum}
@@ -251,6 +252,9 @@ def _train(name: str, args: argparse.Namespace, dataset: Dataset | FileDataset, 
         callbacks.append(GradientClipping(args.clip))
     if args.log:
         callbacks.append(Log(args.log))
+    folder = Path(args.checkpoint, name) if args.checkpoint else None
+    if args.resume and folder and (folder / CHECKPOINT).exists():
+        say(f"going on from {folder}")
     start = time.perf_counter()
     history = fit(
         network,
@@ -264,7 +268,7 @@ def _train(name: str, args: argparse.Namespace, dataset: Dataset | FileDataset, 
         class_weight="balanced" if args.balanced else None,
         seed=args.seed,
         callbacks=callbacks,
-        checkpoint=Path(args.checkpoint, name) if args.checkpoint else None,
+        checkpoint=folder,
         resume=args.resume,
         distributed=args.distributed or False,
         shards=args.shards,

@@ -36,7 +36,7 @@ from minihash.training.ranks import ALONE, Ranks
 from minihash.training.shards import Range, Shards, nodes, tree_sum
 
 MODES = ("exact", "fast")
-GRACE = 5.0  # seconds for the other ranks to fail as well, before one that failed alone stops them
+GRACE = 10.0  # seconds for the other ranks to fail as well, before one that failed alone stops them
 SHARDS = 4  # at least, if nobody says how many
 #: Of launchers, how many processes they have started.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
