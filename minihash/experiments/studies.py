@@ -129,7 +129,9 @@ def _open_journal(path: str) -> JournalStorage:
         lock.release()
     try:
         return JournalStorage(JournalFileBackend(path, lock_obj=lock))
-    except (ValueError, LookupError, TypeError, AssertionError):  # what Optuna makes of other lines
+    except OSError:
+        raise
+    except Exception:  # whatever Optuna makes of other lines
         raise _damaged(path) from None
 
 
