@@ -33,6 +33,11 @@ class Source(NamedTuple):
     loss: str
     class_weight: np.ndarray | None = None
 
+    @property
+    def weighted(self) -> bool:
+        """Whether `prepare` may give rows weights."""
+        return self.rows.weighted or self.class_weight is not None
+
     def prepare(self, batch: Batch) -> Batch:
         """Return a batch with labels as integers, and weights with those of the classes."""
         targets, weight = batch.targets, batch.weight

@@ -134,6 +134,31 @@ def accident(folder: Path, rank: int, step: int, what: str, mode: str = "exact")
     return {"weights": digest(network), "loss": history["loss"]}
 
 
+def weights() -> list[str]:
+    """Train with weights that are very small, or large."""
+    inputs, labels, weight = data()
+    found = []
+    for exponent in (0, -500, 500):
+        network = mlp([FEATURES, 30, CLASSES], compression=1 / 8)
+        fit(network, (inputs, labels, weight * 2.0**exponent), epochs=2, batch_size=50, distributed=True)
+        found.append(digest(network))
+    return found
+
+
+def interrupted() -> None:
+    """Train without a checkpoint, with SIGINT to one rank."""
+    inputs, labels, _ = data()
+    callbacks = [_Accident(world().size - 1, 3, "SIGINT")]
+    fit(mlp([FEATURES, CLASSES]), (inputs, labels), batch_size=50, distributed=True, callbacks=callbacks)
+
+
+def early() -> None:
+    """Fail on one rank outside of minihash, where the others wait for it."""
+    if world().rank == 1:
+        raise KeyError("a mistake")
+    world().any(False)
+
+
 def unlike() -> None:
     """Begin a training for which one rank has another batch size."""
     inputs, labels, _ = data()
@@ -149,6 +174,9 @@ def main() -> None:
         "rows": functools.partial(rows_seen, *others),
         "traffic": traffic,
         "unlike": unlike,
+        "weights": weights,
+        "interrupted": interrupted,
+        "early": early,
         "accident": lambda: accident(folder / "state", int(others[0]), int(others[1]), *others[2:]),
     }
     found = work[what]()

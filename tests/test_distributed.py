@@ -129,14 +129,17 @@ def test_uneven_numbers_lose_no_row(mode: str, tmp_path: Path) -> None:
     assert epochs[0] != epochs[1]
 
 
-def test_traffic_is_that_of_the_stored_numbers(tmp_path: Path) -> None:
+def test_traffic_is_that_of_the_stored_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Of two ranks each gets half of the other's sum, and half of the result: a float a parameter."""
     found = work(2, "traffic", tmp_path / "found.json")
     for parameters, received in found.values():
-        assert abs(received - 4 * (parameters + 3)) <= 4  # three numbers more, and an odd one
+        assert abs(received - 4 * (parameters + 2)) <= 4  # two numbers more, and an odd one
     dense = found.pop("dense")[1]
     for compression, (_, received) in found.items():
-        print(f"bytes a step, as MPI counts them: {received:,} at {compression}, {dense:,} dense")
+        with capsys.disabled():
+            print(f"\nbytes a step, as MPI counts them: {received:,} at {compression}, {dense:,} dense")
         assert received / dense == pytest.approx(eval(compression), rel=0.02)
 
 
@@ -182,6 +185,23 @@ def test_fast_mode_goes_on_on_others_too(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["loss"], whole["loss"], rtol=1e-4)
 
 
+def test_weights_of_any_size(tmp_path: Path) -> None:
+    """Only their ratios count, to the bit where they differ by a power of two."""
+    found = work(2, "weights", tmp_path / "found.json")
+    assert found[0] == found[1] == found[2]
+
+
+def test_ctrl_c_without_a_checkpoint_stops_all(tmp_path: Path) -> None:
+    stopped = run(2, WORKER, "interrupted", tmp_path / "found.json", code=1)
+    assert stopped.stderr.count("Interrupted: stopped in epoch 1, step 4 of 11\n") == 2
+    assert "all ranks are stopped" not in stopped.stderr
+
+
+def test_an_error_before_training_stops_all(tmp_path: Path) -> None:
+    stopped = run(2, WORKER, "early", tmp_path / "found.json", code=1)
+    assert stopped.stderr.count("KeyError: 'a mistake'") == 1
+
+
 def test_ranks_with_other_settings_are_refused(tmp_path: Path) -> None:
     found = run(2, WORKER, "unlike", tmp_path / "found.json", code=1)
     assert "ValueError: rank 1 has batch_size 51, wanted 50 as rank 0 has" in found.stderr
@@ -201,6 +221,10 @@ def test_the_command(tmp_path: Path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes()
     assert load(files[1]).num_parameters and (tmp_path / "2.safetensors.csv").read_text().count("\n") == 3
     assert json.loads((tmp_path / "2.safetensors.settings.json").read_text())["shards"] == 4
+    before = (tmp_path / "state2" / "hashed" / "checkpoint.safetensors").read_bytes()
+    run(2, *common, "--out", files[1], "--checkpoint", tmp_path / "state2", "--resume")
+    assert json.loads((tmp_path / "2.safetensors.settings.json").read_text())["shards"] == 4
+    assert (tmp_path / "state2" / "hashed" / "checkpoint.safetensors").read_bytes() == before
     repeated = tmp_path / "again.safetensors"
     run(2, "-m", "minihash", "train", "--from-settings", f"{files[0]}.settings.json", "--out", repeated)
     assert repeated.read_bytes() == files[0].read_bytes()
@@ -210,7 +234,7 @@ def test_the_command(tmp_path: Path) -> None:
     ("arguments", "message", "code"),
     [
         (["--shards", "1"], "shards is 1, wanted 2 at least, the number of ranks", 1),
-        (["--batch-size", "3"], "batch_size is 3, wanted 4 at least: a row a shard", 1),
+        (["--batch-size", "3"], "batch_size is 3, wanted 4 at least, the number of shards", 1),
         (["--data", "nothing"], "data is 'nothing', wanted", 1),
         (["--epochs", "x"], "argument --epochs: 'x' is not an integer", 2),
         (["--out", "nowhere/net"], "nowhere: there is no such folder to write to", 1),

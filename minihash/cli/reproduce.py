@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from minihash.experiments import report
     from minihash.experiments.grids import grid
     from minihash.experiments.reproduce import ledger_of, plan, reproduce
+    from minihash.files import locked
 
     chosen = grid(args.name, args.rows, args.datasets, args.layers)
     if args.name.startswith("figure"):
@@ -69,9 +70,10 @@ def run(args: argparse.Namespace) -> int:
         data_dir=args.data_dir,
         report=lambda record: say(_describe(record)),
     )
-    results = report.Results(ledger, planned)
-    say("\n" + report.table(chosen, results, args.seeds) + "\n")
-    paths = report.write(args.name, chosen, results, args.seeds, args.out)
+    with open(ledger.path.with_suffix(".lock"), "ab") as lock, locked(lock):  # who ends last writes last
+        results = report.Results(ledger, planned)
+        say("\n" + report.table(chosen, results, args.seeds) + "\n")
+        paths = report.write(args.name, chosen, results, args.seeds, args.out)
     say(f"wrote {', '.join(map(str, paths))}")
     if missing:
         say(f"{missing} networks are missing, or with other processes: call again to go on")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from minihash import text
 from minihash.cli.arguments import SEED, add_data_arguments, add_device_arguments, integer, number
-from minihash.cli.output import say
+from minihash.cli.output import is_first_process, say
 from minihash.cli.settings import Compression, FromSettings, describe_settings, write_settings
 
 if TYPE_CHECKING:
@@ -109,16 +109,32 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, print, save; of several processes, the first prints and saves."""
-    from minihash.training.distributed import default_shards, ranks_of
+    from minihash.training.distributed import ranks_of, shards_of
 
-    ranks = ranks_of(args.distributed or "")
-    if not ranks.is_first:
+    if args.distributed and not is_first_process():
         sys.stdout = sys.stderr = None
-    if args.distributed and not args.shards and not args.resume:  # a checkpoint says how many it has
-        args.shards = default_shards(ranks)
+    ranks = ranks_of(args.distributed or "")
     with ranks.together():
         ranks.first(functools.partial(_check_files, args))
+        if args.distributed:  # settled here: for the file of settings, and for both networks of --compare
+            folder = Path(args.checkpoint, _name(args)) if args.resume and args.checkpoint else None
+            args.shards = shards_of(args.shards, ranks, folder)
+            ranks.first(functools.partial(_make_ready, args))
         return _run(args, ranks.is_first)
+
+
+def _make_ready(args: argparse.Namespace) -> None:
+    """Make a data set that has to be made, before all ranks load it."""
+    from minihash import datasets
+    from minihash.cli.data_sets import open_data
+
+    if args.data in datasets.names():
+        open_data(args)
+
+
+def _name(args: argparse.Namespace) -> str:
+    """Return what the first network is called."""
+    return "hashed" if args.compression or args.memory_bytes else "dense"
 
 
 def _check_files(args: argparse.Namespace) -> None:
@@ -146,8 +162,7 @@ def _run(args: argparse.Namespace, writes: bool) -> int:
     threads.num_threads()  # refuses a wrong MINIHASH_NUM_THREADS
     if args.window is not None and args.map != "window":
         raise ValueError(f"--window is {args.window:g} and --map is {args.map}, wanted --map window")
-    hashed = bool(args.compression or args.memory_bytes)
-    if args.compare and not (hashed and args.hidden):
+    if args.compare and not (_name(args) == "hashed" and args.hidden):
         raise ValueError("--compare is for hashed networks with hidden layers, wanted both")
     if args.compare and args.log:
         raise ValueError("--log is for one network, and --compare trains two: wanted one of them")
@@ -164,7 +179,7 @@ def _run(args: argparse.Namespace, writes: bool) -> int:
     say(describe_settings(args))
     if args.task is None and dataset.task != "classification":
         say(f"task: {dataset.task}, as the targets look like it (--task says otherwise)")
-    runs = [_train("hashed" if hashed else "dense", args, dataset, _build(args, dataset))]
+    runs = [_train(_name(args), args, dataset, _build(args, dataset))]
     if args.out and writes:
         save(runs[0].network, args.out)
         write_settings(args, f"{args.out}.settings.json")

@@ -18,7 +18,7 @@ from typing import Any
 from minihash import text
 from minihash.experiments.ledger import Ledger, Record
 from minihash.experiments.size_matching import dense_sizes
-from minihash.files import replacing
+from minihash.files import locked, replacing
 from minihash.machine import machine
 
 SIZES = [28, 100, 50, 10, 1]
@@ -42,7 +42,7 @@ WIDE_NETWORKS = {
     "wide, dense, PyTorch": (WIDE, None, True),
 }
 KEY = ("network", "seed", "source", "rows", "test_rows", "epochs", "batch_size", "learning_rate", "threads")
-LEDGER = "higgs.jsonl"
+LEDGER, LOCK = "higgs.jsonl", "higgs.lock"
 
 
 def plans(
@@ -82,16 +82,19 @@ def run(
 ) -> list[Record]:
     """Train what the ledger of a folder lacks, one after the other; return the records of all.
 
+    Another process that does so in the same folder waits: two at once would disturb each other's times.
+
     Raises
     ------
     ValueError for a damaged ledger; OSError if it cannot be written; ChildProcessError if a process failed.
     """
     ledger = Ledger(Path(folder, LEDGER), KEY)
-    for plan in ledger.missing(planned):
-        sizes, hashed, torch = (NETWORKS | WIDE_NETWORKS)[plan["network"]]
-        how = {"sizes": list(sizes), "hashed": hashed, "torch": torch, "data": os.fspath(data)}
-        ledger.append({**plan, **_process({**plan, **how}), "machine": machine()})
-        report(ledger.records()[-1])
+    with open(Path(folder, LOCK), "ab") as lock, locked(lock):
+        for plan in ledger.missing(planned):
+            sizes, hashed, torch = (NETWORKS | WIDE_NETWORKS)[plan["network"]]
+            how = {"sizes": list(sizes), "hashed": hashed, "torch": torch, "data": os.fspath(data)}
+            ledger.append({**plan, **_process({**plan, **how}), "machine": machine()})
+            report(ledger.records()[-1])
     found = {ledger.identity(record): record for record in ledger.records()}
     return [found[ledger.identity(plan)] for plan in planned]
 

@@ -62,9 +62,14 @@ def _default_num_threads(setting: str) -> int:
     if setting:
         value: Any = int(setting) if setting.isdecimal() else setting
         return checks.integer("MINIHASH_NUM_THREADS", value, 1, MAX_THREADS + 1)
+    return len(cores())
+
+
+def cores() -> set[int]:
+    """Return the numbers of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
 
 
 class _SingleThreadedBlas:

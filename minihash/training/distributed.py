@@ -18,6 +18,7 @@ import contextlib
 import functools
 import itertools
 import os
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
@@ -26,18 +27,21 @@ from typing import Any
 import numpy as np
 
 from minihash import checks
-from minihash.datasets.rows import Batch
+from minihash.datasets.rows import Batch, total_weight
 from minihash.kernels import threads
+from minihash.kernels.devices import CPU
 from minihash.layers.dropout import LEVELS, Dropout
 from minihash.network import Network
 from minihash.sources import Source
+from minihash.training.checkpoint import Checkpoint
 from minihash.training.gradients import Gradients
 from minihash.training.ranks import ALONE, Ranks
 from minihash.training.shards import Range, Shards, nodes, tree_sum
 
+Folder = str | os.PathLike[str]
 MODES = ("exact", "fast")
 GRACE = 10.0  # seconds for the other ranks to fail as well, before one that failed alone stops them
-SHARDS = 4  # at least, if nobody says how many
+SHARDS = 4
 #: Of launchers, how many processes they have started.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 
@@ -54,8 +58,21 @@ def ranks_of(mode: str) -> Ranks:
     return world() if mode else ALONE
 
 
-def default_shards(ranks: Ranks) -> int:
-    """Return how many shards a batch is cut into if nobody says it."""
+def shards_of(shards: int | None, ranks: Ranks, folder: Folder | None = None) -> int:
+    """Return how many shards a batch is cut into: as said; else as in the training that is resumed.
+
+    Parameters
+    ----------
+    shards : if somebody says it.
+    ranks : else there are four, or the next power of two from their number on.
+    folder : of the checkpoint to go on from, if there is one in it.
+    """
+    if shards is not None:
+        return checks.integer("shards", shards, 1, 2**31)
+    state = None if folder is None else Checkpoint(folder, ranks).read()
+    setting = None if state is None else state.settings.get("distributed")
+    if isinstance(setting, list) and len(setting) == 2:
+        return checks.integer("shards of the checkpoint", setting[1], 1, 2**31)
     return max(SHARDS, 1 << (ranks.size - 1).bit_length())
 
 
@@ -78,6 +95,8 @@ def world() -> MpiRanks:
         library = MPI.Get_library_version().split("\n")[0].strip()
         reason = f"mpiexec has started {started} processes, and mpi4py sees {found.size}"
         raise ImportError(f"{reason}: wanted the mpiexec of its MPI library, {library}")
+    if found.size > 1:
+        sys.excepthook = functools.partial(found.end_by_error, sys.excepthook)
     return found
 
 
@@ -141,15 +160,23 @@ class MpiRanks(Ranks):
         return True
 
     def _stop_all(self, error: BaseException) -> None:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        text, known = " ".join(str(error).split()), isinstance(error, (ValueError, OSError, ArithmeticError))
+        reason = text if known and text else f"{type(error).__name__}: {text}"
         message = f"minihash: error: rank {self.rank} of {self.size}: {reason}: all ranks are stopped\n"
         os.write(2, message.encode())  # whatever sys.stderr is: the command line silences all but the first
         self._comm.Abort(1)
 
+    def end_by_error(self, before: Callable[..., Any], kind: type, error: BaseException, trace: Any) -> None:
+        """Say what ended a program, as `before` does, and end the others too unless it ended them as well."""
+        before(kind, error, trace)
+        if not self._all_fail():
+            self._comm.Abort(1)
+
     @contextlib.contextmanager
     def cores(self, exact: bool) -> Iterator[None]:
         local = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
-        neighbours = local.size
+        own = threads.cores()
+        neighbours = sum(bool(own & other) for other in local.allgather(own))  # some may be bound to others
         local.Free()
         # The bits of BLAS may depend on its threads.
         with threads.shared(neighbours), threads.single_threaded_blas() if exact else nullcontext():
@@ -202,7 +229,7 @@ class ShardedGradients(Gradients):
     network, rows, loss, batch_size : as in `Gradients`; the same on all ranks.
     ranks : all of them.
     mode : "exact" or "fast".
-    shards : how many; None for `SHARDS`, or the next power of two from the number of ranks on.
+    shards : how many.
 
     Raises
     ------
@@ -218,31 +245,24 @@ class ShardedGradients(Gradients):
         *,
         ranks: MpiRanks,
         mode: str,
-        shards: int | None,
+        shards: int,
     ) -> None:
         super().__init__(network, rows, loss, batch_size)
-        self.ranks, self._mode, self._given = ranks, mode, shards is not None
-        self.exact = mode == "exact"
+        if shards < ranks.size:
+            raise ValueError(f"shards is {shards}, wanted {ranks.size} at least, the number of ranks")
+        if batch_size < shards:
+            raise ValueError(f"batch_size is {batch_size}, wanted {shards} at least, the number of shards")
+        self.ranks, self._mode, self.exact = ranks, mode, mode == "exact"
+        if self.exact and network.device is not CPU and not getattr(network.device, "deterministic", False):
+            raise ValueError(f"network is on {network.device}, wanted it deterministic for exact mode")
+        self.shards = Shards(shards, len(rows.rows), batch_size)
+        self._own = self.shards.of_rank(ranks.rank, ranks.size)
         self._dropouts = [layer for layer in network.layers if isinstance(layer, Dropout)]
         self._stop = False
-        self._cut(shards or default_shards(ranks))
-
-    def _cut(self, count: int) -> None:
-        if count < self.ranks.size:
-            raise ValueError(f"shards is {count}, wanted {self.ranks.size} at least, the number of ranks")
-        if self.batch_size < count:
-            raise ValueError(f"batch_size is {self.batch_size}, wanted {count} at least: a row a shard")
-        self.shards = Shards(count, len(self.rows.rows), self.batch_size)
-        self._own = self.shards.of_rank(self.ranks.rank, self.ranks.size)
 
     @property
     def setting(self) -> Any:
         return [self._mode, self.shards.count]
-
-    def adopt(self, setting: Any) -> None:
-        """Take as many shards as a checkpoint's training has, unless another number was given."""
-        if not self._given and isinstance(setting, list) and setting[:1] == [self._mode]:
-            self._cut(checks.integer("shards", setting[-1], 1, 2**31))
 
     def stops(self) -> bool:
         return self._stop
@@ -262,53 +282,56 @@ class ShardedGradients(Gradients):
 
     def fill(self, batch: tuple[int, list[Batch | None]]) -> tuple[float, float]:
         step, parts = batch
+        prepared = [None if part is None else self.rows.prepare(part) for part in parts]
+        weights = self._weights(step, prepared)
+        whole, (first, last) = float(sum(weights)), self._own
         sizes = [self.shards.rows_of(shard, step) for shard in range(self.shards.count)]
         starts = list(itertools.accumulate(sizes, initial=0))  # of the shards in the batch
         rows = [layer.row for layer in self._dropouts]
-        first, _ = self._own
+
+        def part_of(shards: Range, batch: Batch | None) -> np.ndarray:
+            share = sum(weights[slice(*shards)]) / whole if whole else 0.0
+            self._set_dropouts(rows, starts[shards[0]])
+            return self._part(batch, share)
 
         def found(node: Range) -> np.ndarray | None:
-            shard, stop = node
-            return None if stop - shard > 1 else self._weighted(parts[shard - first], rows, starts[shard])
+            return part_of(node, prepared[node[0] - first]) if node[1] - node[0] == 1 else None
 
         if self.exact:
             own = nodes(self._own, (0, self.shards.count))
             total = self.ranks.exact_sum(self.shards, [tree_sum(node, found) for node in own])
         else:
-            total = self.ranks.sum(self._weighted(_joined(parts), rows, starts[first]))
+            total = self.ranks.sum(part_of((first, last), _joined(prepared)))
         self._set_dropouts(rows, starts[-1])
-        return self._take(total)
+        return self._take(total), whole
 
-    def _weighted(self, batch: Batch | None, rows: list[int], start: int) -> np.ndarray:
-        """Return the gradients of some rows, their loss and 1, times their weight; and whether to stop.
+    def _weights(self, step: int, parts: list[Batch | None]) -> list[float]:
+        """Return the weight of every shard in a step; ranks tell each other only where rows have weights."""
+        if not self.rows.weighted:
+            return [float(self.shards.rows_of(shard, step)) for shard in range(self.shards.count)]
+        own = [0.0 if part is None else total_weight(len(part.inputs), part.weight) for part in parts]
+        return list(itertools.chain(*self.ranks.collect(own)))
 
-        `start` is the place of the first of them in the batch, `rows` what each dropout has had before it.
-        """
+    def _part(self, batch: Batch | None, share: float) -> np.ndarray:
+        """Return gradients and loss of some rows, times their share of the batch; and whether to stop."""
         grads = self.network.grads
-        vector = np.zeros(sum(grad.size for grad in grads.values()) + 3, self.network.dtype)
+        vector = np.zeros(sum(grad.size for grad in grads.values()) + 2, self.network.dtype)
         vector[-1] = self.caught()
-        if batch is None:
-            return vector
-        self._set_dropouts(rows, start)
-        value, weight = self._fill_one(batch)
-        if weight:
+        if batch is not None and share:
+            vector[-2] = self._fill_one(batch) * share
             get = self.network.device.get
             for target, grad in zip(self._split(vector), grads.values()):
-                np.multiply(get(grad), weight, out=target)
-            vector[-3:-1] = value * weight, weight
+                np.multiply(get(grad), share, out=target)
         return vector
 
-    def _take(self, total: np.ndarray) -> tuple[float, float]:
-        """Make gradients, loss and weight of the sum."""
-        loss, weight, stop = total[-3:].tolist()
+    def _take(self, total: np.ndarray) -> float:
+        """Fill the network's gradients from the sum; return the loss."""
+        loss, stop = total[-2:].tolist()
         self._stop = stop > 0
-        if not weight:
-            return 0.0, 0.0
-        total /= weight
         put = self.network.device.put
         for values, grad in zip(self._split(total), self.network.grads.values()):
             grad[...] = put(values)
-        return loss / weight, weight
+        return loss
 
     def _split(self, vector: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the part of each gradient, in its shape."""

@@ -45,9 +45,6 @@ class Gradients:
         """What a resumed training must have in common: None, there is but one way."""
         return None
 
-    def adopt(self, setting: Any) -> None:
-        """Take what is open from the setting of a training that is resumed."""
-
     def stops(self) -> bool:
         """Tell whether `caught` said, when the last batch was filled, that training should stop."""
         return self.caught()
@@ -62,16 +59,15 @@ class Gradients:
 
         Where the loss is not finite, or there is no weight (then it is 0), gradients are of no use.
         """
-        return self._fill_one(batch)
-
-    def _fill_one(self, batch: Batch) -> tuple[float, float]:
         batch = self.rows.prepare(batch)
         weight = total_weight(len(batch.inputs), batch.weight)
-        if not weight:
-            return 0.0, 0.0
+        return (self._fill_one(batch), weight) if weight else (0.0, 0.0)
+
+    def _fill_one(self, batch: Batch) -> float:
+        """Return the mean loss of a prepared batch with some weight, and fill the gradients."""
         # A device gets the batch at once, and gives back one number.
         put = self.network.device.put_together
-        return self._loss_and_grads(*put(*(array for array in batch if array is not None))), weight
+        return self._loss_and_grads(*put(*(array for array in batch if array is not None)))
 
 
 def _step(network: Network, loss: Callable) -> Step:

@@ -23,7 +23,7 @@ from minihash.network import Network
 from minihash.optimizers import Adam, Optimizer
 from minihash.sources import ClassWeight, Data, Source
 from minihash.training.checkpoint import Checkpoint, State
-from minihash.training.distributed import ShardedGradients, mode_of, ranks_of, world
+from minihash.training.distributed import MpiRanks, ShardedGradients, mode_of, ranks_of, shards_of
 from minihash.training.evaluation import Mean, scores_of
 from minihash.training.gradients import Gradients
 from minihash.training.history import Callback, History
@@ -82,10 +82,10 @@ def fit(
     resume : go on from the state in that folder, if there is one: the result is, to the last bit, that of a
         training which was never interrupted.
     distributed : train on all processes that `mpiexec` has started, each of which calls `fit` with the same
-        arguments: "exact", or True, gives the same bits on any number of them, "fast" does not promise it;
-        docs/distributed.md. Files, progress and the calls of observers are the first's.
-    shards : into how many parts each batch is cut, to be summed in one order: as many ranks there may be at
-        most; by default 4, or the next power of two from their number on.
+        arguments: "exact", or True, gives the same bits on any number of them up to `shards`, "fast" does
+        not promise it; docs/distributed.md. Files, progress and the calls of observers are the first's.
+    shards : into how many parts each batch is cut: there may be as many ranks. By default as in the training
+        that is resumed, else 4, or the next power of two from the number of ranks on.
 
     Returns
     -------
@@ -112,12 +112,22 @@ def fit(
     _check_kind("optimizer", optimizer, Optimizer, "Adam()")
     for place, callback in enumerate(_check_kind("callbacks", callbacks, (list, tuple), "[EarlyStopping()]")):
         _check_kind(f"callbacks[{place}]", callback, Callback, "EarlyStopping()")
-    ranks = ranks_of(mode_of(distributed))
+    mode = mode_of(distributed)
+    ranks = ranks_of(mode)
     with ranks.together():
+        if resume and checkpoint is None:
+            raise ValueError("resume is True and checkpoint is None, wanted the folder to go on from")
+        if shards is not None and not mode:
+            raise ValueError(f"shards is {shards} and distributed is False, wanted None")
         rows = sources.source("train", train, network, loss, class_weight)
-        batch_size = checks.integer("batch_size", batch_size, 1, 2**31)
+        given = network, rows, losses.get(loss), checks.integer("batch_size", batch_size, 1, 2**31)
+        if isinstance(ranks, MpiRanks):
+            count = shards_of(shards, ranks, checkpoint if resume else None)
+            gradients: Gradients = ShardedGradients(*given, ranks=ranks, mode=mode, shards=count)
+        else:
+            gradients = Gradients(*given)
         training = Training(
-            _gradients(network, rows, losses.get(loss), batch_size, mode_of(distributed), shards),
+            gradients,
             None if validation is None else sources.source("validation", validation, network, loss),
             optimizer=optimizer,
             schedule=schedule,
@@ -127,17 +137,15 @@ def fit(
             ranks=ranks,
         )
         training.agree()
-        progress = progress if ranks.is_first else False
-        if checkpoint is None:
-            if resume:
-                raise ValueError("resume is True and checkpoint is None, wanted the folder to go on from")
-            training.run(progress)
-        else:
-            with Checkpoint(checkpoint, ranks) as saved, Signals() as signals:
+        with contextlib.ExitStack() as held:
+            saved = None if checkpoint is None else held.enter_context(Checkpoint(checkpoint, ranks))
+            # Where nobody saves and nobody waits, Ctrl-C is Python's own.
+            signals = held.enter_context(Signals()) if saved or mode else None
+            if saved:
                 training.go_on_from(saved, resume)
-                training.run(progress, saved, signals)
-                if ranks.any(signals.caught > 0):  # after the last step
-                    raise Interrupted(signals.caught, f"stopped; {saved.folder} has the state to resume")
+            training.run(progress if ranks.is_first else False, saved, signals)
+            if signals and ranks.any(signals.caught > 0):  # after the last step
+                raise Interrupted(signals.caught, f"stopped{_kept_in(saved)}")
     return training.history
 
 
@@ -247,16 +255,16 @@ class Training:
 
     def _pause(self, saved: Checkpoint | None, signals: Signals | None, epoch_ended: bool) -> None:
         """Save the state where it is time to, and stop where a signal has come, to any rank."""
-        if saved is None or signals is None:
+        if signals is None:
             return
         stop = self.ranks.any(signals.caught > 0) if epoch_ended else self.gradients.stops()
-        if epoch_ended or stop:
+        if saved and (epoch_ended or stop):
             self.ranks.first(lambda: saved.write(self.state()))
-        elif saved.is_due():
+        elif saved and saved.is_due():
             saved.write(self.state())
         if stop:
             place = f"epoch {self.epoch}, step {self.step} of {self.steps}"
-            raise Interrupted(signals.caught, f"stopped in {place}; {saved.folder} has the state to resume")
+            raise Interrupted(signals.caught, f"stopped in {place}{_kept_in(saved)}")
 
     def _diverged(self, what: str) -> FloatingPointError:
         return FloatingPointError(
@@ -364,10 +372,7 @@ class Training:
         ------
         ValueError if there is one and it is not to be resumed, or it is that of another training.
         """
-        state = saved.read()
-        if state is not None and resume:
-            self.gradients.adopt(state.settings.get("distributed"))
-        self._settings = self._describe()  # before training changes them
+        state, self._settings = saved.read(), self._describe()  # before training changes them
         if state is None:
             return
         if not resume:
@@ -407,17 +412,8 @@ def _check_kind(name: str, value: Any, kind: Any, example: str) -> Any:
     return value
 
 
-def _gradients(
-    network: Network, rows: Source, loss: Callable, batch_size: int, mode: str, shards: int | None
-) -> Gradients:
-    """Return what fills the gradients, in this process or on all ranks."""
-    if not mode:
-        if shards is not None:
-            raise ValueError(f"shards is {shards} and distributed is False, wanted None")
-        return Gradients(network, rows, loss, batch_size)
-    if shards is not None:
-        checks.integer("shards", shards, 1, 2**31)
-    return ShardedGradients(network, rows, loss, batch_size, ranks=world(), mode=mode, shards=shards)
+def _kept_in(saved: Checkpoint | None) -> str:
+    return f"; {saved.folder} has the state to resume" if saved else ""
 
 
 def _text(value: Any) -> str:
