@@ -52,3 +52,11 @@ def _commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def launched() -> tuple[int, int]:
+    """Return which of how many processes this is, as mpiexec (MPICH, Intel, Open MPI) says; else (0, 1)."""
+    for rank, size in (("PMI_RANK", "PMI_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")):
+        if os.environ.get(size, "").isdecimal():
+            return int(os.environ.get(rank, "0")), int(os.environ[size])
+    return 0, 1

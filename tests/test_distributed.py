@@ -245,6 +245,13 @@ def test_wrong_arguments_are_told_once(arguments: list[str], message: str, code:
     assert found.stderr.count(message) == 1 and found.stderr.count("\n") == 1
 
 
+def test_processes_that_do_not_know_of_each_other_are_told_so() -> None:
+    found = run(2, "-m", "minihash", "train", "--epochs", 1, "--hidden", 5)
+    told = "2 processes train a network each; --distributed lets them train one together"
+    assert found.stderr.count(told) == 1
+    assert found.stdout.count("test error") == 2
+
+
 def test_wrong_arguments_of_fit() -> None:
     data = np.zeros((10, 2), np.float32), np.zeros(10, int)
     with pytest.raises(ValueError, match="shards is 2 and distributed is False, wanted None"):
@@ -255,6 +262,8 @@ def test_wrong_arguments_of_fit() -> None:
 
 def test_the_mpiexec_of_another_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mpi4py")
+    for name in ("PMI_RANK", "PMI_SIZE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
     with pytest.raises(ImportError, match="mpiexec has started 4 processes, and mpi4py sees 1"):
         distributed.world.__wrapped__()

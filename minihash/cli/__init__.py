@@ -21,7 +21,8 @@ from minihash.cli import (
     tune,
     warmup,
 )
-from minihash.cli.output import is_first_process, silence
+from minihash.cli.output import silence
+from minihash.machine import launched
 from minihash.version import __version__
 
 COMMANDS = (
@@ -44,7 +45,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line; --help shows the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n" if is_first_process() else None)
+        self.exit(2, f"{self.prog}: error: {message}\n" if launched()[0] == 0 else None)
 
 
 def build_parser() -> argparse.ArgumentParser:

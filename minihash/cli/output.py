@@ -19,8 +19,3 @@ def say(text: str) -> None:
 def silence() -> None:
     """Let standard output lead nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def is_first_process() -> bool:
-    """Tell whether this is the first of the processes that mpiexec has started, or the only one."""
-    return all(os.environ.get(name, "0") == "0" for name in ("PMI_RANK", "OMPI_COMM_WORLD_RANK"))

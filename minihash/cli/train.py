@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from minihash import text
 from minihash.cli.arguments import SEED, add_data_arguments, add_device_arguments, integer, number
-from minihash.cli.output import is_first_process, say
+from minihash.cli.output import say
 from minihash.cli.settings import Compression, FromSettings, describe_settings, write_settings
+from minihash.machine import launched
 
 if TYPE_CHECKING:
     from minihash.datasets import Dataset
@@ -111,8 +112,12 @@ def run(args: argparse.Namespace) -> int:
     """Train, print, save; of several processes, the first prints and saves."""
     from minihash.training.distributed import ranks_of, shards_of
 
-    if args.distributed and not is_first_process():
+    process, processes = launched()
+    if args.distributed and process:
         sys.stdout = sys.stderr = None
+    if processes > 1 and not args.distributed and not process:
+        alone = f"{processes} processes train a network each; --distributed lets them train one together"
+        print(f"minihash: {alone}", file=sys.stderr)
     ranks = ranks_of(args.distributed or "")
     with ranks.together():
         ranks.first(functools.partial(_check_files, args))

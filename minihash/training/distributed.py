@@ -31,6 +31,7 @@ from minihash.datasets.rows import Batch, total_weight
 from minihash.kernels import threads
 from minihash.kernels.devices import CPU
 from minihash.layers.dropout import LEVELS, Dropout
+from minihash.machine import launched
 from minihash.network import Network
 from minihash.sources import Source
 from minihash.training.checkpoint import Checkpoint
@@ -42,8 +43,6 @@ Folder = str | os.PathLike[str]
 MODES = ("exact", "fast")
 GRACE = 10.0  # seconds for the other ranks to fail as well, before one that failed alone stops them
 SHARDS = 4
-#: Of launchers, how many processes they have started.
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 
 
 def mode_of(distributed: bool | str) -> str:
@@ -90,7 +89,7 @@ def world() -> MpiRanks:
         reason = f"distributed training needs mpi4py and an MPI library ({error})"
         raise ImportError(f"{reason}: pip install mpi4py mpich") from None
     found = MpiRanks(MPI)
-    started = max((int(os.environ.get(name, "1")) for name in SIZES), default=1)
+    _, started = launched()
     if started > found.size:
         library = MPI.Get_library_version().split("\n")[0].strip()
         reason = f"mpiexec has started {started} processes, and mpi4py sees {found.size}"
