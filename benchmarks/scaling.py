@@ -69,7 +69,7 @@ class Watch:
 def rank_steps(batch: int, kinds: list[str]) -> dict[str, float]:
     """Return seconds a step of each network in fast mode, `batch` rows a rank."""
     from minihash import fit, mlp
-    from minihash.training.distributed import world
+    from minihash.training.mpi import world
 
     whole = batch * world().size
     rng = np.random.default_rng(0)
@@ -87,7 +87,7 @@ def rank_steps(batch: int, kinds: list[str]) -> dict[str, float]:
 
 def rank_sums() -> dict[int, float]:
     """Return seconds of a sum over all ranks, by its numbers."""
-    from minihash.training.distributed import world
+    from minihash.training.mpi import world
 
     found = {}
     for floats in FLOATS:
@@ -103,7 +103,7 @@ def rank_sums() -> dict[int, float]:
 
 def rank(what: str, *arguments: str) -> None:
     """What a process does that `measure` starts."""
-    from minihash.training.distributed import world
+    from minihash.training.mpi import world
 
     found = rank_sums() if what == "sums" else rank_steps(int(arguments[0]), list(KINDS))
     if world().is_first:

@@ -18,7 +18,7 @@ from minihash.callbacks import EarlyStopping, GradientClipping
 from minihash.datasets import open_rows
 from minihash.optimizers import SGD, Adam
 from minihash.training import Callback
-from minihash.training.distributed import world
+from minihash.training.mpi import world
 
 ROWS, FEATURES, CLASSES = 503, 40, 3  # rows: divisible by nothing
 

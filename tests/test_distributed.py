@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minihash import fit, load, mlp
-from minihash.training import distributed
+from minihash.training import mpi
 from minihash.training.shards import Shards, nodes, tree_sum
 
 MPI = Path(sys.executable).with_name("mpiexec")
@@ -266,10 +266,10 @@ def test_the_mpiexec_of_another_library_is_refused(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
     with pytest.raises(ImportError, match="mpiexec has started 4 processes, and mpi4py sees 1"):
-        distributed.world.__wrapped__()
+        mpi.world.__wrapped__()
 
 
 def test_without_mpi4py_there_is_a_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(ImportError, match="pip install mpi4py mpich"):
-        distributed.world.__wrapped__()
+        mpi.world.__wrapped__()

@@ -23,11 +23,12 @@ from minihash.network import Network
 from minihash.optimizers import Adam, Optimizer
 from minihash.sources import ClassWeight, Data, Source
 from minihash.training.checkpoint import Checkpoint, State
-from minihash.training.distributed import MpiRanks, ShardedGradients, mode_of, ranks_of, shards_of
+from minihash.training.distributed import ShardedGradients, mode_of, ranks_of, shards_of
 from minihash.training.evaluation import Mean, scores_of
 from minihash.training.gradients import Gradients
 from minihash.training.history import Callback, History
 from minihash.training.interrupts import Interrupted, Signals
+from minihash.training.mpi import MpiRanks
 from minihash.training.ranks import Ranks
 
 

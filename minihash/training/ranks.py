@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Ranks:
-    """One process, alone; `distributed.MpiRanks` has the same methods for several.
+    """One process, alone; `mpi.MpiRanks` has the same methods for several.
 
     All ranks call the same methods in the same order, `first`, `share`, `collect`, `gather` and `any` are
     for all of them to call. What is written or printed, the first does.
