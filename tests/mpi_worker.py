@@ -16,6 +16,7 @@ import numpy as np
 from minihash import Network, evaluate, fit, losses, mlp
 from minihash.callbacks import EarlyStopping, GradientClipping
 from minihash.datasets import open_rows
+from minihash.kernels import threads
 from minihash.optimizers import SGD, Adam
 from minihash.training import Callback
 from minihash.training.mpi import world
@@ -134,6 +135,26 @@ def accident(folder: Path, rank: int, step: int, what: str, mode: str = "exact")
     return {"weights": digest(network), "loss": history["loss"]}
 
 
+class _Seen(Callback):
+    """Counts epochs, and stops after the second, on one rank."""
+
+    def __init__(self, observer: bool) -> None:
+        self.observer, self._epochs, self._threads = observer, 0, 0
+
+    def on_epoch_end(self, network: Network, history: Any) -> bool:
+        self._epochs, self._threads = self._epochs + 1, threads.num_threads()
+        return not self.observer and world().rank == 1 and len(history) == 2
+
+
+def agreed() -> list[list[Any]]:
+    """Begin with other weights on each rank, and stop on one; return what became of it on every rank."""
+    inputs, labels, _ = data()
+    network, seen = mlp([FEATURES, 30, CLASSES], compression=1 / 8), [_Seen(True), _Seen(False)]
+    network.params["0.weight"][:] += world().rank
+    fit(network, (inputs, labels), epochs=5, batch_size=50, distributed="fast", callbacks=seen)
+    return world().collect([digest(network), *(one._epochs for one in seen), seen[1]._threads])
+
+
 def weights() -> list[str]:
     """Train with weights that are very small, or large."""
     inputs, labels, weight = data()
@@ -175,11 +196,19 @@ def main() -> None:
         "traffic": traffic,
         "unlike": unlike,
         "weights": weights,
+        "agreed": agreed,
         "interrupted": interrupted,
         "early": early,
         "accident": lambda: accident(folder / "state", int(others[0]), int(others[1]), *others[2:]),
     }
-    found = work[what]()
+    try:
+        found = work[what]()
+    except (Exception, KeyboardInterrupt) as error:
+        if what == "early":
+            raise
+        # In one piece: the ranks' tracebacks would run into each other.
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        sys.exit(1)
     if world().is_first:
         Path(target).write_text(json.dumps(found))
 

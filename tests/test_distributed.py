@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minihash import fit, load, mlp
+from minihash import fit, load, machine, mlp
 from minihash.training import mpi
 from minihash.training.shards import Shards, nodes, tree_sum
 
@@ -189,6 +189,17 @@ def test_weights_of_any_size(tmp_path: Path) -> None:
     """Only their ratios count, to the bit where they differ by a power of two."""
     found = work(2, "weights", tmp_path / "found.json")
     assert found[0] == found[1] == found[2]
+
+
+def test_all_ranks_begin_stop_and_share_the_cores_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first's weights; a callback of one stops all; observers are asked on the first."""
+    monkeypatch.delenv("MINIHASH_NUM_THREADS", raising=False)
+    first, second = work(2, "agreed", tmp_path / "found.json")
+    share = max(1, len(machine.cores()) // 2)
+    assert first[1:] == [2, 2, share] and second[1:] == [0, 2, share]
+    assert first[0] == second[0]
 
 
 def test_ctrl_c_without_a_checkpoint_stops_all(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from minihash.cli import (
     warmup,
 )
 from minihash.cli.output import silence
-from minihash.machine import launched
 from minihash.version import __version__
 
 COMMANDS = (
@@ -45,6 +44,8 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line; --help shows the usage."""
 
     def error(self, message: str) -> NoReturn:
+        from minihash.machine import launched
+
         self.exit(2, f"{self.prog}: error: {message}\n" if launched()[0] == 0 else None)
 
 

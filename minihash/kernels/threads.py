@@ -18,9 +18,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from minihash import checks
+from minihash.machine import cores
 
 MAX_THREADS = 1024
 
@@ -45,13 +46,15 @@ def set_num_threads(count: int | None) -> None:
 
 @contextlib.contextmanager
 def shared(processes: int) -> Iterator[None]:
-    """Hold this process, BLAS among it, to its share of the cores; a number of threads that was set stays."""
+    """Hold this process, BLAS among it, to its share of the cores; numbers of threads that were set stay."""
     global _num_threads
     before = _num_threads
     if before is None and not os.environ.get("MINIHASH_NUM_THREADS"):
         _num_threads = max(1, num_threads() // processes)
+    blas = ThreadpoolController().select(user_api="blas")
+    least = min([num_threads(), *(library.num_threads for library in blas.lib_controllers)])
     try:
-        with threadpool_limits(num_threads(), "blas"):
+        with blas.limit(limits=least):
             yield
     finally:
         _num_threads = before
@@ -63,13 +66,6 @@ def _default_num_threads(setting: str) -> int:
         value: Any = int(setting) if setting.isdecimal() else setting
         return checks.integer("MINIHASH_NUM_THREADS", value, 1, MAX_THREADS + 1)
     return len(cores())
-
-
-def cores() -> set[int]:
-    """Return the numbers of the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
 
 
 class _SingleThreadedBlas:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Interrupted(KeyboardInterrupt):
-    """A training was stopped by a signal, and its state saved.
+    """A training was stopped by a signal; its state is saved if there is a checkpoint.
 
     signal : its number; that of SIGTERM where it came to another rank.
     """

@@ -97,7 +97,7 @@ def fit(
     ValueError for wrong arguments, a damaged file or a checkpoint of another training, OSError if one cannot
     be read or written; FloatingPointError when
     the loss becomes NaN or infinite, with the weights as they were before the step that would have followed;
-    `Interrupted` (a KeyboardInterrupt) after a signal where there is a checkpoint.
+    `Interrupted` (a KeyboardInterrupt) after a signal where there is a checkpoint, or more than one process.
 
     Examples
     --------

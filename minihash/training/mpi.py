@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minihash.kernels import threads
-from minihash.machine import launched
+from minihash.machine import cores, launched
 from minihash.training.ranks import Ranks
 from minihash.training.shards import Shards, nodes, tree_sum
 
@@ -121,7 +121,7 @@ class MpiRanks(Ranks):
     @contextlib.contextmanager
     def cores(self, exact: bool) -> Iterator[None]:
         local = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
-        own = threads.cores()
+        own = cores()
         neighbours = sum(bool(own & other) for other in local.allgather(own))  # some may be bound to others
         local.Free()
         # The bits of BLAS may depend on its threads.
