@@ -160,32 +160,52 @@ class GradientClipping(Callback):
 
 
 class KeepLastGood(Callback):
-    """End a training that diverges with the weights of the last epoch that did not, instead of an error.
+    """End a training that diverges or is interrupted with the weights of the last epoch that was finished.
 
-    `divergence` is the error then, else None.
+    A divergence is then no error of `fit`. A KeyboardInterrupt still is, but `fit` leaves no half-done step
+    behind: the network has the weights of the last finished epoch, or the best ones with `EarlyStopping`.
+
+    After training, `divergence` is the error, else None; `history` has the records of the finished epochs, of
+    which there are `epochs`.
     """
 
     def __init__(self) -> None:
         self.divergence: FloatingPointError | None = None
-        self._weights: dict[str, np.ndarray] = {}
+        self.history = History()
+        self._good: tuple[dict[str, np.ndarray], int | None] = {}, 0  # as one: Ctrl-C may come at any time
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were finished."""
+        return len(self.history)
 
     def on_train_begin(self, network: Network) -> None:
-        self.divergence, self._weights = None, _copies(network)
+        self.divergence, self.history = None, History()
+        self._good = _copies(network), 0
 
     def on_epoch_end(self, network: Network, history: History) -> bool:
-        self._weights = _copies(network)
+        self._good = _copies(network), len(history)
         return False
 
     def on_divergence(self, network: Network, error: FloatingPointError) -> bool:
         self.divergence = error
-        _put_back(network, self._weights)
+        _put_back(network, self._good[0])
         return True
 
+    def on_interrupt(self, network: Network, history: History) -> None:
+        _put_back(network, self._good[0])
+
+    def on_train_end(self, network: Network, history: History) -> None:
+        self.history = History(history.records[: self._good[1]])
+
     def state(self) -> dict[str, Any]:
-        return _packed(self._weights)
+        return {"epochs": self._good[1], **_packed(self._good[0])}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._weights = _unpacked(state)
+        epochs = state.get("epochs")  # None, in older checkpoints: all that the history has
+        if epochs is not None:
+            epochs = checks.integer("epochs", epochs, 0, 2**62)
+        self._good = _unpacked(state), epochs
 
 
 class Log(Callback):

@@ -67,6 +67,9 @@ class Callback:
         """Called when training diverged; True ends it as if it were done, else `fit` raises the error."""
         return False
 
+    def on_interrupt(self, network: Network, history: History) -> None:
+        """Called when Ctrl-C ends training, maybe in the middle of a step; then `on_train_end`."""
+
     def on_train_end(self, network: Network, history: History) -> None:
         """Called once after the last epoch, and after an error too."""
 

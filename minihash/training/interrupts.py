@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -44,3 +46,12 @@ class Signals:
         if self.caught:
             raise KeyboardInterrupt
         self.caught = number
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Let a signal that comes meanwhile do at the end what it would have done."""
+    with Signals() as signals:
+        yield
+    if signals.caught:
+        signal.raise_signal(signals.caught)

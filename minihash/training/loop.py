@@ -27,7 +27,7 @@ from minihash.training.distributed import ShardedGradients, mode_of, ranks_of, s
 from minihash.training.evaluation import Mean, scores_of
 from minihash.training.gradients import Gradients
 from minihash.training.history import Callback, History
-from minihash.training.interrupts import Interrupted, Signals
+from minihash.training.interrupts import Interrupted, Signals, held_back
 from minihash.training.mpi import MpiRanks
 from minihash.training.ranks import Ranks
 
@@ -206,9 +206,15 @@ class Training:
             except FloatingPointError as error:
                 if not any([callback.on_divergence(self.network, error) for callback in self.callbacks]):
                     raise
+            except KeyboardInterrupt:
+                with held_back():
+                    for callback in self.callbacks:
+                        callback.on_interrupt(self.network, self.history)
+                raise
             finally:  # after a divergence or Ctrl-C too: best weights are put back
-                for callback in self.callbacks:
-                    callback.on_train_end(self.network, self.history)
+                with held_back():
+                    for callback in self.callbacks:
+                        callback.on_train_end(self.network, self.history)
 
     def _train_epoch(self, bar: Any, pause: Callable[[bool], None]) -> None:
         """Make the steps of the epoch that have not been made yet."""
