@@ -1,13 +1,17 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and locks."""
 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import secrets
+import shutil
 import stat
-from collections.abc import Iterator, Sequence
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -17,10 +21,33 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+PARTS = ".minihash-*.part"  # temporary files: their names are short, whatever they become
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a file system without any
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str], *others: str | os.PathLike[str]) -> Iterator[None]:
+    """Let an OSError of the block name `path`, where it names nothing (as that of a full disk) or `others`."""
+    try:
+        yield
+    except OSError as error:
+        unnamed = error.filename is None or str(error.filename) in map(os.fspath, others)
+        if error.errno is None or not unnamed:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary file that becomes `path` when the block ends well, and else vanishes."""
+    """Open a temporary file that becomes `path` when the block ends well, and else vanishes.
+
+    Raises
+    ------
+    OSError with the name of `path` if it cannot be written. Where the last step alone fails, as for a file
+    that is a mount of its own, `path` is written in place; if that fails too, the finished temporary file
+    stays, and the error names it.
+    """
     with replacing_all([path]) as (stream,):
         yield stream
 
@@ -28,28 +55,71 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 @contextmanager
 def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Sequence[BinaryIO]]:
     """Open temporary files that become `paths` when the block ends well, none before all are on the disk."""
-    for path in paths:
-        check_writable(path)
     targets = [Path(os.path.realpath(path)) for path in paths]  # what a link leads to, not the link
-    # In the same folder: a rename there is atomic.
-    parts = [path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") for path in targets]
+    parts = [_part(path) for path in targets]
+    unfinished = list(parts)
     try:
         with ExitStack() as stack:
-            streams = [stack.enter_context(open(part, "xb")) for part in parts]
-            yield streams
-            for stream in streams:
-                stream.flush()
-                os.fsync(stream.fileno())
+            streams = []
+            for part, path in zip(parts, targets):
+                _check_target(path)
+                with naming(path, part):
+                    streams.append(stack.enter_context(open(part, "xb")))
+            with naming(targets[0] if len(targets) == 1 else targets[0].parent):
+                yield streams
+                for stream in streams:
+                    stream.flush()
+                    os.fsync(stream.fileno())
         for part, path in zip(parts, targets):
-            os.replace(part, path)
+            unfinished.remove(part)
+            _finish(part, path)
     finally:
-        for part in parts:
+        for part in unfinished:
             part.unlink(missing_ok=True)
+
+
+def write_or_keep(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file that took long to make.
+
+    Raises
+    ------
+    OSError as `replacing`. Where the disk is full, the file is kept in the folder of temporary files, if that
+    is another one, and the error names it.
+    """
+    try:
+        with replacing(path) as file:
+            file.write(content)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        folder = Path(tempfile.mkdtemp(prefix="minihash-"))
+        try:
+            with replacing(folder / Path(path).name) as file:
+                file.write(content)
+        except OSError:
+            folder.rmdir()
+            raise error from None
+        raise _kept(error, folder / Path(path).name) from None
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise the OSError that writing `path` would end in, before an hour of work and not after it."""
-    path = Path(path)
+    target = Path(os.path.realpath(path))
+    _check_target(target)
+    part = _part(target)
+    with naming(target, part):
+        try:
+            open(part, "xb").close()
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    """Return the name of a temporary file in the same folder: a rename there is atomic."""
+    return path.with_name(PARTS.replace("*", secrets.token_hex(6)))
+
+
+def _check_target(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder, wanted a file", str(path))
     if path.exists() and not path.is_file():
@@ -60,22 +130,58 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise PermissionError(errno.EACCES, "cannot write into the folder", str(path.parent))
 
 
+def _finish(part: Path, path: Path) -> None:
+    """Give a finished temporary file its name; where that is not possible, copy it over the file there."""
+    try:
+        os.replace(part, path)
+    except OSError as error:
+        try:
+            _copy_over(part, path)
+        except OSError:
+            raise _kept(OSError(error.errno, error.strerror, str(path)), part) from None
+        part.unlink()
+
+
+def _copy_over(part: Path, path: Path) -> None:
+    """Copy a file over another, which stays as it was if there is no room for that."""
+    with open(part, "rb") as source, open(path, "r+b") as target:
+        size, before = (os.fstat(file.fileno()).st_size for file in (source, target))
+        if size > before and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(target.fileno(), 0, size)
+            except OSError as error:
+                target.truncate(before)
+                if error.errno in FULL:
+                    raise
+        shutil.copyfileobj(source, target)
+        target.truncate(size)
+        target.flush()
+        os.fsync(target.fileno())
+
+
+def _kept(error: OSError, where: Path) -> OSError:
+    return OSError(error.errno, f"{error.strerror}; what was to be written is {where}", error.filename)
+
+
 @contextmanager
 def locked(file: IO) -> Iterator[None]:
-    """Wait until no other process holds the lock of an open file, and hold it; without effect on Windows."""
+    """Wait until no other process holds the lock of an open file, and hold it.
+
+    Without effect on Windows, and with a warning where the file system has no locks.
+    """
     if fcntl is None:
         yield
         return
-    fcntl.flock(file, fcntl.LOCK_EX)
+    _lock(file, fcntl.flock, fcntl.LOCK_EX)
     try:
         yield
     finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
+        _lock(file, fcntl.flock, fcntl.LOCK_UN)
 
 
 @contextmanager
 def claimed(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold a file that only one process at a time can hold, without waiting; without effect on Windows.
+    """Hold a file that only one process at a time can hold, without waiting; where there are locks.
 
     Raises
     ------
@@ -84,18 +190,34 @@ def claimed(path: str | os.PathLike[str]) -> Iterator[None]:
     with open(path, "ab") as file:
         if fcntl is not None:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(file, fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 message = "is held by another training, wanted a folder of its own"
                 raise OSError(errno.EBUSY, message, os.fspath(path)) from None
         yield
 
 
+def _lock(file: IO, function: Callable[..., object], *arguments: int) -> None:
+    """Lock or unlock a file; go on where its file system cannot, such as Lustre without -o flock."""
+    try:
+        with naming(file.name):
+            function(file, *arguments)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        _warn_of_no_locks(os.path.dirname(os.path.abspath(file.name)))
+
+
+@functools.cache  # once a folder
+def _warn_of_no_locks(folder: str) -> None:
+    warnings.warn(f"{folder}: its file system has no locks; let one process at a time use it", stacklevel=4)
+
+
 class Claims:
     """Claims of this process on things of any name, each held by one process at a time.
 
     They are locks of bytes of one file, which may be on a disk that several machines share. Whatever way a
-    process ends, its claims end with it. Without effect on Windows.
+    process ends, its claims end with it. Without effect on Windows, and where the file system has no locks.
 
     Parameters
     ----------
@@ -118,7 +240,7 @@ class Claims:
             return False
         if fcntl is not None:
             try:
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte_of(name))
+                _lock(self._file, fcntl.lockf, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte_of(name))
             except (BlockingIOError, PermissionError):
                 return False
         self._own.add(name)
@@ -128,7 +250,7 @@ class Claims:
         """Give a claim up."""
         self._own.remove(name)
         if fcntl is not None:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _byte_of(name))
+            _lock(self._file, fcntl.lockf, fcntl.LOCK_UN, 1, _byte_of(name))
 
 
 def _byte_of(name: str) -> int:

@@ -26,6 +26,7 @@ from minihash.layers import (
     Tanh,
 )
 from minihash.layers.hashed_linear import BIASES, MAPS
+from minihash.schema import Schema
 
 ACTIVATIONS: dict[str, type[Layer]] = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
 HASHED = (HashedLinear, LowRankLinear, SparseLinear)  # what the seed makes is a part of what they compute
@@ -44,6 +45,8 @@ class Network:
     input_scale, input_shift : the first layer sees `(inputs − input_shift) · input_scale`; numbers, or
         one a feature. They are saved with the network, so that it takes raw data: 1/255 for pixels.
     class_names : names of the outputs of a classifier, or None.
+    schema : what it is trained for, and how its data are laid out; None where nobody knows. `fit` notes the
+        task there, and `minihash train` all of it.
 
     Raises
     ------
@@ -57,6 +60,7 @@ class Network:
         input_scale: Any = 1.0,
         input_shift: Any = 0.0,
         class_names: Sequence[str] | None = None,
+        schema: Schema | None = None,
     ) -> None:
         if not isinstance(layers, Sequence):
             raise ValueError(f"layers is {layers!r}, wanted a list of layers")
@@ -70,6 +74,29 @@ class Network:
         wanted = 2 if self.out_features == 1 else self.out_features
         if self.class_names is not None and len(self.class_names) != wanted:
             raise ValueError(f"class_names has {len(self.class_names)} names, wanted {wanted}")
+        self.schema = schema
+
+    @property
+    def schema(self) -> Schema | None:
+        """What the network is trained for."""
+        return self._schema
+
+    @schema.setter
+    def schema(self, schema: Schema | None) -> None:
+        if schema is not None:
+            schema.check_features(self.in_features)
+            if schema.task == "regression" and self.class_names is not None:
+                raise ValueError("task is 'regression' and class_names are given, wanted one of them")
+        self._schema = schema
+
+    @property
+    def task(self) -> str | None:
+        """What it is trained for, of `schema.TASKS`; None if neither schema nor names of classes tell."""
+        if self.schema is not None:
+            return self.schema.task
+        if self.class_names is None:
+            return None
+        return "binary" if self.out_features == 1 else "classification"
 
     def _per_feature(self, name: str, value: Any) -> np.ndarray:
         array = np.asarray(value)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from minihash import checks, layers
-from minihash.files import replacing
+from minihash import checks, layers, schema
+from minihash.files import naming, write_or_keep
 from minihash.layers import Layer, WeightLayer
 from minihash.network import Network
 from minihash.version import __version__
@@ -49,7 +49,8 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
-    OSError if the file cannot be written; ValueError for a layer or dtype that the format does not know.
+    OSError if the file cannot be written (on a full disk it names where the network is kept instead);
+    ValueError for a layer or dtype that the format does not know.
     """
     from safetensors.numpy import save as serialize
 
@@ -66,13 +67,13 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
         "input_scale": network.input_scale.tolist(),
         "input_shift": network.input_shift.tolist(),
         "class_names": network.class_names,
+        "schema": None if network.schema is None else network.schema.as_dict(),
     }
     # safetensors writes the memory of an array as it lies, in Fortran order too: only contiguous ones.
     get = network.device.get
     tensors = {name: np.ascontiguousarray(get(array)) for name, array in network.params.items()}
     content = serialize(tensors, {"minihash": json.dumps(description, allow_nan=False)})
-    with replacing(path) as file:
-        file.write(content)
+    write_or_keep(path, content)
 
 
 def load(path: str | os.PathLike[str]) -> Network:
@@ -150,6 +151,7 @@ def _build(description: dict[str, Any], tensors: _Tensors) -> Network:
             input_scale=description["input_scale"],
             input_shift=description["input_shift"],
             class_names=description["class_names"],
+            schema=schema.from_dict(description.get("schema")),  # files before 0.2 have none
         )
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"its architecture is malformed ({type(error).__name__}: {error})") from None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minihash import checks
+from minihash.callbacks import KeepLastGood
 from minihash.kernels.devices import check_on_host
 from minihash.layers import HashedLinear, Layer, QuantizedHashedLinear
 from minihash.layers.quantized_hashed_linear import BITS
@@ -90,6 +91,7 @@ def quantize(network: Network, bits: int = 8, scales: dict[str, float] | None = 
         input_scale=network.input_scale,
         input_shift=network.input_shift,
         class_names=network.class_names,
+        schema=network.schema,
     )
 
 
@@ -172,6 +174,7 @@ def fine_tune(
     bits: int = 8,
     optimizer: Optimizer | None = None,
     epochs: int = 5,
+    keep: KeepLastGood | None = None,
     **arguments: Any,
 ) -> tuple[Network, History]:
     """Train a network on with quantised weights, and return it quantised.
@@ -182,6 +185,7 @@ def fine_tune(
     train, validation, epochs, arguments : as in `fit`.
     bits : 8 or 4.
     optimizer : by default Adam at a learning rate of 3e-4, small against what trained the network.
+    keep : if given, Ctrl-C returns what the last finished epoch made, if there is one, and its history.
 
     Returns
     -------
@@ -197,8 +201,15 @@ def fine_tune(
     before = {name: array.copy() for name, array in network.params.items()}
     try:
         through = StraightThrough(Adam(3e-4) if optimizer is None else optimizer, network, bits)
-        history = fit(network, train, validation, optimizer=through, epochs=epochs, **arguments)
-    except BaseException:
+        callbacks = [*([] if keep is None else [keep]), *arguments.pop("callbacks", ())]
+        history = fit(
+            network, train, validation, optimizer=through, epochs=epochs, callbacks=callbacks, **arguments
+        )
+        if keep is not None and keep.divergence is not None:
+            raise keep.divergence
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and keep is not None and keep.epochs:
+            return quantize(network, bits, through.scales), keep.history
         for name, array in before.items():
             network.params[name][...] = array
         raise

@@ -21,7 +21,7 @@ from minihash.cli import (
     tune,
     warmup,
 )
-from minihash.cli.output import silence
+from minihash.terminal import attended, lost
 from minihash.version import __version__
 
 COMMANDS = (
@@ -63,23 +63,32 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, 1 for a failure (one line on stderr), or 2 for wrong usage."""
-    args = build_parser().parse_args(argv)
-    try:
-        status = args.run(args)
+    with attended():
+        status = _run(argv)
         if sys.stdout is not None:
             sys.stdout.flush()
+        if error := lost(sys.stdout):
+            _complain(f"error: standard output: {error.strerror}")
+            return status or 1
         return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        args = build_parser().parse_args(argv)
+        return args.run(args)
     except KeyboardInterrupt as stop:
-        print(f"minihash: {str(stop) or 'interrupted'}", file=sys.stderr)
+        _complain(str(stop) or "interrupted")
         return 128 + getattr(stop, "signal", 2)
-    except BrokenPipeError:  # the reader of our output, such as head, has what it wanted
-        silence()
-        return 0
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except MemoryError as error:
         reason = f"out of memory: {error}"
     except (ValueError, ArithmeticError, ImportError) as error:
         reason = str(error)
-    print(f"minihash: error: {' '.join(reason.split())}", file=sys.stderr)
+    _complain(f"error: {reason}")
     return 1
+
+
+def _complain(reason: str) -> None:
+    print(f"minihash: {' '.join(reason.split())}", file=sys.stderr)

@@ -60,10 +60,16 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     tasks = ("classification", "binary", "regression")
     about = "of a file: what its targets are (default: what they look like)"
     data.add_argument("--task", choices=tasks, help=about)
-    about = "of an .npy or CSV file: which column is the target; -1: the last (default: %(default)s)"
-    data.add_argument("--label-column", type=int, default=0, metavar="N", help=about)
-    data.add_argument("--header", action="store_true", help="of a CSV file: leave out the first line")
+    add_layout_arguments(data)
     about = "of a file: so many before the last are for choosing settings (default: a tenth, at most 500000)"
     data.add_argument("--validation-rows", type=integer(0), metavar="N", help=about)
     about = "of a file: so many of the last are for testing (default: a tenth, at most 500000)"
     data.add_argument("--test-rows", type=integer(0), metavar="N", help=about)
+
+
+def add_layout_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add what there is to say of a table: which column is the target, and whether there is a header."""
+    about = "of an .npy or CSV file: which column is the target; -1: the last (default: as of the model, else 0)"
+    parser.add_argument("--label-column", type=int, metavar="N", help=about)
+    about = "of a CSV file: leave out the first line (default: as of the model, else no)"
+    parser.add_argument("--header", action=argparse.BooleanOptionalAction, help=about)

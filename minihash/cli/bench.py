@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from minihash.cli.arguments import number
-from minihash.cli.output import say
+from minihash.terminal import say
 
 
 def add_parser(subparsers: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from minihash.cli.arguments import SEED, integer
-from minihash.cli.output import say
+from minihash.terminal import say
 
 if TYPE_CHECKING:
     from minihash.datasets import Dataset
@@ -72,19 +72,19 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "fetch":
         from minihash.datasets.fetch import fetch
 
-        print(fetch(args.name, args.data_dir, args.mirror))
+        say(fetch(args.name, args.data_dir, args.mirror))
     elif args.action == "make":
         from minihash.datasets import made
 
-        print(made.make(args.name, args.data_dir, args.photographs))
+        say(made.make(args.name, args.data_dir, args.photographs))
     elif args.action == "convert":
         _convert(args)
     elif args.action == "synthesize":
         _synthesize(args)
     elif args.action == "show":
-        print(_show(args.name, args.data_dir, args.out or f"{args.name}.png", args.rows))
+        say(_show(args.name, args.data_dir, args.out or f"{args.name}.png", args.rows))
     else:
-        print("\n".join(_describe(args.data_dir)))
+        say("\n".join(_describe(args.data_dir)))
     return 0
 
 

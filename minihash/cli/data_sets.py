@@ -6,40 +6,77 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
+from minihash.terminal import say
+
 if TYPE_CHECKING:
     from minihash.datasets import Dataset
     from minihash.datasets.files import FileDataset
+    from minihash.network import Network
 
-LOSSES = {
-    "classification": "softmax_cross_entropy",
-    "binary": "binary_cross_entropy",
-    "regression": "mean_squared_error",
-}
-
-
-def open_data(args: argparse.Namespace) -> Dataset | FileDataset:
+def open_data(args: argparse.Namespace, network: Network | None = None) -> Dataset | FileDataset:
     """Return what the arguments of `add_data_arguments` name.
+
+    Parameters
+    ----------
+    args : with the options of a file: what nobody says is told by the network, else what is usual.
+    network : which the data are for, of the file `args.model`; None for a new one.
 
     Raises
     ------
-    ValueError if there is neither such a data set nor such a file; else as `load` and `open_dataset`.
+    ValueError if there is neither such a data set nor such a file, or it does not fit the network; else as
+    `load` and `open_dataset`.
     """
     from minihash import datasets
     from minihash.datasets.files import open_dataset
 
+    task = args.task if network is None else task_for(args, network)
     if args.data in datasets.names():
-        return datasets.load(args.data, args.data_dir)
+        dataset = datasets.load(args.data, args.data_dir)
+        if task not in (None, dataset.task):
+            raise ValueError(f"{args.data} is for {dataset.task}, and {args.model} for {task}")
+        return dataset
     if not os.path.exists(args.data):
         known = ", ".join(map(repr, datasets.names()))
         raise ValueError(f"data is {args.data!r}, wanted the name of a file, or one of {known}")
     return open_dataset(
         args.data,
-        task=args.task,
-        header=args.header,
-        label_column=args.label_column,
+        task=task,
+        classes=None if network is None else network.out_features,
+        **layout(args, args.data, network),
         validation=args.validation_rows,
         test=args.test_rows,
     )
+
+
+def task_for(args: argparse.Namespace, network: Network) -> str | None:
+    """Return what a network was trained for; None if it does not know, and nobody says.
+
+    Raises
+    ------
+    ValueError if --task says otherwise.
+    """
+    known = network.task
+    if args.task is not None and known not in (None, args.task):
+        raise ValueError(f"--task is {args.task}, and {args.model} was trained for {known}")
+    return known or args.task
+
+
+def layout(args: argparse.Namespace, path: str, network: Network | None) -> dict[str, Any]:
+    """Return how a file is to be read: whether its first line is a header, and which column is the target.
+
+    Raises
+    ------
+    ValueError if --label-column or the file's header is not what the network was trained with.
+    """
+    schema = None if network is None else network.schema
+    column, header = args.label_column, args.header
+    if schema is not None and schema.columns is not None:
+        if column is not None and column % schema.columns != schema.target:
+            trained = f"{args.model} was trained with the target in column {schema.target}"
+            raise ValueError(f"--label-column is {column}, and {trained} of {schema.columns}")
+        column = schema.target
+        header = schema.header if header is None else header
+    return {"label_column": column or 0, "header": bool(header)}
 
 
 def outputs_of(dataset: Dataset | FileDataset) -> int:
@@ -50,6 +87,17 @@ def outputs_of(dataset: Dataset | FileDataset) -> int:
 def count(part: Any) -> int:
     """Return the rows of a part of a data set."""
     return len(part[0]) if isinstance(part, tuple) else len(part)
+
+
+def say_what_was_guessed(dataset: Dataset | FileDataset, task: str | None) -> None:
+    """Print what was taken for granted of a file: what its inputs are, and the task unless one is given."""
+    for note in getattr(dataset, "notes", ()):
+        say(note)
+    if task is None and hasattr(dataset, "rows"):
+        found = dataset.rows.statistics
+        classes = f" of {len(dataset.class_names)} classes" if dataset.task == "classification" else ""
+        numbers = f"{'whole ' * found.whole}numbers from {found.low:g} to {found.high:g}"
+        say(f"task: {dataset.task}{classes}, as targets are {numbers} (--task says otherwise)")
 
 
 def main_score(scores: dict[str, float]) -> tuple[str, str]:

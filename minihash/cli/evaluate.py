@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from minihash.cli.arguments import add_data_arguments, add_device_arguments
-from minihash.cli.output import say
+from minihash.schema import TASKS
+from minihash.terminal import say
 
 
 def add_parser(subparsers: Any) -> None:
@@ -23,19 +24,20 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load, measure, print."""
-    from minihash.cli.data_sets import LOSSES, count, describe, open_data
+    from minihash.cli.data_sets import count, describe, open_data, say_what_was_guessed
     from minihash.persistence import load
     from minihash.training import evaluate
 
     network = load(args.model).to(args.device, deterministic=args.deterministic)
-    dataset = open_data(args)
+    dataset = open_data(args, network)
+    say_what_was_guessed(dataset, network.task or args.task)
     if args.part == "all" and not hasattr(dataset, "rows"):
         raise ValueError(f"--part is all and {args.data} is no file, wanted train, validation or test")
     rows = getattr(dataset, "rows" if args.part == "all" else args.part)
     if not count(rows):
         raise ValueError(f"{args.data} has no {args.part} rows, wanted one at least")
     try:
-        scores = evaluate(network, rows, loss=LOSSES[dataset.task])
+        scores = evaluate(network, rows, loss=TASKS[dataset.task])
     except ValueError as error:
         raise ValueError(f"{args.model} does not fit {args.data}: {error}") from None
     say(describe(args.part, scores, loss=True))

@@ -6,6 +6,8 @@ import argparse
 import os
 from typing import Any
 
+from minihash.terminal import say
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of `minihash`."""
@@ -36,12 +38,12 @@ def run(args: argparse.Namespace) -> int:
         if args.training or args.weights or args.name != "model":
             raise ValueError("--name, --weights and --training are for --format c")
         to_onnx(load(args.model), args.out, dense=args.dense)
-        print(f"wrote {args.out}, {os.path.getsize(args.out):,} bytes")
+        say(f"wrote {args.out}, {os.path.getsize(args.out):,} bytes")
         return 0
     if args.dense:
         raise ValueError("--dense is for --format onnx")
     arguments = {"name": args.name, "weights": args.weights, "training": args.training}
     report = to_c(load(args.model), args.out, **arguments)
-    print(report)
-    print(f"wrote {', '.join(report.files)} in {args.out}")
+    say(report)
+    say(f"wrote {', '.join(report.files)} in {args.out}")
     return 0

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from minihash.cli.arguments import SEED, integer
+from minihash.terminal import say
 
 
 def add_parser(subparsers: Any) -> None:
@@ -56,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
         directions=args.directions,
         seed=args.seed,
     )
-    print(report)
+    say(report)
     if args.plot:
         heat_map(report, args.plot)
-        print(f"drew {args.plot}")
+        say(f"drew {args.plot}")
     return 0 if report.ok else 1

@@ -7,6 +7,8 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
+from minihash.terminal import say
+
 if TYPE_CHECKING:
     from minihash.network import Network
 
@@ -27,16 +29,16 @@ def run(args: argparse.Namespace) -> int:
     from minihash.persistence import load
 
     network = load(args.model)
-    print(network.summary())
-    print(f"file: {os.path.getsize(args.model):,} bytes")
+    say(network.summary())
+    say(f"file: {os.path.getsize(args.model):,} bytes")
     for position, layer in enumerate(network.layers):
-        print(f"layer {position}: {layer!r}")
+        say(f"layer {position}: {layer!r}")
     if network.class_names is not None:
-        print(f"classes: {', '.join(network.class_names)}")
-    print(f"input scale: {_range(network.input_scale)}, input shift: {_range(network.input_shift)}")
+        say(f"classes: {', '.join(network.class_names)}")
+    say(f"input scale: {_range(network.input_scale)}, input shift: {_range(network.input_shift)}")
     if args.plot:
         _plot(network, args.plot)
-        print(f"drew {args.plot}")
+        say(f"drew {args.plot}")
     return 0
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
-from minihash.cli.arguments import add_device_arguments
+from minihash.cli.arguments import add_device_arguments, add_layout_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,9 +29,7 @@ def add_parser(subparsers: Any) -> None:
         help="raw inputs (pixels 0 to 255): idx, idx.gz, npy, or npz with one array or one named inputs; a "
         "CSV file or a store, also of more rows than fit the memory",
     )
-    about = "of an npy or CSV file with targets: which column they are (default: %(default)s)"
-    parser.add_argument("--label-column", type=int, default=0, metavar="N", help=about)
-    parser.add_argument("--header", action="store_true", help="of a CSV file: leave out the first line")
+    add_layout_arguments(parser)
     parser.add_argument("--out", metavar="FILE", help="write the CSV here instead of to the terminal")
     add_device_arguments(parser)
 

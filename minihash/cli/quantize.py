@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minihash.cli.arguments import SEED, add_data_arguments, integer, number
-from minihash.cli.output import say
+from minihash.schema import TASKS
+from minihash.terminal import say
+
+if TYPE_CHECKING:
+    from minihash.datasets import Dataset
+    from minihash.datasets.files import FileDataset
+    from minihash.network import Network
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,9 +37,9 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Load, fine-tune if wanted, round, measure before and after, save."""
-    from minihash import optimizers, quantization, schedules
-    from minihash.cli.data_sets import LOSSES, count, main_score, open_data, outputs_of
+    """Load, fine-tune if wanted, round, save, measure before and after."""
+    from minihash import quantization
+    from minihash.cli.data_sets import count, main_score, open_data, say_what_was_guessed
     from minihash.files import check_not_read, check_writable
     from minihash.persistence import load, save
     from minihash.training import evaluate
@@ -45,29 +51,52 @@ def run(args: argparse.Namespace) -> int:
         small = quantization.quantize(network, args.bits)
     except ValueError as error:
         raise ValueError(f"{args.model}: {error}") from None
-    dataset = open_data(args)
-    ends, wanted = (network.in_features, network.out_features), (dataset.features, outputs_of(dataset))
-    loss = LOSSES[dataset.task]
+    dataset = open_data(args, network)
+    say_what_was_guessed(dataset, network.task or args.task)
+    unfit = _unfit(network, dataset)
+    done = 0
     if args.epochs:
-        if ends != wanted:
-            found = f"{args.model} has {ends[0]} inputs and {ends[1]} outputs"
-            raise ValueError(f"{found}, wanted {wanted[0]} and {wanted[1]} for --data {args.data}")
-        rate = args.learning_rate
-        small, _ = quantization.fine_tune(
-            network,
-            dataset.train_and_validation() if args.final else dataset.train,
-            bits=args.bits,
-            loss=loss,
-            epochs=args.epochs,
-            optimizer=optimizers.Adam(rate),
-            schedule=schedules.cosine(rate),
-            seed=args.seed,
-        )
+        if unfit:
+            raise ValueError(f"{args.model} has {unfit} --data {args.data}")
+        small, done = _fine_tune(args, network, dataset)
     save(small, args.out)
+    say(f"saved {args.out}" + f" as of epoch {done} of {args.epochs}" * (done < args.epochs))
+    if done < args.epochs:
+        raise KeyboardInterrupt
     for name, one in {"before": before, f"{args.bits} bits": small}.items():
-        measured = ""
-        if ends == wanted and count(dataset.test):  # else the model is for other data
-            measured = f", test {' '.join(main_score(evaluate(one, dataset.test, loss=loss)))}"
-        say(f"{name}: {one.nbytes:,} bytes{measured}")
-    say(f"saved {args.out}")
+        measured = f"not measured: it has {unfit} {args.data}"
+        if not unfit and count(dataset.test):
+            measured = f"test {' '.join(main_score(evaluate(one, dataset.test, loss=TASKS[dataset.task])))}"
+        say(f"{name}: {one.nbytes:,} bytes, {measured}")
     return 0
+
+
+def _unfit(network: Network, dataset: Dataset | FileDataset) -> str:
+    """Return what is wrong where a network is for other data, else ""."""
+    from minihash.cli.data_sets import outputs_of
+
+    ends, wanted = (network.in_features, network.out_features), (dataset.features, outputs_of(dataset))
+    if ends[0] == wanted[0] and (ends[1] == wanted[1] or network.schema is not None):
+        return ""
+    return f"{ends[0]} inputs and {ends[1]} outputs, wanted {wanted[0]} and {wanted[1]} for"
+
+
+def _fine_tune(
+    args: argparse.Namespace, network: Network, dataset: Dataset | FileDataset
+) -> tuple[Network, int]:
+    """Return the quantised network, and after how many epochs."""
+    from minihash import optimizers, quantization, schedules
+    from minihash.callbacks import KeepLastGood
+
+    small, history = quantization.fine_tune(
+        network,
+        dataset.train_and_validation() if args.final else dataset.train,
+        bits=args.bits,
+        loss=TASKS[dataset.task],
+        epochs=args.epochs,
+        optimizer=optimizers.Adam(args.learning_rate),
+        schedule=schedules.cosine(args.learning_rate),
+        seed=args.seed,
+        keep=KeepLastGood(),
+    )
+    return small, len(history)

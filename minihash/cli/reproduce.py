@@ -7,7 +7,7 @@ from typing import Any
 
 from minihash.cli import reproduce_higgs
 from minihash.cli.arguments import SEED, integer, number
-from minihash.cli.output import say
+from minihash.terminal import say
 
 NAMES = ("table1", "table2", "figure2", "figure3", "figure4")
 

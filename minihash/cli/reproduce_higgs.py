@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minihash.cli.arguments import SEED, integer, number
-from minihash.cli.output import say
+from minihash.terminal import say
 
 FINGERPRINTED = 2**20  # bytes
 TEST_SHARE = 22  # one test row for so many training rows: 500,000 of the 11,000,000 of HIGGS

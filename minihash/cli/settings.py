@@ -72,11 +72,12 @@ class FromSettings(argparse.Action):
 
 def _parsed(action: argparse.Action, value: Any) -> Any:
     """Return a value as the option's own parser would, from its text."""
-    if isinstance(action.default, bool) and isinstance(value, bool) or value is action.default is None:
+    flag = isinstance(action.default, bool) or isinstance(action, argparse.BooleanOptionalAction)
+    if flag and isinstance(value, bool) or value is action.default is None:
         return value
     several = action.nargs not in (None, "?")
     fits = isinstance(value, list) if several else isinstance(value, (str, int, float))
-    if isinstance(action.default, bool) or isinstance(value, bool) or not fits:
+    if flag or isinstance(value, bool) or not fits:
         wanted = "a list" if several else "a value"
         raise ValueError(f"is {value!r}, wanted {wanted} such as {action.default!r}")
     kind: Any = action.type or str

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from minihash import text
 from minihash.cli.arguments import SEED, add_data_arguments, add_device_arguments, integer, number
-from minihash.cli.output import say
 from minihash.cli.settings import Compression, FromSettings, describe_settings, write_settings
+from minihash.schema import TASKS
+from minihash.terminal import say
 
 if TYPE_CHECKING:
     from minihash.datasets import Dataset
@@ -175,13 +176,31 @@ def _check_files(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace, writes: bool) -> int:
     from minihash import plots
-    from minihash.cli.data_sets import count, open_data
+    from minihash.cli.data_sets import count, open_data, say_what_was_guessed
     from minihash.kernels import devices, threads
-    from minihash.persistence import save
 
+    _check_options(args)
     if args.threads is not None:
         threads.set_num_threads(args.threads)
     threads.num_threads()  # refuses a wrong MINIHASH_NUM_THREADS
+    devices.get(args.device, args.deterministic)  # is it there?
+    dataset = open_data(args)
+    if args.patience is not None and not count(dataset.validation):
+        raise ValueError(f"--patience needs validation rows, and {args.data} has none: wanted some")
+    say(describe_settings(args))
+    say_what_was_guessed(dataset, args.task)
+    runs = [_train(_name(args), args, dataset, _build(args, dataset), args.out if writes else None)]
+    if args.compare:
+        runs.append(_train("dense", args, dataset, _build_dense(args, dataset, runs[0].network)))
+        say(_comparison(runs))
+    if args.plot and writes:
+        plots.learning_curves({run.name: run.history for run in runs}, args.plot)
+        say(f"drew {args.plot}")
+    return 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse options that do not go together."""
     if args.window is not None and args.map != "window":
         raise ValueError(f"--window is {args.window:g} and --map is {args.map}, wanted --map window")
     if args.compare and not (_name(args) == "hashed" and args.hidden):
@@ -194,25 +213,6 @@ def _run(args: argparse.Namespace, writes: bool) -> int:
         raise ValueError("--shards is for --distributed, wanted both")
     if args.final and args.patience is not None:
         raise ValueError("--patience needs validation rows, and --final trains on them: wanted one of them")
-    devices.get(args.device, args.deterministic)  # is it there?
-    dataset = open_data(args)
-    if args.patience is not None and not count(dataset.validation):
-        raise ValueError(f"--patience needs validation rows, and {args.data} has none: wanted some")
-    say(describe_settings(args))
-    if args.task is None and dataset.task != "classification":
-        say(f"task: {dataset.task}, as the targets look like it (--task says otherwise)")
-    runs = [_train(_name(args), args, dataset, _build(args, dataset))]
-    if args.out and writes:
-        save(runs[0].network, args.out)
-        write_settings(args, f"{args.out}.settings.json")
-        say(f"saved {args.out}")
-    if args.compare:
-        runs.append(_train("dense", args, dataset, _build_dense(args, dataset, runs[0].network)))
-        say(_comparison(runs))
-    if args.plot and writes:
-        plots.learning_curves({run.name: run.history for run in runs}, args.plot)
-        say(f"drew {args.plot}")
-    return 0
 
 
 @dataclass
@@ -265,53 +265,28 @@ def _build_dense(args: argparse.Namespace, dataset: Dataset | FileDataset, hashe
     return _build(argparse.Namespace(**{**vars(args), **size, **dropout}), dataset)
 
 
-def _train(name: str, args: argparse.Namespace, dataset: Dataset | FileDataset, network: Network) -> _Run:
-    """Train one network, read the test rows once, print both."""
-    from minihash import optimizers, schedules
-    from minihash.callbacks import EarlyStopping, GradientClipping, Log, PrintEpochs
-    from minihash.cli.data_sets import LOSSES, count, describe
-    from minihash.training import evaluate, fit
-    from minihash.training.checkpoint import NAME as CHECKPOINT
+def _train(
+    name: str,
+    args: argparse.Namespace,
+    dataset: Dataset | FileDataset,
+    network: Network,
+    out: str | None = None,
+) -> _Run:
+    """Train one network, save it to `out`, read the test rows once, and print how it went."""
+    from minihash.cli.data_sets import count, describe
+    from minihash.training import evaluate
 
     say(network.summary())
-    momentum = {"momentum" if args.optimizer == "sgd" else "beta1": args.momentum}
-    optimizer = optimizers.get(args.optimizer)(args.learning_rate, weight_decay=args.weight_decay, **momentum)
     rows = dataset.train_and_validation() if args.final else dataset.train
     validation = None if args.final or not count(dataset.validation) else dataset.validation
-    loss = LOSSES[dataset.task]
-    callbacks: list[Callback] = []
-    if not (sys.stderr and sys.stderr.isatty()):  # there is no bar then
-        callbacks.append(PrintEpochs(-(-args.epochs // 10), say))
-    if args.patience is not None:
-        monitor = "validation_loss" if dataset.task == "regression" else "validation_error"
-        callbacks.append(EarlyStopping(args.patience, monitor))
-    if args.clip is not None:
-        callbacks.append(GradientClipping(args.clip))
-    if args.log:
-        callbacks.append(Log(args.log))
-    folder = Path(args.checkpoint, name) if args.checkpoint else None
-    if args.resume and folder and (folder / CHECKPOINT).exists():
-        say(f"going on from {folder}")
     start = time.perf_counter()
-    history = fit(
-        network,
-        rows,
-        validation,
-        loss=loss,
-        optimizer=optimizer,
-        schedule=schedules.get(args.schedule)(args.learning_rate),
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        class_weight="balanced" if args.balanced else None,
-        seed=args.seed,
-        callbacks=callbacks,
-        checkpoint=folder,
-        resume=args.resume,
-        distributed=args.distributed or False,
-        shards=args.shards,
-    )
+    history, stop = _fit(name, args, dataset.task, network, rows, validation)
     seconds = time.perf_counter() - start
-    score = functools.partial(evaluate, network, loss=loss, distributed=args.distributed or False)
+    if out and (len(history) or not stop):  # before anything else can fail
+        _save(network, args, out, f" as of epoch {len(history)} of {args.epochs}" if stop else "")
+    if stop:
+        raise stop
+    score = functools.partial(evaluate, network, loss=TASKS[dataset.task], distributed=args.distributed or False)
     among = " (validation rows among them)" if args.final else ""
     epochs = f"{len(history)} epoch{'s' * (len(history) > 1)}"
     say(f"{name}, {count(rows):,} training rows{among}, {epochs} in {seconds:.1f} s")
@@ -323,6 +298,73 @@ def _train(name: str, args: argparse.Namespace, dataset: Dataset | FileDataset, 
     dense = network.num_virtual * network.dtype.itemsize
     say(f"stored: {network.nbytes:,} bytes, dense: {dense:,} bytes\n")
     return _Run(name, network, history, seconds, scores)
+
+
+def _fit(
+    name: str, args: argparse.Namespace, task: str, network: Network, rows: Any, validation: Any
+) -> tuple[History, BaseException | None]:
+    """Train; return the history, and what ended it early: then the network is that of the last good epoch."""
+    from minihash import optimizers, schedules
+    from minihash.callbacks import KeepLastGood
+    from minihash.training import fit
+    from minihash.training.checkpoint import NAME as CHECKPOINT
+
+    momentum = {"momentum" if args.optimizer == "sgd" else "beta1": args.momentum}
+    optimizer = optimizers.get(args.optimizer)(args.learning_rate, weight_decay=args.weight_decay, **momentum)
+    folder = Path(args.checkpoint, name) if args.checkpoint else None
+    if args.resume and folder and (folder / CHECKPOINT).exists():
+        say(f"going on from {folder}")
+    keep = None if folder else KeepLastGood()
+    try:
+        history = fit(
+            network,
+            rows,
+            validation,
+            loss=TASKS[task],
+            optimizer=optimizer,
+            schedule=schedules.get(args.schedule)(args.learning_rate),
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            class_weight="balanced" if args.balanced else None,
+            seed=args.seed,
+            callbacks=[*([keep] if keep else []), *_callbacks(args, task)],
+            checkpoint=folder,
+            resume=args.resume,
+            distributed=args.distributed or False,
+            shards=args.shards,
+        )
+    except KeyboardInterrupt as stop:
+        if keep is None:  # the checkpoint has the state
+            raise
+        return keep.history, stop
+    return (keep.history, keep.divergence) if keep and keep.divergence else (history, None)
+
+
+def _callbacks(args: argparse.Namespace, task: str) -> list[Callback]:
+    """Return what `fit` does besides, as the arguments say."""
+    from minihash.callbacks import EarlyStopping, GradientClipping, Log, PrintEpochs
+
+    callbacks: list[Callback] = []
+    if not (sys.stderr and sys.stderr.isatty()):  # there is no bar then
+        callbacks.append(PrintEpochs(-(-args.epochs // 10), say))
+    if args.patience is not None:
+        monitor = "validation_loss" if task == "regression" else "validation_error"
+        callbacks.append(EarlyStopping(args.patience, monitor))
+    if args.clip is not None:
+        callbacks.append(GradientClipping(args.clip))
+    if args.log:
+        callbacks.append(Log(args.log))
+    return callbacks
+
+
+def _save(network: Network, args: argparse.Namespace, out: str, what: str) -> None:
+    """Save a network and its settings, and say so."""
+    from minihash.persistence import save
+
+    save(network, out)
+    write_settings(args, f"{out}.settings.json")
+    best = ", the best epoch's weights" if what and args.patience is not None else ""
+    say(f"saved {out}{what}{best}")
 
 
 def _comparison(runs: list[_Run]) -> str:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from minihash.cli.arguments import SEED, integer, number
-from minihash.cli.output import say
+from minihash.terminal import say
 
 if TYPE_CHECKING:
     from minihash.datasets import Dataset

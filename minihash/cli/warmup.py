@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import Any
 
-from minihash.cli.output import say
+from minihash.terminal import say
 
 
 def add_parser(subparsers: Any) -> None:

@@ -124,6 +124,7 @@ def open_dataset(
     path: str | os.PathLike[str],
     *,
     task: str | None = None,
+    classes: int | None = None,
     header: bool = False,
     label_column: int = 0,
     validation: int | None = None,
@@ -139,6 +140,7 @@ def open_dataset(
     path, header, label_column : as in `open_rows`; or an .npz file, as in `read_labelled`.
     task : "classification" (targets are labels 0 … C − 1), "binary" (0 or 1), or "regression"; by default
         what the targets look like: whole numbers from 0 to less than MAX_CLASSES are labels.
+    classes : of a classification, all that there are; by default those up to the largest label.
     validation, test : rows; by default a tenth each, and at most MAX_TEST.
 
     Raises
@@ -159,12 +161,12 @@ def open_dataset(
     test = checks.integer("test", share if test is None else test, 0, len(rows))
     wanted = share if validation is None else validation
     validation = checks.integer("validation", wanted, 0, len(rows) - test)
-    task, classes = _task(rows, task)
+    task, classes = _task(rows, task, classes)
     names = tuple(map(str, range(classes)))
     return FileDataset(os.fspath(path), rows, validation, test, shift, scale, task, names)
 
 
-def _task(rows: Rows, task: str | None) -> tuple[str, int]:
+def _task(rows: Rows, task: str | None, wanted: int | None) -> tuple[str, int]:
     """Return the task, by default the one that the targets look like, and how many classes it has."""
     low, high, whole = rows.statistics.low, rows.statistics.high, rows.statistics.whole
     labels = whole and low >= 0 and high < MAX_CLASSES
@@ -172,7 +174,7 @@ def _task(rows: Rows, task: str | None) -> tuple[str, int]:
         task = "regression" if not labels else "binary" if high <= 1 else "classification"
     if checks.choice("task", task, TASKS) == "regression":
         return task, 0
-    classes = 2 if task == "binary" else int(high) + 1
+    classes = 2 if task == "binary" else wanted or int(high) + 1
     if not labels or high >= classes or classes < 2:
         wanted = "0 or 1" if task == "binary" else f"whole numbers from 0 to less than {MAX_CLASSES}"
         raise ValueError(f"{rows.name} has targets from {low:g} to {high:g}, wanted {wanted} for {task}")

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from minihash import checks
-from minihash.files import check_writable, claimed, replacing
+from minihash.files import PARTS, check_writable, claimed, replacing
 from minihash.training.history import WEIGHTS, Callback
 from minihash.training.ranks import ALONE, Ranks
 
@@ -81,7 +81,7 @@ class Checkpoint:
         with contextlib.ExitStack() as held:
             held.enter_context(claimed(self.folder / "lock"))
             check_writable(self.path)
-            for part in self.folder.glob(f".{NAME}.*.part"):  # of a process that was killed
+            for part in self.folder.glob(PARTS):  # of a process that was killed
                 part.unlink()
             self._held = held.pop_all()
 

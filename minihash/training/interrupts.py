@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from minihash.terminal import TERMINATIONS
+
 
 class Interrupted(KeyboardInterrupt):
     """A training was stopped by a signal; its state is saved if there is a checkpoint.
@@ -21,7 +23,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Signals:
-    """Holds SIGINT and SIGTERM back while it is entered: `caught` is the one that came, or 0.
+    """Holds SIGINT, SIGTERM and SIGHUP back while it is entered: `caught` is the one that came, or 0.
 
     A second one is not held back. Outside the main thread, where there are no handlers, nothing changes.
     """
@@ -32,8 +34,8 @@ class Signals:
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is signal.SIG_IGN:  # a job in the background of a script
+            for number in (signal.SIGINT, *TERMINATIONS):
+                if signal.getsignal(number) is signal.SIG_IGN:  # a job in the background, or under nohup
                     continue
                 self._before[number] = signal.signal(number, self._catch)
         return self
