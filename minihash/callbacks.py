@@ -171,6 +171,7 @@ class KeepLastGood(Callback):
 
     def __init__(self) -> None:
         self.divergence: FloatingPointError | None = None
+        self.interrupt: KeyboardInterrupt | None = None
         self.history = History()
         self._good: tuple[dict[str, np.ndarray], int | None] = {}, 0  # as one: Ctrl-C may come at any time
 

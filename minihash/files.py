@@ -58,18 +58,18 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Sequence[
     targets = [Path(os.path.realpath(path)) for path in paths]  # what a link leads to, not the link
     parts = [_part(path) for path in targets]
     unfinished = list(parts)
+    whole = targets[0] if len(targets) == 1 else targets[0].parent
     try:
-        with ExitStack() as stack:
+        with naming(whole), ExitStack() as stack:  # a file that is closed may fail, too
             streams = []
             for part, path in zip(parts, targets):
                 _check_target(path)
                 with naming(path, part):
                     streams.append(stack.enter_context(open(part, "xb")))
-            with naming(targets[0] if len(targets) == 1 else targets[0].parent):
-                yield streams
-                for stream in streams:
-                    stream.flush()
-                    os.fsync(stream.fileno())
+            yield streams
+            for stream in streams:
+                stream.flush()
+                os.fsync(stream.fileno())
         for part, path in zip(parts, targets):
             unfinished.remove(part)
             _finish(part, path)

@@ -209,6 +209,7 @@ def fine_tune(
             raise keep.divergence
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and keep is not None and keep.epochs:
+            keep.interrupt = error
             return quantize(network, bits, through.scales), keep.history
         for name, array in before.items():
             network.params[name][...] = array

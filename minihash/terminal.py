@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 #: What tells a process to end; Windows has no SIGHUP.
 TERMINATIONS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+AGAIN = 0.1  # seconds until a signal that was swallowed is sent again
 GONE = (errno.EPIPE, errno.EIO, errno.ENXIO, errno.EBADF)  # the reader of a pipe (`head`), or the terminal
 
 
@@ -31,8 +33,9 @@ class Forgiving:
         """Write text, with ? for what the stream's encoding does not have."""
         try:
             return self._stream.write(text)
-        except UnicodeEncodeError as error:
-            return self.write(text.encode(error.encoding, "replace").decode(error.encoding))
+        except UnicodeEncodeError:
+            encoding = self._stream.encoding
+            return self.write(text.encode(encoding, "replace").decode(encoding))
         except (OSError, ValueError) as error:  # ValueError: closed
             self._lose(error)
             return len(text)
@@ -74,14 +77,18 @@ def lost(stream: Any) -> OSError | None:
 @contextlib.contextmanager
 def attended() -> Iterator[None]:
     """Run a command: its output forgives, its warnings are a line, and it ends in order when it is told to."""
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(forgiving, before)
+    streams, hook = (sys.stdout, sys.stderr), sys.unraisablehook
+    sys.stdout, sys.stderr = map(forgiving, streams)
+    before = end_in_order()
+    sys.unraisablehook = functools.partial(_send_again, hook)
     try:
-        with warnings.catch_warnings(), _terminations():
+        with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             yield
     finally:
-        sys.stdout, sys.stderr = before
+        (sys.stdout, sys.stderr), sys.unraisablehook = streams, hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _show_warning(message: Warning | str, *place: Any) -> None:
@@ -99,22 +106,38 @@ class Terminated(KeyboardInterrupt):
         self.signal = number
 
 
-@contextlib.contextmanager
-def _terminations() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP do what Ctrl-C does, once: then temporary files are removed, undisturbed."""
-    before: dict[int, Any] = {}
+class _End:
+    """A handler that ends the process in order; until that is done, further signals do not disturb it."""
 
-    def end(number: int, frame: Any) -> None:
-        for one in before:
-            signal.signal(one, signal.SIG_IGN)
-        raise Terminated(number)
+    ending = False
 
-    if threading.current_thread() is threading.main_thread():
-        for number in TERMINATIONS:
-            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
-                before[number] = signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def __call__(self, number: int, frame: Any) -> None:
+        if not self.ending:
+            self.ending = True
+            raise Terminated(number)
+
+
+def end_in_order() -> dict[int, Any]:
+    """Let SIGTERM and SIGHUP do what Ctrl-C does, so that temporary files are removed.
+
+    Returns
+    -------
+    The handlers that there were, of the signals that are not ignored (as nohup does with SIGHUP).
+    """
+    end = _End()
+    default = signal.SIG_DFL
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {one: signal.signal(one, end) for one in TERMINATIONS if signal.getsignal(one) is default}
+
+
+def _send_again(hook: Callable[[Any], object], ignored: Any) -> None:
+    """Send a signal again whose exception was swallowed: it came within a callback of LLVM, or a finalizer."""
+    if not isinstance(ignored.exc_value, KeyboardInterrupt):
+        hook(ignored)
+        return
+    number = getattr(ignored.exc_value, "signal", signal.SIGINT)
+    handler = signal.getsignal(number)
+    if isinstance(handler, _End):
+        handler.ending = False
+    threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()

@@ -7,6 +7,7 @@ import csv
 import io
 import itertools
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -36,17 +37,18 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load, predict, write."""
+    from minihash.cli.data_sets import layout
     from minihash.datasets.inputs import input_chunks
     from minihash.files import check_not_read, replacing
     from minihash.persistence import load
 
     network = load(args.model).to(args.device, deterministic=args.deterministic)
-    options = {"header": args.header, "label_column": args.label_column}
-    chunks = input_chunks(args.inputs, network.in_features, **options)
+    chunks = input_chunks(args.inputs, network.in_features, **layout(args, args.inputs, network))
     outputs = _predict(network, chunks, args.inputs)
     if args.out is None:
         first = next(outputs, None)  # what is wrong with a file is found before the first line
         begun = itertools.chain([] if first is None else [first], outputs)
+        _warn_of_letters(network)
         _write(sys.stdout or io.StringIO(), network, begun)
         return 0
     check_not_read(args.out, args.model, args.inputs)
@@ -74,10 +76,26 @@ def _write(file: TextIO, network: Network, outputs: Iterator[np.ndarray]) -> Non
     names = network.class_names
     if names is None:
         writer.writerow(f"output {k}" for k in range(network.out_features or 0))
-        for chunk in outputs:
+        for chunk in _until_nobody_reads(file, outputs):
             writer.writerows([f"{value:.6g}" for value in row] for row in chunk)
         return
     writer.writerow(["label", *(f"p({name})" for name in names)])
-    for chunk in outputs:
+    for chunk in _until_nobody_reads(file, outputs):
         for row in losses.class_probabilities(chunk):
             writer.writerow([names[row.argmax()], *(f"{probability:.6f}" for probability in row)])
+
+
+def _until_nobody_reads(file: Any, outputs: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield outputs until the reader of the terminal's pipe, such as `head`, has what it wanted."""
+    for chunk in outputs:
+        yield chunk
+        if getattr(file, "error", None):
+            return
+
+
+def _warn_of_letters(network: Network) -> None:
+    """Say that names of classes have letters which the terminal's encoding replaces."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    names = "".join(network.class_names or ())
+    if names.encode(encoding, "replace").decode(encoding) != names:
+        warnings.warn(f"{encoding} has not all letters of the class names: --out FILE writes them in UTF-8")

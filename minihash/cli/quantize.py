@@ -10,6 +10,7 @@ from minihash.schema import TASKS
 from minihash.terminal import say
 
 if TYPE_CHECKING:
+    from minihash.callbacks import KeepLastGood
     from minihash.datasets import Dataset
     from minihash.datasets.files import FileDataset
     from minihash.network import Network
@@ -39,6 +40,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load, fine-tune if wanted, round, save, measure before and after."""
     from minihash import quantization
+    from minihash.callbacks import KeepLastGood
     from minihash.cli.data_sets import count, main_score, open_data, say_what_was_guessed
     from minihash.files import check_not_read, check_writable
     from minihash.persistence import load, save
@@ -53,16 +55,15 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.model}: {error}") from None
     dataset = open_data(args, network)
     say_what_was_guessed(dataset, network.task or args.task)
-    unfit = _unfit(network, dataset)
-    done = 0
+    unfit, keep = _unfit(network, dataset), KeepLastGood()
     if args.epochs:
         if unfit:
             raise ValueError(f"{args.model} has {unfit} --data {args.data}")
-        small, done = _fine_tune(args, network, dataset)
+        small = _fine_tune(args, network, dataset, keep)
     save(small, args.out)
-    say(f"saved {args.out}" + f" as of epoch {done} of {args.epochs}" * (done < args.epochs))
-    if done < args.epochs:
-        raise KeyboardInterrupt
+    say(f"saved {args.out}" + f" as of epoch {keep.epochs} of {args.epochs}" * bool(keep.interrupt))
+    if keep.interrupt:
+        raise keep.interrupt
     for name, one in {"before": before, f"{args.bits} bits": small}.items():
         measured = f"not measured: it has {unfit} {args.data}"
         if not unfit and count(dataset.test):
@@ -82,13 +83,12 @@ def _unfit(network: Network, dataset: Dataset | FileDataset) -> str:
 
 
 def _fine_tune(
-    args: argparse.Namespace, network: Network, dataset: Dataset | FileDataset
-) -> tuple[Network, int]:
-    """Return the quantised network, and after how many epochs."""
+    args: argparse.Namespace, network: Network, dataset: Dataset | FileDataset, keep: KeepLastGood
+) -> Network:
+    """Return the quantised network."""
     from minihash import optimizers, quantization, schedules
-    from minihash.callbacks import KeepLastGood
 
-    small, history = quantization.fine_tune(
+    small, _ = quantization.fine_tune(
         network,
         dataset.train_and_validation() if args.final else dataset.train,
         bits=args.bits,
@@ -97,6 +97,6 @@ def _fine_tune(
         optimizer=optimizers.Adam(args.learning_rate),
         schedule=schedules.cosine(args.learning_rate),
         seed=args.seed,
-        keep=KeepLastGood(),
+        keep=keep,
     )
-    return small, len(history)
+    return small

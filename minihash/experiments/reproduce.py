@@ -24,6 +24,7 @@ from minihash.experiments.settings import Settings, settings_of
 from minihash.files import Claims
 from minihash.kernels import threads
 from minihash.machine import machine
+from minihash.terminal import end_in_order
 
 LEDGER = "ledger.jsonl"
 CLAIMS = "ledger.lock"
@@ -147,10 +148,15 @@ def _map(task: Callable[[Record], Record], todo: Iterator[Record], jobs: int) ->
                     yield future.result()
         except BrokenProcessPool:
             raise ChildProcessError("a process was killed (for its memory?): call again to go on") from None
+        except BaseException:
+            for child in multiprocessing.active_children():  # else they would be waited for
+                child.terminate()
+            raise
 
 
 def _take_share(share: int) -> None:
     """Hold a process to its share of the cores: hashed layers, and BLAS for the others."""
+    end_in_order()
     threads.set_num_threads(share)
     threadpool_limits(share)
 
