@@ -28,11 +28,11 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a file system wi
 
 @contextmanager
 def naming(path: str | os.PathLike[str], *others: str | os.PathLike[str]) -> Iterator[None]:
-    """Let an OSError of the block name `path`, where it names nothing (as that of a full disk) or `others`."""
+    """Let an OSError of the block name `path` where it names nothing (as of a full disk) or `others`."""
     try:
         yield
     except OSError as error:
-        unnamed = error.filename is None or str(error.filename) in map(os.fspath, others)
+        unnamed = error.filename is None or str(error.filename) in [str(other) for other in others]
         if error.errno is None or not unnamed:
             raise
         raise OSError(error.errno, error.strerror, os.fspath(path)) from None

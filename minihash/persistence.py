@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minihash import checks, layers, schema
-from minihash.files import naming, write_or_keep
+from minihash.files import write_or_keep
 from minihash.layers import Layer, WeightLayer
 from minihash.network import Network
 from minihash.version import __version__

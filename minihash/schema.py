@@ -28,7 +28,7 @@ class Schema:
     target : which of them is the target, from 0; None where `columns` is None.
     header : whether the first line of that file has names.
     feature_names : of the inputs, in their order; or None.
-    standardized : whether `input_shift` and `input_scale` are mean and 1 / standard deviation of the features.
+    standardized : whether `input_shift` and `input_scale` are the features' mean and 1 / standard deviation.
     """
 
     task: str

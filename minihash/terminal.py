@@ -76,14 +76,14 @@ def lost(stream: Any) -> OSError | None:
 
 @contextlib.contextmanager
 def attended() -> Iterator[None]:
-    """Run a command: its output forgives, its warnings are a line, and it ends in order when it is told to."""
+    """Run a command: its output forgives, its warnings are a line, and signals end it in order."""
     streams, hook = (sys.stdout, sys.stderr), sys.unraisablehook
     sys.stdout, sys.stderr = map(forgiving, streams)
     before = end_in_order()
     sys.unraisablehook = functools.partial(_send_again, hook)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
             yield
     finally:
         (sys.stdout, sys.stderr), sys.unraisablehook = streams, hook
@@ -91,7 +91,7 @@ def attended() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _show_warning(message: Warning | str, *place: Any) -> None:
+def _show_warning(message: Warning | str, *place: Any, **others: Any) -> None:
     print(f"minihash: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
@@ -132,7 +132,7 @@ def end_in_order() -> dict[int, Any]:
 
 
 def _send_again(hook: Callable[[Any], object], ignored: Any) -> None:
-    """Send a signal again whose exception was swallowed: it came within a callback of LLVM, or a finalizer."""
+    """Send a signal again whose exception was swallowed, in a callback of LLVM or a finalizer."""
     if not isinstance(ignored.exc_value, KeyboardInterrupt):
         hook(ignored)
         return

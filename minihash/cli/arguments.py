@@ -69,7 +69,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_layout_arguments(parser: argparse._ActionsContainer) -> None:
     """Add what there is to say of a table: which column is the target, and whether there is a header."""
-    about = "of an .npy or CSV file: which column is the target; -1: the last (default: as of the model, else 0)"
+    about = "of an .npy or CSV file: which column is the target; -1: the last (default: the model's, else 0)"
     parser.add_argument("--label-column", type=int, metavar="N", help=about)
-    about = "of a CSV file: leave out the first line (default: as of the model, else no)"
+    about = "of a CSV file: leave out the first line (default: the model's, else no)"
     parser.add_argument("--header", action=argparse.BooleanOptionalAction, help=about)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from minihash.datasets.files import FileDataset
     from minihash.network import Network
 
+
 def open_data(args: argparse.Namespace, network: Network | None = None) -> Dataset | FileDataset:
     """Return what the arguments of `add_data_arguments` name.
 

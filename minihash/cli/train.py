@@ -286,7 +286,8 @@ def _train(
         _save(network, args, out, f" as of epoch {len(history)} of {args.epochs}" if stop else "")
     if stop:
         raise stop
-    score = functools.partial(evaluate, network, loss=TASKS[dataset.task], distributed=args.distributed or False)
+    distributed = args.distributed or False
+    score = functools.partial(evaluate, network, loss=TASKS[dataset.task], distributed=distributed)
     among = " (validation rows among them)" if args.final else ""
     epochs = f"{len(history)} epoch{'s' * (len(history) > 1)}"
     say(f"{name}, {count(rows):,} training rows{among}, {epochs} in {seconds:.1f} s")

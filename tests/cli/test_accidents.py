@@ -65,7 +65,9 @@ COMMANDS = {
         ("--bits", "4"),
         load,
     ),
-    "convert": Command(("data", "convert", "IN/rows.csv", "OUT/rows.mh"), ("--label-column", "1"), read_store),
+    "convert": Command(
+        ("data", "convert", "IN/rows.csv", "OUT/rows.mh"), ("--label-column", "1"), read_store
+    ),
     "predict": Command(("predict", "IN/model", "IN/rows.csv", "--out", "OUT/labels.csv"), ("IN/other",)),
     "export": Command(("export", "IN/model", "--out", "OUT/c"), ("--weights", "int8")),
     "export to ONNX": Command(
@@ -222,7 +224,8 @@ def test_the_disk_is_full(place: Any, draw: int, tmp_path: Path) -> None:
     mount = f"mount -t tmpfs -o size={size} tmpfs {disk} && cp -r {here.old}/. {disk}"
     script = f"{mount} && {{ {argv}; status=$?; cp -r {disk} {out}; exit $status; }}"
     unshare = ["unshare", "-m" if os.getuid() == 0 else "-Urm", "sh", "-c", script]
-    found = subprocess.run(unshare, capture_output=True, text=True, env=os.environ | {"TMPDIR": str(tmp_path)})
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    found = subprocess.run(unshare, capture_output=True, text=True, env=environment)
     printed = (found.stdout + found.stderr).replace(str(disk), str(out))
     assert found.returncode in (0, 1), printed
     check(command, here, out, printed)
