@@ -21,6 +21,7 @@ class Dataset:
     input_scale : what a network multiplies the raw inputs by (1/255: pixels become 0 to 1).
     class_names : the name of each label.
     origin : where the rows are from, in words: "original files", "made from mnist", ...
+    notes : sentences on what was taken for what, which commands print.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Dataset:
     input_scale: float
     class_names: tuple[str, ...]
     origin: str = ""
+    notes: tuple[str, ...] = ()
     task = "classification"
     input_shift = 0.0
 

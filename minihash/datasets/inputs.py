@@ -10,10 +10,11 @@ import numpy as np
 
 from minihash import checks
 from minihash.datasets import npz
-from minihash.datasets.csv_rows import Progress, first_bytes, read_chunks
+from minihash.datasets.csv_rows import Progress, read_chunks
 from minihash.datasets.idx import read_idx
+from minihash.datasets.kinds import kind_of
 from minihash.datasets.npy import NpyRows, check_header
-from minihash.datasets.store import MAGIC, Store
+from minihash.datasets.store import Store
 from minihash.files import check_regular
 
 CHUNK_ROWS = 8192
@@ -23,6 +24,8 @@ def input_chunks(
     path: str | os.PathLike[str], features: int | None, *, header: bool = False, label_column: int = 0
 ) -> Iterator[np.ndarray]:
     """Yield the raw inputs of a file, (n, features), in bounded memory where the file allows it.
+
+    They are as the file holds them, those of a CSV file float64: a network shifts them before it rounds.
 
     Parameters
     ----------
@@ -36,32 +39,37 @@ def input_chunks(
     ValueError with the file's name if it is damaged or has other rows; OSError if it cannot be read.
     """
     check_regular(path)
-    start = first_bytes(path, len(MAGIC))
-    if start == MAGIC:
+    kind = kind_of(path)
+    if kind == "store":
         yield from (batch.inputs for batch in Store(path).batches(CHUNK_ROWS))
-    elif start.startswith(b"\x93NUMPY") and (rows := _npy(path, features, label_column)):
-        yield from (batch.inputs for batch in rows.batches(CHUNK_ROWS))
-    elif start.startswith((b"PK", b"\x93NUMPY", b"\0\0")):
+    elif kind == "npy" and (rows := _npy(path)):
+        yield from (_without_label(chunk, features, label_column) for chunk in rows.chunks(CHUNK_ROWS))
+    elif kind in ("npy", "npz", "idx"):
         yield read_inputs(path)
-    else:
+    elif kind == "csv":
         chunk = None
         for chunk in read_chunks(path, Progress(), header=header):
-            width = chunk.shape[1]
-            if width - 1 == features:
-                label = checks.integer("label_column", label_column, -width, width)
-                chunk = np.delete(chunk, label, axis=1)
-            yield chunk
+            yield _without_label(chunk, features, label_column)
         if chunk is None:
             raise ValueError(f"{os.fspath(path)}: has no rows, wanted one at least")
+    else:
+        raise ValueError(f"{os.fspath(path)}: is of the kind {kind}, which is not read")
 
 
-def _npy(path: str | os.PathLike[str], features: int | None, label_column: int) -> NpyRows | None:
+def _without_label(chunk: np.ndarray, features: int | None, label_column: int) -> np.ndarray:
+    """Return rows without the column of targets, if they have one column more than features."""
+    width = chunk.shape[1]
+    if width - 1 != features:
+        return chunk
+    return np.delete(chunk, checks.integer("label_column", label_column, -width, width), axis=1)
+
+
+def _npy(path: str | os.PathLike[str]) -> NpyRows | None:
     """Return the rows of a file with a matrix; None if it holds another array, such as images."""
     try:
-        rows = NpyRows(path, label_column=None)
+        return NpyRows(path, label_column=None)
     except ValueError:
         return None
-    return NpyRows(path, label_column=label_column) if rows.features - 1 == features else rows
 
 
 def read_inputs(path: str | os.PathLike[str]) -> np.ndarray:
