@@ -62,14 +62,23 @@ def floating_dtype(name: str, value: Any) -> np.dtype:
     return dtype
 
 
+def array(name: str, value: Any) -> Any:
+    """Return `value` as an array, where it is; refuse masked entries, as the mask would be lost."""
+    if type(value) is np.ndarray:  # as nearly always: a small layer takes hardly longer than this question
+        return value
+    if isinstance(value, np.ma.MaskedArray) and (count := np.ma.count_masked(value)):
+        raise ValueError(f"{name} has {count} masked entries, wanted none: fill them or leave out their rows")
+    return as_array(value)
+
+
 def matrix(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.ndarray:
     """Return `value` as an array (batch, columns) of `dtype`, where it is; a copy only if needed."""
-    array = as_array(value)
-    _check_matrix(name, array, columns, complex_too=dtype.kind == "c")
-    if array.dtype == dtype:
-        return array
+    found = array(name, value)
+    _check_matrix(name, found, columns, complex_too=dtype.kind == "c")
+    if found.dtype == dtype:
+        return found
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
-        return array.astype(dtype)
+        return found.astype(dtype)
 
 
 def _check_matrix(name: str, array: np.ndarray, columns: int | None, complex_too: bool = False) -> None:
@@ -82,11 +91,11 @@ def _check_matrix(name: str, array: np.ndarray, columns: int | None, complex_too
 
 def data(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.ndarray:
     """Return `value` as an array (rows, columns) of real numbers, finite in `dtype`, in the dtype it has."""
-    array = np.asarray(value)
-    _check_matrix(name, array, columns)
+    found = np.asarray(array(name, value))
+    _check_matrix(name, found, columns)
     limit = np.finfo(dtype).max
     # NaN passes through max and min; a mask as large as the data is made only when it is needed.
-    if array.dtype.kind == "f" and array.size and not max(array.max(), -array.min()) <= limit:
-        row = np.flatnonzero(~(np.abs(array) <= limit).all(axis=1))[0]
+    if found.dtype.kind == "f" and found.size and not max(found.max(), -found.min()) <= limit:
+        row = np.flatnonzero(~(np.abs(found) <= limit).all(axis=1))[0]
         raise ValueError(f"{name} has NaN or infinity in row {row}, wanted finite {dtype} numbers")
-    return array
+    return found

@@ -130,6 +130,7 @@ class FusedNetwork:
         ]
         self._scaling = np.empty((2, units[0] - 1), self.dtype)
         self._scaling[0], self._scaling[1] = network.input_shift, network.input_scale
+        self._scale_alone = self._scaling * np.array([[0], [1]], self.dtype)
         self._found = np.empty((SHARDS, 2))  # loss of a shard, and whether its targets were good
         self._make_room(0)
         self._shards: list[Block] | None = None  # of the last batch
@@ -150,20 +151,23 @@ class FusedNetwork:
         ------
         ValueError if `inputs` has the wrong shape or is not made of real numbers.
         """
-        given, self._shards = self._begin(inputs)
+        given, scaling, self._shards = self._begin(inputs)
         outputs = self._outputs[: len(given)]
         workspace = self._workspace[: len(given) * self._width]
-        common = given, self._scaling, self._transposed, self._layers, workspace, outputs
+        common = given, scaling, self._transposed, self._layers, workspace, outputs
         threads.run(functools.partial(self._kernels.forward, *common, rows) for rows in self._shards)
         return outputs
 
-    def _begin(self, inputs: Any) -> tuple[np.ndarray, list[Block]]:
-        """Fill the matrices; return the inputs as the kernels take them, and the shards they are cut into."""
-        given = np.asarray(inputs)
+    def _begin(self, inputs: Any) -> tuple[np.ndarray, np.ndarray, list[Block]]:
+        """Fill the matrices; return inputs and their scaling as kernels take them, and shards of a batch."""
+        given, scaling = np.asarray(checks.array("inputs", inputs)), self._scaling
         real = given.dtype if given.dtype.kind in "fiub" else self.dtype
         given = checks.matrix("inputs", given, self._scaling.shape[1], real)
         if len(given) > len(self._outputs):
             self._make_room(len(given))
+        wide = self.network.dtype_of_shift(given.dtype)
+        if wide != self.dtype:  # shifted before they are rounded, as by `Network.scale`
+            given, scaling = given.astype(wide) - self.network.input_shift, self._scale_alone
         if given.dtype != self.dtype or not given.flags.carray:  # the kernel is compiled for one kind
             with np.errstate(over="ignore"):
                 np.copyto(self._inputs[: len(given)], given, casting="unsafe")
@@ -171,7 +175,7 @@ class FusedNetwork:
         for whole in self._whole:
             whole.expand()
         self._kernels.transpose(self._matrices, self._transposed, self._layers)
-        return given, _cut(len(given), self._matrices.size)
+        return given, scaling, _cut(len(given), self._matrices.size)
 
     def backward(self, grad_outputs: Any) -> None:
         """Fill the network's gradients for ∂L/∂outputs of the last `forward`; both may not change in between.
@@ -230,14 +234,14 @@ class FusedNetwork:
         """Do it in one call a thread; None, where LOSSES has no such loss or it takes no such targets."""
         if not any(loss is known for known in LOSSES):
             return None
-        given, shards = self._begin(inputs)
+        given, scaling, shards = self._begin(inputs)
         self._shards = None  # the workspace will not be that of a `forward`
         outputs, grad_outputs = self._outputs[: len(given)], self._grad_outputs[: len(given)]
         taken = _targets(loss, targets, outputs)
         if taken is None:
             return None
         batch = LOSSES[loss], given, taken, losses.row_weights(weight, outputs)
-        own = self._scaling, self._matrices, self._transposed, self._layers
+        own = scaling, self._matrices, self._transposed, self._layers
         room = self._workspace[: len(given) * self._width], outputs, grad_outputs
         threads.run(
             functools.partial(self._kernels.step, *batch, *own, *room, *of_shard)

@@ -159,7 +159,7 @@ def feature_hash(inputs: np.ndarray, bucket_map: BucketMap, i: int) -> np.ndarra
     >>> feature_hash(inputs, map, 0) @ weight == inputs @ virtual_weight_matrix(weight, map, 1, 4)[0]
     array([ True])
     """
-    inputs = np.asarray(inputs)
+    inputs = np.asarray(checks.array("inputs", inputs))
     inputs = checks.matrix("inputs", inputs, None, np.result_type(inputs, np.float32))
     buckets, signs = bucket_map(i, np.arange(inputs.shape[1]))
     hashed = np.zeros((bucket_map.num_buckets, inputs.shape[0]), inputs.dtype)

@@ -141,7 +141,9 @@ class Network:
 
     def forward(self, inputs: Any, training: bool = False) -> np.ndarray:
         """Return the outputs (batch, out_features) for raw `inputs` (batch, in_features)."""
-        outputs = self.scale(checks.matrix("inputs", self.device.put(inputs), self.in_features, self.dtype))
+        given = self.device.put(checks.array("inputs", inputs))
+        dtype = self.dtype_of_shift(given.dtype)
+        outputs = self.scale(checks.matrix("inputs", given, self.in_features, dtype))
         for layer in self.layers:
             outputs = layer.forward(outputs, training)
         return outputs
@@ -153,7 +155,7 @@ class Network:
         grad = grad_outputs
         for position in range(len(self.layers) - 1, lowest - 1, -1):
             grad = self.layers[position].backward(grad, need_grad_inputs or position > lowest)
-        return grad * self._constant(self.input_scale) if need_grad_inputs else None
+        return grad * self._constant(self.input_scale, self.dtype) if need_grad_inputs else None
 
     def _first_with_params(self) -> int:
         with_params = (position for position, layer in enumerate(self.layers) if layer.params)
@@ -173,17 +175,30 @@ class Network:
         return np.concatenate([get(forward(inputs[row : row + PREDICT_ROWS])) for row in chunks])
 
     def scale(self, inputs: np.ndarray) -> np.ndarray:
-        """Return `(inputs − input_shift) · input_scale`, what the first layer sees."""
+        """Return `(inputs − input_shift) · input_scale`, what the first layer sees.
+
+        What float32 cannot hold (float64, int64) is shifted in float64, and rounded to the network's dtype
+        only then: of a time stamp in seconds, 1.7e9, float32 knows two minutes.
+        """
         # np.any takes longer than a small layer: plain numbers are compared as such.
         if self.input_shift.ndim or self.input_shift != 0:
-            inputs = inputs - self._constant(self.input_shift)
+            inputs = inputs - self._constant(self.input_shift, np.result_type(inputs.dtype, self.dtype))
+        if inputs.dtype != self.dtype:
+            with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
+                inputs = inputs.astype(self.dtype)
         if self.input_scale.ndim or self.input_scale != 1:
-            inputs = inputs * self._constant(self.input_scale)
+            inputs = inputs * self._constant(self.input_scale, self.dtype)
         return inputs
 
-    def _constant(self, values: np.ndarray) -> Any:
+    def dtype_of_shift(self, dtype: np.dtype) -> np.dtype:
+        """Return the dtype in which inputs of a dtype are shifted, the network's own if there is no shift."""
+        if dtype == self.dtype or dtype.kind not in "fiub" or not self.input_shift.any():
+            return self.dtype
+        return np.result_type(dtype, self.dtype)
+
+    def _constant(self, values: np.ndarray, dtype: np.dtype) -> Any:
         """Return a number, or one a feature, for arithmetic with arrays on the device."""
-        return self.device.resident(values).astype(self.dtype) if values.ndim else self.dtype.type(values)
+        return self.device.resident(values).astype(dtype) if values.ndim else dtype.type(values)
 
     @property
     def params(self) -> dict[str, np.ndarray]:

@@ -73,7 +73,7 @@ def _arrays(name: str, data: Any, network: Network, loss: str | Callable) -> Row
         wanted = "a pair (inputs, targets), or three with the rows' weights, or rows, or a file of them"
         raise ValueError(f"{name} is a {type(data).__name__}, wanted {wanted}")
     inputs = checks.data(f"{name} inputs", data[0], network.in_features, network.dtype)
-    targets = np.asarray(data[1])
+    targets = np.asarray(checks.array(f"{name} targets", data[1]))
     if not len(inputs) or targets.shape[:1] != inputs.shape[:1]:
         raise ValueError(
             f"{name} has {len(inputs)} rows of inputs and targets of shape {targets.shape}, "
@@ -82,8 +82,8 @@ def _arrays(name: str, data: Any, network: Network, loss: str | Callable) -> Row
     weight = None if len(data) == 2 or data[2] is None else _weight(name, data[2], len(inputs))
     if losses.name_of(loss) in losses.LOSSES and network.out_features is not None:
         try:  # a label out of range is refused here, with its row, and not in the middle of training
-            outputs = np.zeros((len(inputs), network.out_features), network.dtype)
-            losses.get(loss)(outputs, targets, weight)
+            shape = len(inputs), network.out_features
+            losses.check_targets(losses.name_of(loss), targets, shape, network.dtype)
         except ValueError as error:
             raise ValueError(f"{name} {error}") from None
     return ArrayRows(inputs, targets, weight)
@@ -91,7 +91,7 @@ def _arrays(name: str, data: Any, network: Network, loss: str | Callable) -> Row
 
 def _weight(name: str, values: Any, rows: int) -> np.ndarray:
     """Return the weights of the rows."""
-    weight = np.asarray(values)
+    weight = np.asarray(checks.array(f"{name} sample_weight", values))
     if weight.shape != (rows,) or weight.dtype.kind not in "fiub":
         found = f"{name} sample_weight has shape {weight.shape} ({weight.dtype})"
         raise ValueError(f"{found}, wanted ({rows},) numbers")
@@ -101,6 +101,8 @@ def _weight(name: str, values: Any, rows: int) -> np.ndarray:
         raise ValueError(f"{name} sample_weight is {weight[row]} in row {row}, wanted a weight >= 0")
     if not weight.any():
         raise ValueError(f"{name} sample_weight is 0 in all rows, wanted one above 0")
+    if not weight.sum(dtype=np.float64) < np.inf:
+        raise ValueError(f"{name} sample_weight has the sum inf, wanted a finite one")
     return weight
 
 
@@ -126,12 +128,17 @@ def _range(rows: Rows) -> tuple[float, float, bool]:
 
 
 def _unfit(loss: str, low: float, high: float, whole: bool, classes: float) -> str:
-    """Return what targets should be where they do not fit a loss, else ""."""
-    if loss == "softmax_cross_entropy" and not (whole and 0 <= low and high < classes):
-        return f"labels, whole numbers from 0 to less than {classes}"
-    if loss == "binary_cross_entropy" and not (0 <= low and high <= 1):
-        return "numbers from 0 to 1"
-    return ""
+    """Return what targets should be where they do not fit a loss, else ""; one's own loss takes any."""
+    known = {
+        "softmax_cross_entropy": (
+            whole and 0 <= low and high < classes,
+            f"labels, whole numbers from 0 to less than {classes}",
+        ),
+        "binary_cross_entropy": (0 <= low and high <= 1, "numbers from 0 to 1"),
+        "mean_squared_error": (True, ""),
+    }
+    fits, wanted = known[loss] if loss in losses.LOSSES else (True, "")
+    return "" if fits else wanted
 
 
 def _weights_of_classes(class_weight: ClassWeight, found: Source, network: Network) -> np.ndarray:

@@ -193,6 +193,25 @@ def test_takes_inputs_of_any_dtype_and_layout(dtype):
             assert_same(step(network, inputs, grad, small), ref, 0)
 
 
+@pytest.mark.parametrize("shift", [1.7e9, [1.7e9, -1.7e9, 0]])
+@pytest.mark.parametrize("dtype", [np.float64, ">f8", np.int64])
+def test_shifts_before_it_rounds(shift, dtype):
+    near = np.random.default_rng(0).integers(-30, 30, (50, 3))
+    raw = (near + np.array(shift).astype(np.int64)).astype(dtype)
+    network = mlp([3, 8, 2], compression=0.5, seed=1, input_shift=shift, input_scale=0.05)
+    plain = mlp([3, 8, 2], compression=0.5, seed=1, input_scale=0.05)
+    expected = FusedNetwork(plain).forward(near.astype(np.float32)).copy()
+    fused = FusedNetwork(network)
+    np.testing.assert_array_equal(fused.forward(raw), expected)
+    labels = np.arange(50) % 2
+    found = fused.loss_and_grads(losses.softmax_cross_entropy, raw, labels)
+    assert found == FusedNetwork(plain).loss_and_grads(losses.softmax_cross_entropy, near, labels)
+    for name, grad in plain.grads.items():
+        np.testing.assert_array_equal(network.grads[name], grad)
+    fused.forward(raw.astype(np.float32))  # and back to what is shifted by the kernel
+    np.testing.assert_array_equal(fused.forward(raw), expected)
+
+
 def test_neither_changes_what_it_is_given_nor_gives_it_back():
     network = mlp([2, 2, 2], activation="tanh")
     inputs, grad_outputs = case(network, 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -452,6 +453,88 @@ def test_refuses_an_empty_batch_and_integer_outputs(case):
         loss(outputs[:0], targets[:0])
     with pytest.raises(ValueError, match="outputs has dtype int64"):
         loss(outputs.astype(np.int64), targets)
+
+
+# ---------------------------------------------------------------------- targets without outputs
+
+
+def message_of(call, *args):
+    with pytest.raises(ValueError) as caught:
+        call(*args)
+    return str(caught.value)
+
+
+@every_case
+def test_targets_alone_are_checked_as_the_loss_does(case):
+    loss, outputs, targets = CASES[case]
+    shape, name = outputs.shape, losses.name_of(loss)
+    losses.check_targets(name, targets, shape)
+    for wrong in (np.nan, np.inf, -1, 4, 1.5, "a"):
+        changed = targets.astype(object)
+        changed[3] = wrong
+        for wrong_targets in (changed, changed.astype(str), targets[:5]):
+            assert message_of(loss, outputs, wrong_targets) == message_of(
+                losses.check_targets, name, wrong_targets, shape, outputs.dtype
+            )
+        if wrong == "a":
+            continue
+        try:
+            losses.check_targets(name, (numbers := changed.astype(float)), shape, outputs.dtype)
+        except ValueError as error:
+            assert message_of(loss, outputs, numbers) == str(error)
+        else:
+            loss(outputs, numbers)
+
+
+def test_a_wrong_row_is_found_in_any_block(monkeypatch):
+    monkeypatch.setattr("minihash.losses.targets.CHECKED_ROWS", 4)
+    for row in range(9):
+        labels = np.zeros(9, int)
+        labels[row] = 5
+        with pytest.raises(ValueError, match=f"^targets is 5 in row {row}, wanted a label 0 <= label < 3$"):
+            losses.check_targets("softmax_cross_entropy", labels, (9, 3))
+        with pytest.raises(ValueError, match=f"^targets is 5.0 in row {row}, wanted 0 <= target <= 1$"):
+            losses.check_targets("binary_cross_entropy", labels, (9, 1))
+
+
+def test_checking_targets_takes_the_memory_of_some_rows():
+    """Not that of rows x classes: of a million rows and a million classes there are four terabytes."""
+    rows, classes = 1_000_000, 1_000_000
+    labels = np.arange(rows, dtype=np.int32)
+    values = np.zeros((200_000, 10), np.float64)
+    tracemalloc.start()
+    losses.check_targets("softmax_cross_entropy", labels, (rows, classes))
+    losses.check_targets("mean_squared_error", values, values.shape)
+    losses.check_targets("binary_cross_entropy", values, values.shape)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+def test_unknown_losses_are_not_taken_for_another():
+    message = "^loss is 'hinge', wanted one of 'softmax_cross_entropy'"
+    with pytest.raises(ValueError, match=message):
+        losses.check_targets("hinge", LABELS, LOGITS.shape)
+    with pytest.raises(ValueError, match=message):
+        losses.labels_of("hinge", LABELS)
+    with pytest.raises(ValueError, match="^loss is 'mean_squared_error', wanted one of "):
+        losses.labels_of("mean_squared_error", LABELS)
+
+
+@every_case
+def test_masks_are_not_dropped(case):
+    loss, outputs, targets = CASES[case]
+    whole = np.ma.array(targets)
+    assert loss(outputs, whole, np.ma.array(WEIGHTS))[0] == loss(outputs, targets, WEIGHTS)[0]
+    whole[2] = np.ma.masked
+    count = np.ma.count_masked(whole)
+    wanted = "wanted none: fill them or leave out their rows$"
+    with pytest.raises(ValueError, match=f"^targets has {count} masked entries, {wanted}"):
+        loss(outputs, whole)
+    with pytest.raises(ValueError, match=f"^sample_weight has 1 masked entries, {wanted}"):
+        loss(outputs, targets, np.ma.masked_equal(WEIGHTS, 2.5))
+    with pytest.raises(ValueError, match=f"^outputs has .* masked entries, {wanted}"):
+        loss(np.ma.masked_greater(outputs, 1), targets)
 
 
 def test_get():

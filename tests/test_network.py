@@ -336,6 +336,30 @@ def test_gradient_of_raw_inputs_is_scaled_too(scale, shift):
     assert (step * network.backward(grad_outputs)).sum() == pytest.approx(ref, rel=1e-10)
 
 
+@pytest.mark.parametrize("shift", [1.7e9, [1.7e9, -1.7e9, 0]])
+@pytest.mark.parametrize("dtype", [np.float64, ">f8", np.int64])
+def test_what_float32_cannot_hold_is_shifted_before_it_is_rounded(shift, dtype):
+    """A time stamp of the last minute: the next float32 is 128 seconds away."""
+    near = np.random.default_rng(0).integers(-30, 30, (PREDICT_ROWS + 5, 3))
+    raw = (near + np.array(shift).astype(np.int64)).astype(dtype)
+    network = mlp([3, 8, 2], compression=0.5, seed=1, input_shift=shift, input_scale=0.05)
+    plain = mlp([3, 8, 2], compression=0.5, seed=1, input_scale=0.05)
+    expected = plain.forward(near.astype(np.float32))
+    np.testing.assert_array_equal(network.forward(raw), expected)
+    np.testing.assert_allclose(network.predict(raw), expected, rtol=1e-5, atol=1e-6)
+    assert network.forward(raw).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int16])
+def test_what_float32_holds_is_scaled_to_the_bits_it_was(dtype):
+    inputs = (np.random.default_rng(0).random((9, 3)) * 200).astype(dtype)
+    network = mlp([3, 2], input_shift=[33.3, 1 / 3, 0], input_scale=[0.3, 1, 2])
+    shift, scale = (np.array(values, np.float32) for values in (network.input_shift, network.input_scale))
+    expected = network.layers[0].forward((inputs.astype(np.float32) - shift) * scale)
+    np.testing.assert_array_equal(network.forward(inputs), expected)
+    assert (network.scale(inputs.astype(np.float32)) == (inputs.astype(np.float32) - shift) * scale).all()
+
+
 def test_scaling_is_a_copy():
     scale = np.ones(3)
     network = Network([Linear(3, 2)], input_scale=scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_a_weight_counts_as_often_as_the_row_is_there(rows) -> None:
 def test_weights_in_a_file(tmp_path, rows) -> None:
     weight = np.random.default_rng(1).random(ROWS).astype(np.float32)
     weighted = np.column_stack([rows[:, 0], weight, rows[:, 1:]])
-    np.savetxt(tmp_path / "a.csv", weighted, delimiter=",", fmt="%.9g")
+    np.savetxt(tmp_path / "a.csv", weighted, delimiter=",", fmt="%.17g")  # means are those of the text
     convert(tmp_path / "a.csv", tmp_path / "b.mh", weight_column=1)
     path = write(tmp_path / "a.mh", weighted, weighted=True)
     assert path.read_bytes() == (tmp_path / "b.mh").read_bytes()
@@ -190,6 +191,55 @@ def test_what_does_not_fit_is_refused(tmp_path, rows) -> None:
     refused(message, (inputs, several), "binary_cross_entropy", 2, class_weight="balanced")
     with pytest.raises(FileNotFoundError):
         fit(mlp([2, 2]), tmp_path / "none.mh")
+
+
+def test_labels_of_many_classes_take_the_memory_of_the_labels(rows) -> None:
+    """Fifty thousand rows and two thousand classes are 400 MB of outputs, which nobody needs to see a label."""
+    labels = np.random.default_rng(0).integers(0, 2000, 50_000)
+    inputs = np.zeros((len(labels), 2), np.float32)
+    network = mlp([2, 2000])
+    tracemalloc.start()
+    sources.source("train", (inputs, labels), network, "softmax_cross_entropy")
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+    labels[40_000] = 2000
+    with pytest.raises(ValueError, match="^train targets is 2000 in row 40000, wanted a label"):
+        sources.source("train", (inputs, labels), network, "softmax_cross_entropy")
+
+
+def _own_loss(outputs, targets, weight=None):
+    return 0.0, np.zeros_like(outputs)
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", _own_loss])
+def test_masks_are_not_dropped(rows, loss) -> None:
+    inputs, targets, weight = rows[:, 1:], rows[:, 0].astype(np.int64), np.ones(ROWS)
+    trained((np.ma.array(inputs), np.ma.array(targets), np.ma.array(weight)), loss, epochs=1)
+    masked = [np.ma.array(array) for array in (inputs, targets, weight)]
+    for array in masked:
+        array[3] = np.ma.masked
+    wanted = "masked entries, wanted none: fill them or leave out their rows$"
+    refused(f"^train inputs has 2 {wanted}", (masked[0], targets), loss)
+    refused(f"^train targets has 1 {wanted}", (inputs, masked[1]), loss)
+    refused(f"^train sample_weight has 1 {wanted}", (inputs, targets, masked[2]), loss)
+    with pytest.raises(ValueError, match=f"^data inputs has 2 {wanted}"):
+        evaluate(mlp([2, 2]), (masked[0], targets), loss=loss)
+    for call in (mlp([2, 2]).predict, mlp([2, 2]).forward, mlp([2, 2]).layers[0].forward):
+        with pytest.raises(ValueError, match=f"^inputs has 2 {wanted}"):
+            call(masked[0])
+
+
+@pytest.mark.parametrize("loss, outputs", [("softmax_cross_entropy", 2), ("mean_squared_error", 1)])
+def test_missing_values_of_frames_are_told_in_one_line(rows, loss, outputs) -> None:
+    inputs, targets = rows[:, 1:], rows[:, 0].astype(np.int64)
+    missing = inputs.astype(object)
+    missing[3, 1] = None  # as pandas' NA: an object
+    refused("^train inputs has dtype object, wanted real numbers$", (missing, targets), loss, outputs)
+    unknown = targets.astype(object)
+    unknown[3] = None
+    refused("^train targets has dtype object, wanted ", (inputs, unknown), loss, outputs)
+    weight = np.ones(ROWS).astype(object)
+    refused("^train sample_weight has .* .object., wanted", (inputs, targets, weight), loss, outputs)
 
 
 def test_damage_in_the_middle_ends_training_with_the_files_name(tmp_path, rows) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from minihash.datasets import Dataset
     from minihash.datasets.files import FileDataset
     from minihash.network import Network
+    from minihash.schema import Schema
 
 
 def open_data(args: argparse.Namespace, network: Network | None = None) -> Dataset | FileDataset:
@@ -70,14 +71,39 @@ def layout(args: argparse.Namespace, path: str, network: Network | None) -> dict
     ValueError if --label-column or the file's header is not what the network was trained with.
     """
     schema = None if network is None else network.schema
-    column, header = args.label_column, args.header
-    if schema is not None and schema.columns is not None:
-        if column is not None and column % schema.columns != schema.target:
-            trained = f"{args.model} was trained with the target in column {schema.target}"
-            raise ValueError(f"--label-column is {column}, and {trained} of {schema.columns}")
-        column = schema.target
-        header = schema.header if header is None else header
-    return {"label_column": column or 0, "header": bool(header)}
+    if schema is None or schema.columns is None:
+        return {"label_column": args.label_column or 0, "header": bool(args.header)}
+    if args.label_column is not None and args.label_column % schema.columns != schema.target:
+        trained = f"{args.model} was trained with the target in column {schema.target} of {schema.columns}"
+        raise ValueError(f"--label-column is {args.label_column}, and {trained}")
+    header = schema.header if args.header is None else args.header
+    _check_header(args, path, schema, header)
+    return {"label_column": schema.target, "header": header}
+
+
+def _check_header(args: argparse.Namespace, path: str, schema: Schema, header: bool) -> None:
+    """Refuse a CSV file whose first line is not what a model's was."""
+    from minihash.datasets.csv_rows import read_header
+    from minihash.datasets.kinds import kind_of
+    from minihash.files import check_regular
+
+    check_regular(path)
+    if not header or kind_of(path) != "csv":
+        return
+    names = read_header(path)
+    if names is None and args.header is None:
+        trained = f"{args.model} was trained with a header: wanted one, or --no-header"
+        raise ValueError(f"{path}: its first line has numbers, and {trained}")
+    if names is None or schema.feature_names is None:
+        return
+    features = list(names)
+    if len(features) == schema.columns and schema.target is not None:
+        del features[schema.target]
+    for place, (found, wanted) in enumerate(zip(features, schema.feature_names)):
+        if found != wanted:
+            raise ValueError(
+                f"{path}: feature {place} is called {found!r}, and {args.model} was trained with {wanted!r}"
+            )
 
 
 def outputs_of(dataset: Dataset | FileDataset) -> int:
@@ -92,7 +118,7 @@ def count(part: Any) -> int:
 
 def say_what_was_guessed(dataset: Dataset | FileDataset, task: str | None) -> None:
     """Print what was taken for granted of a file: what its inputs are, and the task unless one is given."""
-    for note in getattr(dataset, "notes", ()):
+    for note in dataset.notes:
         say(note)
     if task is None and hasattr(dataset, "rows"):
         found = dataset.rows.statistics

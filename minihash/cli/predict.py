@@ -43,7 +43,12 @@ def run(args: argparse.Namespace) -> int:
     from minihash.persistence import load
 
     network = load(args.model).to(args.device, deterministic=args.deterministic)
-    chunks = input_chunks(args.inputs, network.in_features, **layout(args, args.inputs, network))
+
+    def left_out(column: int) -> None:
+        print(f"minihash: {args.inputs}: column {column} is left out, as the target", file=sys.stderr)
+
+    how = layout(args, args.inputs, network)
+    chunks = input_chunks(args.inputs, network.in_features, **how, report=left_out)
     outputs = _predict(network, chunks, args.inputs)
     if args.out is None:
         first = next(outputs, None)  # what is wrong with a file is found before the first line

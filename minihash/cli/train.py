@@ -238,7 +238,7 @@ def _build(args: argparse.Namespace, dataset: Dataset | FileDataset) -> Network:
     from minihash.network import mlp
 
     sizes = _sizes(args, dataset)
-    return mlp(
+    network = mlp(
         sizes,
         compression=None if args.memory_bytes else args.compression or None,
         memory_bytes=args.memory_bytes,
@@ -251,7 +251,9 @@ def _build(args: argparse.Namespace, dataset: Dataset | FileDataset) -> Network:
         input_scale=dataset.input_scale,
         input_shift=dataset.input_shift,
         class_names=dataset.class_names or None,
-    ).to(args.device, deterministic=args.deterministic)
+    )
+    network.schema = dataset.schema
+    return network.to(args.device, deterministic=args.deterministic)
 
 
 def _build_dense(args: argparse.Namespace, dataset: Dataset | FileDataset, hashed: Network) -> Network:

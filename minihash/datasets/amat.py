@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from minihash.datasets.dataset import Part
+from minihash.datasets.text_files import encoding_of
 
 SIDE = 28
 FEATURES = SIDE * SIDE
@@ -72,10 +73,11 @@ def read(path: str | os.PathLike[str], rows: int, classes: int, transposed: bool
     ------
     ValueError : naming file and line, for what is not such a row. OSError : the file cannot be read.
     """
+    encoding = encoding_of(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # an empty file: reported below
-            table = np.loadtxt(path, dtype=np.float32, ndmin=2, encoding="latin-1")
+            table = np.loadtxt(path, dtype=np.float32, ndmin=2, encoding=encoding)
     except ValueError:
         table = None  # its message counts rows and not lines
     if table is None or (table.size and not _is_right(table, classes)):
@@ -98,7 +100,7 @@ def _is_right(table: np.ndarray, classes: int) -> bool:
 
 def _first_wrong_line(path: str | os.PathLike[str], classes: int) -> str:
     """Say which line is the first that is not a row, and why; slow, and only for files that are wrong."""
-    with open(path, encoding="latin-1") as lines:
+    with open(path, encoding=encoding_of(path), errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             fields = line.partition("#")[0].split()
             if not fields:

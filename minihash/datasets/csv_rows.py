@@ -6,6 +6,7 @@ import collections
 import contextlib
 import gzip
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable, Generator, Iterator
@@ -16,20 +17,24 @@ import numpy as np
 
 from minihash import checks
 from minihash.datasets.store import StoreWriter
+from minihash.datasets.text_files import without_mark
 from minihash.files import check_not_read, replacing
 
 CHUNK_BYTES = 2**20  # of lines that are parsed together: of the shortest lines they are half a million
 FIRST_LINES = 100  # that say how many numbers a line has
 MAX_LINE = 2**26  # bytes
+#: Words that stand for numbers: they make no header.
+MISSING = ("na", "n/a", "nan", "nil", "null", "none", "missing", "inf", "infinity")
 
 
 @dataclass
 class Progress:
-    """How far a file has been read: rows, lines that were skipped, and seconds."""
+    """How far a file has been read: rows, lines that were skipped, and seconds; the names in its header."""
 
     rows: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    names: tuple[str, ...] = ()
 
 
 def convert(
@@ -61,8 +66,8 @@ def convert(
 
     Raises
     ------
-    ValueError with the file and the line of what is wrong, or if there are no rows; OSError if a file cannot
-    be read or written.
+    ValueError with the file and the line of what is wrong, or the column whose spread float32 would lose, or
+    if there are no rows; OSError if a file cannot be read or written.
     """
     progress, start = Progress(), time.perf_counter()
     check_not_read(target, source)
@@ -79,8 +84,17 @@ def convert(
             report(progress)
         if writer is None:
             raise ValueError(f"{os.fspath(source)}: has no rows, wanted one at least")
-        writer.finish()
+        try:
+            writer.finish([_name(progress, column) for column in order])
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(source)}: {error}") from None
     return progress
+
+
+def _name(progress: Progress, column: int) -> str:
+    """Return what a message calls a column: its number, counted from 0, and its name if there is one."""
+    name = progress.names[column] if column < len(progress.names) else ""
+    return f"column {column} ({name})" if name else f"column {column}"
 
 
 def _order(
@@ -106,14 +120,15 @@ def read_chunks(
     skip_bad: int = 0,
     weight_column: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield the rows of a CSV file, (n, numbers in a line) float32; count what is skipped in `progress`.
+    """Yield the rows of a CSV file, (n, numbers in a line) float64; count what is skipped in `progress`.
 
-    A line with a negative weight is a bad one.
+    A line with a negative weight is a bad one, and one with a number that is infinite in float32.
     """
     number, width = 1, None  # of the next line; of all lines
     with contextlib.closing(_line_chunks(path)) as chunks:
         for lines in chunks:
             if header and number == 1:
+                progress.names = tuple(_fields(lines[0]))
                 lines, number = lines[1:], 2
             width = width or _usual_width(lines)
             rows = _parse(lines, width, weight_column)
@@ -124,12 +139,25 @@ def read_chunks(
                 if progress.skipped > skip_bad:
                     line, what = bad[skip_bad - progress.skipped]
                     allowed = f"; {skip_bad} bad lines were skipped before" if skip_bad else ""
-                    hint = " (--header, header=True: leave it out)" if line == 1 and "finite" in what else ""
+                    is_header = line == number == 1 and _is_header(lines[0])
+                    hint = " (--header, header=True: leave it out)" if is_header else ""
                     raise ValueError(f"{os.fspath(path)}: line {line} {what}{hint}{allowed}")
                 rows = _parse(good, width)
             number += len(lines)
             if rows is not None and len(rows):
                 yield rows
+
+
+def read_header(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
+    """Return the fields of a CSV file's first line, or None if they are numbers.
+
+    Raises
+    ------
+    ValueError with its name if it is damaged; OSError if it cannot be read.
+    """
+    with contextlib.closing(_line_chunks(path)) as chunks:
+        first = next(chunks, [b""])[0]
+    return tuple(_fields(first)) if first.strip() and _parse([first], None) is None else None
 
 
 def _usual_width(lines: list[bytes]) -> int | None:
@@ -159,13 +187,15 @@ def first_bytes(path: str | os.PathLike[str], count: int) -> bytes:
 
 def _line_chunks(path: str | os.PathLike[str]) -> Generator[list[bytes], None, None]:
     """Yield the lines of a file, some at a time."""
-    rest = b""
+    rest, start = b"", True
     with _open(path) as file:
         while True:
             try:
                 content = file.read(CHUNK_BYTES)
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise ValueError(f"{os.fspath(path)}: is damaged ({error}), wanted a whole gz file") from None
+            if start:
+                content, start = without_mark(path, content), False
             lines = (rest + content).split(b"\n")
             rest = lines.pop() if content else b""
             if len(rest) > MAX_LINE:
@@ -180,12 +210,14 @@ def _parse(lines: list[bytes], width: int | None, weight_column: int | None = No
     """Return the numbers of lines, or None if one of them is wrong."""
     lines = [line for line in lines if line.strip()]
     if not lines:
-        return np.empty((0, width or 0), np.float32)
+        return np.empty((0, width or 0))
     try:
-        rows = np.loadtxt(lines, np.float32, comments=None, delimiter=",", ndmin=2)
+        rows = np.loadtxt(lines, np.float64, comments=None, delimiter=",", ndmin=2)
     except ValueError:
         return None
-    if rows.shape[1] != (width or rows.shape[1]) or not np.isfinite(rows).all():
+    with np.errstate(over="ignore"):
+        good = np.isfinite(rows.astype(np.float32)).all()
+    if rows.shape[1] != (width or rows.shape[1]) or not good:
         return None
     return None if _has_negative_weight(rows, weight_column) else rows
 
@@ -227,3 +259,17 @@ def _wrong_field(line: bytes) -> str:
         if _parse([field], None) is None or not field.strip():
             return ascii(field[:30].decode("latin-1"))
     return "no numbers"
+
+
+def _fields(line: bytes) -> list[str]:
+    return [field.strip(" \t\r\"'") for field in line.decode("utf-8", "replace").split(",")]
+
+
+def _is_header(line: bytes) -> bool:
+    """Tell whether a line is one of names: all fields words, but for the first, which is empty over an index.
+
+    A row of numbers with a damaged field is no header: who leaves it out loses it.
+    """
+    fields = _fields(line)
+    names = fields[1:] if len(fields) > 1 and not fields[0] else fields
+    return all(re.match(r"[^\W\d]", name) and name.lower() not in MISSING for name in names)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minihash.schema import Schema
+
 Part = tuple[np.ndarray, np.ndarray]  # inputs, labels
 
 
@@ -21,6 +23,7 @@ class Dataset:
     input_scale : what a network multiplies the raw inputs by (1/255: pixels become 0 to 1).
     class_names : the name of each label.
     origin : where the rows are from, in words: "original files", "made from mnist", ...
+    notes : sentences on what was taken for what, which commands print.
     """
 
     name: str
@@ -30,7 +33,9 @@ class Dataset:
     input_scale: float
     class_names: tuple[str, ...]
     origin: str = ""
-    task = "classification"
+    notes: tuple[str, ...] = ()
+    schema = Schema("classification")
+    task = schema.task
     input_shift = 0.0
 
     @property

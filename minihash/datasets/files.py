@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
-import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ import numpy as np
 from minihash import checks
 from minihash.datasets.blocks import BlockRows
 from minihash.datasets.csv_rows import convert
+from minihash.datasets.kinds import kind_of
 from minihash.datasets.labelled import read_labelled
 from minihash.datasets.npy import NpyRows
 from minihash.datasets.rows import ArrayRows, Rows
-from minihash.datasets.store import MAGIC, Store
+from minihash.datasets.store import Store
 from minihash.files import check_regular
+from minihash.schema import TASKS, Schema
 
 
 def open_rows(path: str | os.PathLike[str], *, header: bool = False, label_column: int = 0) -> BlockRows:
@@ -43,19 +45,27 @@ def open_rows(path: str | os.PathLike[str], *, header: bool = False, label_colum
     or holds something else.
     """
     check_regular(path)
-    with open(path, "rb") as file:
-        start = file.read(len(MAGIC))
-    if start == MAGIC:
-        return Store(path)
-    if start.startswith(b"\x93NUMPY"):
-        return NpyRows(path, label_column=label_column)
-    if start.startswith(b"PK"):
-        raise ValueError(f"{os.fspath(path)}: is an npz file, wanted its arrays (numpy.load)")
+    kind = kind_of(path)
+    if kind not in OPENERS:
+        wanted = "its arrays (numpy.load)" if kind == "npz" else "a file with a column of targets"
+        raise ValueError(f"{os.fspath(path)}: is an {kind} file, wanted {wanted}")
+    return OPENERS[kind](path, header, label_column)
+
+
+def _open_csv(path: str | os.PathLike[str], header: bool, label_column: int) -> Store:
     folder = _TemporaryFolder()
-    convert(path, folder.path / "rows.mh", header=header, label_column=label_column)
+    progress = convert(path, folder.path / "rows.mh", header=header, label_column=label_column)
     store = Store(folder.path / "rows.mh")
-    store.name, store.folder = os.fspath(path), folder
+    store.name, store.folder, store.column_names = os.fspath(path), folder, progress.names
     return store
+
+
+#: Kind of a file -> what opens it, called with path, header and label_column.
+OPENERS: dict[str, Callable[[Any, bool, int], BlockRows]] = {
+    "store": lambda path, header, label_column: Store(path),
+    "npy": lambda path, header, label_column: NpyRows(path, label_column=label_column),
+    "csv": _open_csv,
+}
 
 
 class _TemporaryFolder:
@@ -74,8 +84,8 @@ def _remove(folder: Path) -> None:
         raise
 
 
-TASKS = ("classification", "binary", "regression")
-MAX_CLASSES = 1000  # whole numbers up to here are taken for classes, unless one says that they are not
+MAX_CLASSES = 1000  # whole numbers up to here are taken for classes, unless one says what they are
+LIMIT_CLASSES = 2**24  # float32, in which targets are read, holds all whole numbers up to here
 MAX_TEST = 500_000  # rows to test on by default, as is usual for HIGGS
 
 
@@ -89,8 +99,9 @@ class FileDataset:
     rows : all of them: those to train on, then those to choose settings by, then those to report.
     validation_rows, test_rows : how many they are.
     input_shift, input_scale : numbers, or one a feature, as in `Network`.
-    task : one of TASKS.
+    schema : the task, and how the file is laid out.
     class_names : the name of each class; () for regression.
+    notes : sentences on what was taken for what, which commands print.
     """
 
     name: str
@@ -99,8 +110,14 @@ class FileDataset:
     test_rows: int
     input_shift: Any
     input_scale: Any
-    task: str
+    schema: Schema
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str:
+        """What the targets are: one of TASKS."""
+        return self.schema.task
 
     @property
     def features(self) -> int:
@@ -147,7 +164,8 @@ def open_dataset(
     ----------
     path, header, label_column : as in `open_rows`; or an .npz file, as in `read_labelled`.
     task : "classification" (targets are labels 0 … C − 1), "binary" (0 or 1), or "regression"; by default
-        what the targets look like: whole numbers from 0 to less than MAX_CLASSES are labels.
+        what the targets look like: whole numbers from 0 to less than MAX_CLASSES are labels, and the `labels`
+        of an .npz file are, however many.
     classes : of a classification, all that there are; by default those up to the largest label.
     validation, test : rows; by default a tenth each, and at most MAX_TEST.
 
@@ -156,34 +174,59 @@ def open_dataset(
     As `open_rows`; ValueError if the targets do not fit the task, or no row is left to train on.
     """
     check_regular(path)
-    if zipfile.is_zipfile(path):
-        labelled = read_labelled(path)
+    notes: tuple[str, ...] = ()
+    kind = kind_of(path)
+    if kind == "npz":
+        labelled = read_labelled(path, classes)
         rows: Rows = ArrayRows(*labelled.train)
         shift: Any = 0.0
         scale: Any = labelled.input_scale
+        guess, notes = "binary" if len(labelled.class_names) == 2 else "classification", labelled.notes
     else:
         rows = open_rows(path, header=header, label_column=label_column)
         std = rows.statistics.std
         shift, scale = rows.statistics.mean, 1 / np.where(std > 0, std, 1)
+        guess = _guess(rows)
     share = min(len(rows) // 10, MAX_TEST)
     test = checks.integer("test", share if test is None else test, 0, len(rows))
     wanted = share if validation is None else validation
     validation = checks.integer("validation", wanted, 0, len(rows) - test)
-    task, classes = _task(rows, task, classes)
-    names = tuple(map(str, range(classes)))
-    return FileDataset(os.fspath(path), rows, validation, test, shift, scale, task, names)
+    task = checks.choice("task", guess if task is None else task, tuple(TASKS))
+    names = tuple(map(str, range(_count_classes(rows, task, classes))))
+    schema = _schema(task, kind, rows, header, label_column)
+    return FileDataset(os.fspath(path), rows, validation, test, shift, scale, schema, names, notes)
 
 
-def _task(rows: Rows, task: str | None, wanted: int | None) -> tuple[str, int]:
-    """Return the task, by default the one that the targets look like, and how many classes it has."""
+def _schema(task: str, kind: str, rows: Rows, header: bool, label_column: int) -> Schema:
+    """Return what a network must know of a file to read others like it."""
+    if kind not in ("csv", "npy"):  # the others say themselves which numbers are targets
+        return Schema(task, standardized=kind == "store")
+    columns = rows.features + 1
+    target = label_column % columns
+    names = list(getattr(rows, "column_names", ()))
+    features = (*names[:target], *names[target + 1 :]) if len(names) == columns else None
+    return Schema(task, columns, target, header and kind == "csv", features, standardized=True)
+
+
+def _guess(rows: Rows) -> str:
+    """Return the task that the targets look like."""
+    found = rows.statistics
+    if not found.whole or found.low < 0 or found.high >= MAX_CLASSES:
+        return "regression"
+    return "binary" if found.high <= 1 else "classification"
+
+
+def _count_classes(rows: Rows, task: str, wanted: int | None) -> int:
+    """Return how many classes a task has, 0 for regression; refuse targets that do not fit it."""
     low, high, whole = rows.statistics.low, rows.statistics.high, rows.statistics.whole
-    labels = whole and low >= 0 and high < MAX_CLASSES
-    if task is None:
-        task = "regression" if not labels else "binary" if high <= 1 else "classification"
-    if checks.choice("task", task, TASKS) == "regression":
-        return task, 0
-    classes = 2 if task == "binary" else wanted or int(high) + 1
-    if not labels or high >= classes or classes < 2:
-        wanted = "0 or 1" if task == "binary" else f"whole numbers from 0 to less than {MAX_CLASSES}"
-        raise ValueError(f"{rows.name} has targets from {low:g} to {high:g}, wanted {wanted} for {task}")
-    return task, classes
+    classes = {"classification": wanted or int(high) + 1, "binary": 2, "regression": 0}[task]
+    if not classes:
+        return 0
+    found = f"{rows.name} has targets from {low:g} to {high:g}"
+    if not whole or low < 0 or high >= classes or classes < 2:
+        labels = "whole numbers from 0 on, not all 0," if wanted is None else f"whole numbers below {wanted}"
+        raise ValueError(f"{found}, wanted {'0 or 1' if task == 'binary' else labels} for {task}")
+    if classes > LIMIT_CLASSES:
+        memory = f"{4e-9 * classes:.3g} GB of outputs a row"
+        raise ValueError(f"{found}: {classes} classes, {memory}, wanted {LIMIT_CLASSES} at most for {task}")
+    return classes

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from minihash import checks
 from minihash.datasets import npz
-from minihash.datasets.csv_rows import Progress, first_bytes, read_chunks
+from minihash.datasets.csv_rows import Progress, read_chunks
 from minihash.datasets.idx import read_idx
+from minihash.datasets.kinds import kind_of
 from minihash.datasets.npy import NpyRows, check_header
-from minihash.datasets.store import MAGIC, Store
+from minihash.datasets.store import Store
 from minihash.files import check_regular
 
 CHUNK_ROWS = 8192
 
 
 def input_chunks(
-    path: str | os.PathLike[str], features: int | None, *, header: bool = False, label_column: int = 0
+    path: str | os.PathLike[str],
+    features: int | None,
+    *,
+    header: bool = False,
+    label_column: int = 0,
+    report: Callable[[int], object] = lambda column: None,
 ) -> Iterator[np.ndarray]:
     """Yield the raw inputs of a file, (n, features), in bounded memory where the file allows it.
+
+    They are as the file holds them, those of a CSV file float64: a network shifts them before it rounds.
 
     Parameters
     ----------
@@ -30,38 +38,50 @@ def input_chunks(
     features : how many a row is to have. A store's targets are passed over, and so is the column
         `label_column` of an .npy or CSV file that has one column more.
     header : of a CSV file: leave out the first line.
+    report : called with the column that is left out as the target, if one is.
 
     Raises
     ------
     ValueError with the file's name if it is damaged or has other rows; OSError if it cannot be read.
     """
     check_regular(path)
-    start = first_bytes(path, len(MAGIC))
-    if start == MAGIC:
+    kind = kind_of(path)
+    if kind == "store":
         yield from (batch.inputs for batch in Store(path).batches(CHUNK_ROWS))
-    elif start.startswith(b"\x93NUMPY") and (rows := _npy(path, features, label_column)):
-        yield from (batch.inputs for batch in rows.batches(CHUNK_ROWS))
-    elif start.startswith((b"PK", b"\x93NUMPY", b"\0\0")):
+    elif kind == "npy" and (rows := _npy(path)):
+        yield from _without_label(rows.chunks(CHUNK_ROWS), features, label_column, report)
+    elif kind in ("npy", "npz", "idx"):
         yield read_inputs(path)
-    else:
-        chunk = None
-        for chunk in read_chunks(path, Progress(), header=header):
-            width = chunk.shape[1]
-            if width - 1 == features:
-                label = checks.integer("label_column", label_column, -width, width)
-                chunk = np.delete(chunk, label, axis=1)
+    elif kind == "csv":
+        chunk, chunks = None, read_chunks(path, Progress(), header=header)
+        for chunk in _without_label(chunks, features, label_column, report):
             yield chunk
         if chunk is None:
             raise ValueError(f"{os.fspath(path)}: has no rows, wanted one at least")
+    else:
+        raise ValueError(f"{os.fspath(path)}: is of the kind {kind}, which is not read")
 
 
-def _npy(path: str | os.PathLike[str], features: int | None, label_column: int) -> NpyRows | None:
+def _without_label(
+    chunks: Iterable[np.ndarray], features: int | None, label_column: int, report: Callable[[int], object]
+) -> Iterator[np.ndarray]:
+    """Yield rows without the column of targets, if they have one column more than features."""
+    for number, chunk in enumerate(chunks):
+        width = chunk.shape[1]
+        if width - 1 == features:
+            column = checks.integer("label_column", label_column, -width, width) % width
+            if not number:
+                report(column)
+            chunk = np.delete(chunk, column, axis=1)
+        yield chunk
+
+
+def _npy(path: str | os.PathLike[str]) -> NpyRows | None:
     """Return the rows of a file with a matrix; None if it holds another array, such as images."""
     try:
-        rows = NpyRows(path, label_column=None)
+        return NpyRows(path, label_column=None)
     except ValueError:
         return None
-    return NpyRows(path, label_column=label_column) if rows.features - 1 == features else rows
 
 
 def read_inputs(path: str | os.PathLike[str]) -> np.ndarray:

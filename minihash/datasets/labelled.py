@@ -12,34 +12,41 @@ import numpy as np
 from minihash import checks
 from minihash.datasets import npz
 from minihash.datasets.dataset import Dataset
+from minihash.datasets.pixels import scaling
+from minihash.datasets.rows import ArrayRows
 
 
-def read_labelled(path: str | os.PathLike[str]) -> Dataset:
+def read_labelled(path: str | os.PathLike[str], classes: int | None = None) -> Dataset:
     """Read an npz file with the arrays `inputs` and `labels`, as `np.savez` writes it.
 
     Parameters
     ----------
     path : inputs are numbers of shape (rows, features), dimensions after the first are flattened; labels are
         integers of shape (rows,), the classes 0 … C − 1, each with a row at least.
+    classes : C, if it is known: then not every class need have a row.
 
     Returns
     -------
-    A `Dataset`, all of whose rows are training rows. Its input_scale is 1/255 for inputs of uint8 (pixels)
-    and else 1: other features are best scaled to about 1 in the file.
+    A `Dataset`, all of whose rows are training rows. Its input_scale is 1/255 for pixels: arrays of uint8 of
+    shape (rows, height, width) or (rows, height, width, channels), or (rows, features) with a value of 128 or
+    more. It is 1 for all others, those of uint8 too (0/1 features, counts, fingerprints): features are best
+    scaled to about 1 in the file. Its `notes` say what became of uint8.
 
     Raises
     ------
-    ValueError with the file's name if it is damaged or an array is not what it should be; OSError if it
-    cannot be read.
+    ValueError with the file's name if it is damaged or an array is not what it should be, or float32 would
+    lose the spread of a feature; OSError if it cannot be read.
     """
     try:
         with open(path, "rb") as file:
             inputs, labels = _read(file)
         if inputs.ndim < 2:
             raise ValueError(f"inputs has shape {inputs.shape}, wanted (rows, features)")
+        scale, notes = scaling(inputs)
         inputs = inputs.reshape(len(inputs), int(np.prod(inputs.shape[1:])))
         inputs = checks.data("inputs", inputs, None, np.dtype(np.float32))
-        classes = _count_classes(labels, len(inputs))
+        count = _count_classes(labels, len(inputs), classes)
+        _check_rounding(inputs)
     except npz.DAMAGES as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
     train, nothing = (inputs, labels.astype(np.int64)), (inputs[:0], labels[:0].astype(np.int64))
@@ -48,9 +55,10 @@ def read_labelled(path: str | os.PathLike[str]) -> Dataset:
         train=train,
         validation=nothing,
         test=nothing,
-        input_scale=1 / 255 if inputs.dtype == np.uint8 else 1.0,
-        class_names=tuple(map(str, range(classes))),
+        input_scale=scale,
+        class_names=tuple(map(str, range(count))),
         origin=os.fspath(path),
+        notes=notes,
     )
 
 
@@ -65,13 +73,25 @@ def _read(file: IO[bytes]) -> tuple[np.ndarray, np.ndarray]:
         return npz.array(arrays, "inputs"), npz.array(arrays, "labels")
 
 
-def _count_classes(labels: np.ndarray, rows: int) -> int:
+def _count_classes(labels: np.ndarray, rows: int, known: int | None) -> int:
     """Return C of labels 0 … C − 1. A class without rows is refused: most often they begin at 1."""
     if labels.dtype.kind not in "iu" or labels.shape != (rows,):
         found = f"labels has shape {labels.shape} ({labels.dtype})"
         raise ValueError(f"{found}, wanted ({rows},) integers, one a row of inputs")
+    if known is not None and rows:
+        low, high = labels.min(), labels.max()
+        if low < 0 or high >= known:
+            raise ValueError(f"labels has classes from {low} to {high}, wanted 0 to {known - 1}")
+        return known
     classes = np.unique(labels)
     if len(classes) < 2 or classes[0] != 0 or classes[-1] != len(classes) - 1:
         found = f"{len(classes)} classes from {classes[0]} to {classes[-1]}" if rows else "no rows"
         raise ValueError(f"labels has {found}, wanted 0 … C - 1, at least two, each with a row")
     return len(classes)
+
+
+def _check_rounding(inputs: np.ndarray) -> None:
+    """Refuse features whose spread float32 would lose; of a type that float32 holds there is none."""
+    if np.result_type(inputs.dtype, np.float32) != np.float32:
+        found = ArrayRows(inputs, np.zeros(len(inputs))).statistics
+        found.check_rounding([f"column {column} of inputs" for column in range(inputs.shape[1])])

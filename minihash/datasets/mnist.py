@@ -116,10 +116,20 @@ def data_folders(data_dir: str | os.PathLike[str] | None = None) -> list[Path]:
     return folders
 
 
+def file_names(name: str) -> tuple[str, ...]:
+    """Return the names under which a file is looked for, in this order.
+
+    As .gz, which is what `fetch` writes, or raw; many tools that unpack it write a dot, such as in
+    train-images.idx3-ubyte.
+    """
+    dotted = name.replace("-idx", ".idx")
+    return f"{name}.gz", name, f"{dotted}.gz", dotted
+
+
 def find_file(folder: Path, name: str) -> Path | None:
-    """Return where `folder` holds the file `name`: as .gz, which is what `fetch` writes, or raw."""
-    paths = (folder / f"{name}.gz", folder / name)
-    return next((path for path in paths if path.exists()), None)
+    """Return where `folder` holds the file `name`, under one of its `file_names`, and no folder."""
+    paths = (folder / each for each in file_names(name))
+    return next((path for path in paths if path.exists() and not path.is_dir()), None)
 
 
 def find(source: IdxSource, data_dir: str | os.PathLike[str] | None = None) -> list[Path] | None:
@@ -142,9 +152,11 @@ def read_source(source: IdxSource, data_dir: str | os.PathLike[str] | None) -> t
     paths = find(source, data_dir)
     if paths is None:
         looked = ", ".join(str(folder) for folder in data_folders(data_dir))
+        names = ", ".join(file.name for file in source.files)
         raise FileNotFoundError(
             f"{source.name} is not in {looked} (nor in a subfolder {source.name}); "
-            f"get it with: minihash data fetch {source.name}"
+            f"get it with: minihash data fetch {source.name}; "
+            f"wanted are the files {names}, each with .gz or not, or with .idx for -idx"
         )
     arrays = [_read_checked(source, file, path) for file, path in zip(source.files, paths)]
     return _part(*arrays[:2]), _part(*arrays[2:])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from tokenize import TokenError
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from minihash import checks
 from minihash.datasets.blocks import NUMBER, BlockRows
+from minihash.datasets.rows import STATISTICS_ROWS, Statistics
 
 BLOCK_BYTES = 2**20
 #: What NumPy raises for damaged npy files: their header is a piece of Python to it.
@@ -25,9 +29,12 @@ class NpyRows(BlockRows):
 
     Parameters
     ----------
-    path : of the file: an array (rows, 1 + features) in C order, of any real dtype; what is read is float32.
+    path : of the file: an array (rows, 1 + features) of any real dtype, in C or in Fortran order (a frame of
+        pandas is in the latter); what is read is float32.
     label_column : which column is the target, from 0; −1 is the last. None: there are no targets, only
         features; what is read has zeros for them.
+
+    `statistics` are taken of the numbers as they are in the file, before they are rounded to float32.
 
     Raises
     ------
@@ -37,7 +44,7 @@ class NpyRows(BlockRows):
     def __init__(self, path: str | os.PathLike[str], *, label_column: int | None = 0) -> None:
         path = Path(path)
         with open(path, "rb") as file:
-            shape, self._dtype = _read_header(path, file)
+            shape, self._fortran, self._dtype = _read_header(path, file)
             self._start, size = file.tell(), os.fstat(file.fileno()).st_size
         rows, columns = shape
         whole = size == self._start + rows * columns * self._dtype.itemsize
@@ -53,19 +60,67 @@ class NpyRows(BlockRows):
 
     def read_block(self, file: BinaryIO, block: int, target: np.ndarray) -> int:
         count, columns, first = self._rows_of(block), len(self._order), block * self._block_rows
-        file.seek(self._start + first * columns * self._dtype.itemsize)
-        content = file.read(count * columns * self._dtype.itemsize)
-        if len(content) != count * columns * self._dtype.itemsize:
-            raise ValueError(f"{self.path}: ends in row {first}, wanted {self._file_rows} rows")
+        values = self._read(file, first, count)
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
-            values = np.frombuffer(content, self._dtype).reshape(count, columns)
             target[:count, -columns:] = values[:, self._order]
         target[:count, :-columns] = 0  # no targets
-        bad = np.flatnonzero(~np.isfinite(target[:count]).all(axis=1))
+        self._check_finite(target[:count], first)
+        return count
+
+    def _read(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
+        """Return some rows of the open file (count, columns), in its dtype."""
+        columns, size = len(self._order), self._dtype.itemsize
+        if self._fortran:  # column after column: of each a piece
+            pieces = [(column * self._file_rows + first, count) for column in range(columns)]
+        else:
+            pieces = [(first * columns, count * columns)]
+        values = np.empty(count * columns, self._dtype)
+        memory, done = memoryview(cast(Any, values.view(np.uint8))), 0
+        for place, numbers in pieces:
+            file.seek(self._start + place * size)
+            piece = memory[done : done + numbers * size]
+            if cast(io.BufferedReader, file).readinto(piece) != len(piece):
+                raise ValueError(f"{self.path}: ends in row {first}, wanted {self._file_rows} rows")
+            done += len(piece)
+        return values.reshape((count, columns), order="F" if self._fortran else "C")
+
+    def _check_finite(self, rounded: np.ndarray, first: int) -> None:
+        """Refuse rows from `first` on that are not finite in float32."""
+        bad = np.flatnonzero(~np.isfinite(rounded).all(axis=1))
         if len(bad):
             found = f"{self.path}: has NaN or infinity in row {first + bad[0]}"
             raise ValueError(f"{found}, wanted finite float32 numbers")
-        return count
+
+    def chunks(self, chunk_rows: int) -> Iterator[np.ndarray]:
+        """Yield the rows in order, (n, columns), as they are in the file: in its dtype, targets in place.
+
+        Raises
+        ------
+        ValueError for a number that is not finite in float32; OSError if the file cannot be read.
+        """
+        end = self._first + self.rows
+        with open(self.path, "rb") as file:
+            for first in range(self._first, end, chunk_rows):
+                values = self._read(file, first, min(chunk_rows, end - first))
+                with np.errstate(over="ignore"):
+                    self._check_finite(values.astype(NUMBER, copy=False), first)
+                yield values
+
+    @functools.cached_property
+    def statistics(self) -> Statistics:
+        """Of all rows, which are read once; ValueError for a column whose spread float32 would lose."""
+        label, features = self._order[: -self.features], self._order[-self.features :]
+        found, of_label = Statistics(self.features), Statistics(len(label))
+        for values in self.chunks(STATISTICS_ROWS):
+            targets = values[:, label].astype(NUMBER) if label else np.zeros((len(values), 1))
+            found.add(values[:, features], targets)
+            of_label.add(values[:, label], targets)
+        try:
+            for statistics, columns in ((of_label, label), (found, features)):
+                statistics.check_rounding([f"column {column}" for column in columns])
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from None
+        return found
 
 
 def check_header(file: BinaryIO) -> None:
@@ -82,8 +137,8 @@ def check_header(file: BinaryIO) -> None:
     file.seek(0)
 
 
-def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, int], np.dtype]:
-    """Return shape and dtype, and leave the file where the numbers start."""
+def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, int], bool, np.dtype]:
+    """Return shape, whether it is in Fortran order, and dtype; leave the file where the numbers start."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         check_header(file)
@@ -91,8 +146,7 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, int], np.dtype]
         shape, fortran, dtype = readers[version](file)
     except (*DAMAGES, KeyError) as error:
         raise ValueError(f"{path}: is no .npy file that can be read ({error})") from None
-    if len(shape) != 2 or fortran or dtype.kind not in "fiub":
-        order = "Fortran" if fortran else "C"
-        found = f"{path}: has shape {shape} ({dtype}, {order} order)"
-        raise ValueError(f"{found}, wanted a matrix of real numbers in C order")
-    return shape, dtype
+    if len(shape) != 2 or dtype.kind not in "fiub":
+        found = f"{path}: has shape {shape} ({dtype}, {'Fortran' if fortran else 'C'} order)"
+        raise ValueError(f"{found}, wanted a matrix of real numbers")
+    return shape, fortran, dtype

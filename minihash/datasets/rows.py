@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 STATISTICS_ROWS = 8192  # a batch of the pass that takes statistics
+LOST = 0.05  # of a standard deviation: what float32 may change
 
 
 class Batch(NamedTuple):
@@ -33,23 +34,30 @@ Batches = Generator[Batch, None, None]  # whoever stops early closes it
 
 
 class Statistics:
-    """Mean and standard deviation of every feature, and the range of the targets, taken batch by batch.
+    """Mean and standard deviation of every column, and the range of the targets, taken batch by batch.
 
     rows : so far.
-    mean, std : (features,) float64.
+    mean, std : (columns,) float64; the standard deviation of a constant is 0, however it is rounded.
+    rounding : (columns,) the root mean square of what float32 makes of the numbers, less themselves.
     low, high : of the targets.
     whole : whether all targets are whole numbers.
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, columns: int) -> None:
         self.rows = 0
-        self.mean = np.zeros(features)
-        self._squares = np.zeros(features)  # summed, of the deviations from the mean
+        self.mean = np.zeros(columns)
+        self._squares = np.zeros(columns)  # summed, of the deviations from the mean
+        self._rounded = np.zeros(columns)  # summed squares
+        self._ends = np.full(columns, np.inf), np.full(columns, -np.inf)
         self.low, self.high, self.whole = np.inf, -np.inf, True
 
     @property
     def std(self) -> np.ndarray:
-        return np.sqrt(self._squares / max(1, self.rows))
+        return np.where(self._ends[0] == self._ends[1], 0, np.sqrt(self._squares / max(1, self.rows)))
+
+    @property
+    def rounding(self) -> np.ndarray:
+        return np.sqrt(self._rounded / max(1, self.rows))
 
     def add(self, inputs: np.ndarray, targets: np.ndarray) -> None:
         """Take more rows into account.
@@ -61,9 +69,35 @@ class Statistics:
         apart, share = mean - self.mean, len(values) / rows
         self._squares += np.square(values - mean).sum(axis=0) + np.square(apart) * self.rows * share
         self.mean += apart * share
+        low, high = self._ends
+        self._ends = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
+        if np.result_type(inputs.dtype, np.float32) != np.float32:  # else float32 holds them as they are
+            self._rounded += np.square(values - values.astype(np.float32)).sum(axis=0)
         self.rows = rows
         self.low, self.high = min(self.low, float(targets.min())), max(self.high, float(targets.max()))
         self.whole = self.whole and bool((targets == np.rint(targets)).all())
+
+    def check_rounding(self, names: Sequence[str]) -> None:
+        """Refuse a column whose spread float32 would lose, with what to do.
+
+        So it is where rounding changes the numbers by more than LOST of their standard deviation: those of a
+        time stamp in seconds, 1.7e9, to the next multiple of 128. A constant has no spread to lose.
+
+        Parameters
+        ----------
+        names : of the columns, in messages.
+
+        Raises
+        ------
+        ValueError with the first such column's name.
+        """
+        for column in np.flatnonzero((self.rounding > LOST * self.std) & (self.std > 0)).tolist():
+            mean, std, rounding = self.mean[column], self.std[column], self.rounding[column]
+            texts = (f"{mean:.{digits}g}" for digits in range(2, 17))
+            middle = next((text for text in texts if abs(float(text) - mean) < 1000 * std), f"{mean:.17g}")
+            found = f"{names[column]} has the standard deviation {std:.3g} around {mean:.10g}"
+            lost = f"and float32 would round it by {rounding:.3g}"
+            raise ValueError(f"{found}, {lost}: subtract {middle} first")
 
 
 class Rows:

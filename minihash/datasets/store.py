@@ -16,6 +16,7 @@ import json
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -41,6 +42,8 @@ class StoreWriter:
     file : binary, empty.
     features : numbers in a row, the target and the weight not counted.
     weighted : whether each row has a weight.
+
+    The index tells mean and standard deviation in float64, from before the numbers are rounded to float32.
     """
 
     def __init__(self, file: BinaryIO, features: int, weighted: bool = False) -> None:
@@ -49,10 +52,10 @@ class StoreWriter:
         self.weighted = checks.boolean("weighted", weighted)
         self._columns = 1 + self.weighted + self.features
         self._block_rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // (self._columns * NUMBER.itemsize)))
-        self._pending = np.empty((self._block_rows, self._columns), NUMBER)
+        self._pending = np.empty((self._block_rows, self._columns))  # float64: statistics are not rounded
         self._count = 0
         self._checksums: list[int] = []
-        self._statistics = Statistics(self.features)
+        self._statistics, self._targets = Statistics(self.features), Statistics(1)
         file.write(HEAD.pack(MAGIC, VERSION, self._columns))
 
     @property
@@ -85,11 +88,23 @@ class StoreWriter:
             if self._count == self._block_rows:
                 self._flush()
 
-    def finish(self) -> None:
-        """Write what is left, and the index."""
+    def finish(self, names: Sequence[str] | None = None) -> None:
+        """Write what is left, and the index.
+
+        Parameters
+        ----------
+        names : of the columns, in messages.
+
+        Raises
+        ------
+        ValueError for a target or a feature whose spread float32 has lost (`Statistics.check_rounding`).
+        """
         if self._count:
             self._flush()
+        names = names or [f"column {column}" for column in range(self._columns)]
+        self._targets.check_rounding(names[:1])
         found = self._statistics
+        found.check_rounding(names[1 + self.weighted :])
         index = {
             "rows": found.rows,
             "features": self.features,
@@ -105,10 +120,13 @@ class StoreWriter:
 
     def _flush(self) -> None:
         block = self._pending[: self._count]
-        content = block.tobytes()
+        rounded = block.astype(NUMBER)
+        content = rounded.tobytes()
         self._file.write(content)
         self._checksums.append(zlib.crc32(content))
-        self._statistics.add(block[:, 1 + self.weighted :], block[:, 0])
+        targets = rounded[:, 0]  # as they will be read
+        self._statistics.add(block[:, 1 + self.weighted :], targets)
+        self._targets.add(block[:, :1], targets)
         self._count = 0
 
 
@@ -120,7 +138,8 @@ class Store(BlockRows):
     path : of the file.
 
     `rows`, `features`, `weighted` and `statistics` are known at once; rows are read when they are asked for.
-    `folder`: what to keep as long as the store is used, such as a temporary folder.
+    `folder`: what to keep as long as the store is used, such as a temporary folder. `column_names`: those in
+    the header of the file that it was made of, the target's among them, if they are known.
 
     Raises
     ------
@@ -130,6 +149,7 @@ class Store(BlockRows):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.folder: object = None
+        self.column_names: tuple[str, ...] = ()
         with open(self.path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             columns, index, index_bytes = self._read_index(file, size)
@@ -188,10 +208,10 @@ class Store(BlockRows):
 
 def _statistics(index: dict[str, Any]) -> Statistics:
     """Return the statistics that an index holds; KeyError, TypeError or ValueError if it does not."""
-    found = Statistics(0)
+    mean, std = (np.array(index[name], np.float64) for name in ("mean", "std"))
+    found = Statistics(len(mean))
     found.rows = int(index["rows"])
-    found.mean, std = (np.array(index[name], np.float64) for name in ("mean", "std"))
-    found._squares = np.square(std) * found.rows
+    found.mean, found._squares = mean, np.square(std.reshape(mean.shape)) * found.rows
     targets = index["targets"]
     found.low, found.high, found.whole = float(targets["low"]), float(targets["high"]), bool(targets["whole"])
     return found

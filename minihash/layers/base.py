@@ -58,7 +58,8 @@ class Layer:
         ------
         ValueError if `inputs` has the wrong shape or is not made of real numbers.
         """
-        inputs = checks.matrix("inputs", self.device.put(inputs), self.in_features, self.dtype)
+        given = self.device.put(checks.array("inputs", inputs))
+        inputs = checks.matrix("inputs", given, self.in_features, self.dtype)
         outputs, saved = self._forward(inputs, training)
         if training:
             self._saved, self._shape = saved, (outputs.shape[0], outputs.shape[1])
@@ -78,7 +79,8 @@ class Layer:
             raise RuntimeError(
                 f"{type(self).__name__}.backward needs a forward(inputs, training=True) before it"
             )
-        grad_outputs = checks.matrix("grad_outputs", self.device.put(grad_outputs), None, self.dtype)
+        given = self.device.put(checks.array("grad_outputs", grad_outputs))
+        grad_outputs = checks.matrix("grad_outputs", given, None, self.dtype)
         if grad_outputs.shape != self._shape:
             raise ValueError(
                 f"grad_outputs has shape {grad_outputs.shape}, wanted {self._shape} as the outputs"

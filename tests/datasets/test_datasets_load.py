@@ -79,6 +79,21 @@ def test_load_from_folder(
     assert (data.name, data.input_scale) == ("tiny", 1 / 255)
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("subfolder", ["", "tiny"])
+def test_names_with_a_dot(tmp_path: Path, tiny: dict[str, bytes], subfolder: str, zipped: bool) -> None:
+    """So many tools name the files; some make folders of the usual names beside them."""
+    dotted = {name.replace("-idx", ".idx"): content for name, content in tiny.items()}
+    put(tmp_path / subfolder, dotted, zipped)
+    for name in tiny:
+        (tmp_path / subfolder / name).mkdir()
+    found = datasets.load("tiny", tmp_path, validation=3)
+    put(tmp_path / "usual", tiny)
+    usual = datasets.load("tiny", tmp_path / "usual", validation=3)
+    for part, other in zip((*found.train, *found.test), (*usual.train, *usual.test)):
+        np.testing.assert_array_equal(part, other)
+
+
 def test_dataset_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         datasets.load().name = "other"  # type: ignore[misc]
@@ -112,7 +127,8 @@ def test_missing(tmp_path: Path, user_folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MINIHASH_DATA", str(tmp_path / "chosen"))
     with pytest.raises(FileNotFoundError) as caught:
         datasets.load("mnist")
-    for part in (tmp_path / "chosen", user_folder, "minihash data fetch mnist"):
+    names = "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte", "with .gz or not, or with .idx for -idx"
+    for part in (tmp_path / "chosen", user_folder, "minihash data fetch mnist", *names):
         assert str(part) in str(caught.value)
 
 

@@ -120,15 +120,26 @@ def test_weights_of_rows(tmp_path):
         np.testing.assert_array_equal(batch.inputs, rows[:, 2:])
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8", ">f4", "u1", "i8", "?"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", ">f4", ">f8", "u1", "i8", "?"])
 @pytest.mark.parametrize("label_column", [0, 2, -1, None])
-def test_npy_files_of_any_type(tmp_path, dtype, label_column):
-    array = (np.random.default_rng(0).random((23, 4)) * 200).astype(dtype)
+def test_npy_files_of_any_type(tmp_path, dtype, label_column, order):
+    array = (np.random.default_rng(0).random((23, 4)) * 200).astype(dtype, order=order)
     np.save(tmp_path / "a.npy", array)
     found = NpyRows(tmp_path / "a.npy", label_column=label_column)
     label = np.zeros(23) if label_column is None else array[:, label_column]
     features = array if label_column is None else np.delete(array, label_column, axis=1)
     np.testing.assert_array_equal(collected(found), np.column_stack([label, features]).astype(np.float32))
+    exact = features.astype(np.float64)
+    np.testing.assert_allclose(found.statistics.mean, exact.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.statistics.std, exact.std(axis=0), rtol=1e-12)
+    part = found.part(5, 21)
+    np.testing.assert_array_equal(collected(part), collected(found)[5:21])
+    np.testing.assert_allclose(part.statistics.mean, exact[5:21].mean(axis=0), rtol=1e-12)
+    options = {"label_column": label_column or 0}
+    read = np.concatenate(list(input_chunks(tmp_path / "a.npy", features.shape[1], **options)))
+    np.testing.assert_array_equal(read, features)
+    assert read.dtype == array.dtype.newbyteorder("=")  # a network shifts them before they are rounded
 
 
 def test_a_header_longer_than_the_file_takes_no_memory(tmp_path):
@@ -153,7 +164,7 @@ def test_npy_files_that_are_refused(tmp_path):
             collected(NpyRows(path, **options))
 
     refused(np.zeros(3), r"a\.npy: has shape \(3,\) \(float64, C order\), wanted a matrix of real numbers")
-    refused(np.asfortranarray(np.zeros((3, 2))), "Fortran order")
+    refused(np.zeros((3, 2, 1), order="F"), "Fortran order")
     refused(np.zeros((3, 2), complex), "complex128")
     refused(np.zeros((3, 2), object), "object")
     refused(np.zeros((0, 2)), "wanted .rows, 1 . features., a row at least")
@@ -184,8 +195,8 @@ def test_a_csv_file_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
     monkeypatch.undo()  # blocks of their usual size
     rows = rows_of(300_000, 5)
-    for kind in ("store", "npy"):
-        found = open_rows(write(tmp_path / kind, rows, kind))
+    for kind, order in (("store", "C"), ("npy", "C"), ("npy", "F")):
+        found = open_rows(write(tmp_path / kind, np.asarray(rows, order=order), kind))
         tracemalloc.start()
         for _ in found.batches(256, np.random.default_rng(0)):
             pass
@@ -251,7 +262,7 @@ def test_constant_features_keep_their_scale(tmp_path):
 
 
 def test_an_npz_file_is_a_data_set(tmp_path):
-    inputs, labels = np.arange(60, dtype=np.uint8).reshape(20, 3), np.arange(20) % 3
+    inputs, labels = np.arange(196, 256, dtype=np.uint8).reshape(20, 3), np.arange(20) % 3
     np.savez(tmp_path / "a.npz", inputs=inputs, labels=labels)
     data = open_dataset(tmp_path / "a.npz")
     assert (data.task, data.input_scale, data.input_shift, data.class_names) == (
@@ -261,6 +272,32 @@ def test_an_npz_file_is_a_data_set(tmp_path):
         ("0", "1", "2"),
     )
     assert (len(data.train), len(data.validation), len(data.test)) == (16, 2, 2)
+    assert data.notes == ("inputs: uint8 from 196 to 255, taken for pixels and divided by 255",)
+
+
+def test_an_explicit_task_may_have_many_classes(tmp_path):
+    """A guess stops at MAX_CLASSES; the labels of an npz file are labels."""
+    labels = np.arange(2 * MAX_CLASSES) % (MAX_CLASSES + 500)
+    path = write(tmp_path / "rows", np.column_stack([labels, labels / 7]), "npy")
+    assert open_dataset(path).task == "regression"
+    data = open_dataset(path, task="classification")
+    assert len(data.class_names) == MAX_CLASSES + 500 and data.class_names[-1] == str(MAX_CLASSES + 499)
+    np.savez(tmp_path / "a.npz", inputs=labels[:, None] / 7, labels=labels)
+    data = open_dataset(tmp_path / "a.npz")
+    assert (data.task, len(data.class_names)) == ("classification", MAX_CLASSES + 500)
+    np.savez(tmp_path / "a.npz", inputs=labels[:, None] / 7, labels=labels % 2)
+    assert open_dataset(tmp_path / "a.npz").task == "binary"
+
+
+def test_absurd_classes_are_refused_with_their_memory(tmp_path):
+    path = write(tmp_path / "rows", np.column_stack([[0, 2.0**31, 1, 0], np.arange(4)]), "npy")
+    message = "2147483649 classes, 8.59 GB of outputs a row, wanted 16777216 at most for classification$"
+    with pytest.raises(ValueError, match=message):
+        open_dataset(path, task="classification")
+    for targets in ([0, 1.5, 2, 0], [-1, 1, 1, 0], [0, 0, 0, 0]):
+        path = write(tmp_path / "rows", np.column_stack([targets, np.arange(4)]), "npy")
+        with pytest.raises(ValueError, match="wanted whole numbers from 0 on, not all 0, for class"):
+            open_dataset(path, task="classification")
 
 
 # --------------------------------------------------------------------------------- rows to predict

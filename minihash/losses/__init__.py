@@ -21,7 +21,35 @@ from typing import Any, Callable
 import numpy as np
 
 from minihash import checks
-from minihash.arrays import array_module, as_array, on_host
+from minihash.arrays import array_module
+from minihash.losses.targets import (
+    beside,
+    check_classes,
+    check_fractions,
+    check_numbers,
+    check_outputs,
+    check_targets,
+    check_teacher,
+    like,
+    row_weights,
+)
+
+__all__ = [
+    "CLASSIFIERS",
+    "LOSSES",
+    "Loss",
+    "binary_cross_entropy",
+    "check_targets",
+    "class_probabilities",
+    "distillation",
+    "distillation_targets",
+    "get",
+    "labels_of",
+    "mean_squared_error",
+    "name_of",
+    "row_weights",
+    "softmax_cross_entropy",
+]
 
 Loss = Callable[..., tuple[float, np.ndarray]]
 
@@ -60,8 +88,9 @@ def softmax_cross_entropy(
     ------
     Bridle: *Probabilistic Interpretation of Feedforward Classification Network Outputs*, 1990.
     """
-    outputs = _check_outputs(outputs, (2,))
-    targets = _check_classes(targets, outputs)
+    outputs = check_outputs(outputs, (2,))
+    targets = beside("targets", outputs, targets)
+    check_classes(targets, outputs.shape, outputs.dtype)
     row_weight = row_weights(sample_weight, outputs)
 
     xp = array_module(outputs)
@@ -74,6 +103,7 @@ def softmax_cross_entropy(
         grad_outputs *= 1 / totals
         grad_outputs[chosen] -= 1
     else:
+        targets = targets.astype(outputs.dtype, copy=False)
         losses = (targets * (xp.log(totals) - shifted)).sum(axis=1)
         # With Σ t written out, this is the gradient of the line above even where Σ t is 1 only nearly.
         grad_outputs *= targets.sum(axis=1, keepdims=True) / totals
@@ -105,11 +135,11 @@ def mean_squared_error(
         If the shapes do not match, the batch is empty, a target is not finite, or the weights
         cannot be averaged with.
     """
-    outputs = _check_outputs(outputs, (1, 2))
-    targets = _match_shape(targets, outputs)
+    outputs = check_outputs(outputs, (1, 2))
+    targets = beside("targets", outputs, targets)
+    check_numbers(targets, outputs.shape, outputs.dtype)
     xp = array_module(outputs)
-    _check_rows("targets", targets, np.isfinite, "a finite number")
-    difference = outputs - targets
+    difference = outputs - like(outputs, targets)
     row_weight = row_weights(sample_weight, outputs)
 
     rows = difference.reshape(len(outputs), -1)  # a view: what is done to it is done to difference
@@ -142,12 +172,12 @@ def binary_cross_entropy(
         If the shapes do not match, the batch is empty, a target is outside [0, 1], or the weights
         cannot be averaged with.
     """
-    outputs = _check_outputs(outputs, (1, 2))
-    targets = _match_shape(targets, outputs)
-    _check_rows("targets", targets, lambda t: (t.real >= 0) & (t.real <= 1), "0 <= target <= 1")
+    outputs = check_outputs(outputs, (1, 2))
+    targets = beside("targets", outputs, targets)
+    check_fractions(targets, outputs.shape, outputs.dtype)
     row_weight = row_weights(sample_weight, outputs)
 
-    xp = array_module(outputs)
+    xp, targets = array_module(outputs), like(outputs, targets)
     positive = outputs.real >= 0
     decay = xp.exp(xp.where(positive, -outputs, outputs))  # exp(−|z|), in (0, 1]
     losses = xp.where(positive, outputs, 0) - targets * outputs + xp.log1p(decay)
@@ -198,8 +228,10 @@ def distillation(
     """
     temperature = checks.number("temperature", temperature, 0, 1e6, open_low=True)
     weight = checks.number("weight", weight, 0, 1)
-    outputs = _check_outputs(outputs, (2,))
-    labels, teacher = _split_targets(targets, outputs)
+    outputs = check_outputs(outputs, (2,))
+    targets = beside("targets", outputs, targets)
+    check_teacher(targets, outputs.shape, outputs.dtype)
+    labels, teacher = targets[:, 0].astype(np.intp), targets[:, 1:]
     soft_targets = _softmax(teacher / temperature)
     hard, grad_hard = softmax_cross_entropy(outputs, labels, sample_weight)
     soft, grad_soft = softmax_cross_entropy(outputs / temperature, soft_targets, sample_weight)
@@ -219,13 +251,13 @@ def distillation_targets(labels: Any, teacher_outputs: Any) -> np.ndarray:
     ------
     ValueError if the shapes do not match, a label is no integer or out of range, or an output not finite.
     """
-    teacher_outputs = _check_outputs(teacher_outputs, (2,), "teacher_outputs")
-    labels = np.asarray(labels)
+    teacher_outputs = check_outputs(teacher_outputs, (2,), "teacher_outputs")
+    labels = np.asarray(checks.array("labels", labels))
     if labels.shape != teacher_outputs.shape[:1] or labels.dtype.kind not in "iu":
         wanted = f"{teacher_outputs.shape[:1]} integers"
         raise ValueError(f"labels has shape {labels.shape} ({labels.dtype}), wanted {wanted}")
     targets = np.column_stack([labels.astype(teacher_outputs.dtype), teacher_outputs])
-    _split_targets(targets, teacher_outputs)
+    check_teacher(targets, teacher_outputs.shape, teacher_outputs.dtype)
     return targets
 
 
@@ -247,17 +279,17 @@ LOSSES: dict[str, Loss] = {
     "binary_cross_entropy": binary_cross_entropy,
     "distillation": distillation,
 }
-#: Those whose targets are classes.
-CLASSIFIERS = ("softmax_cross_entropy", "distillation", "binary_cross_entropy")
+#: Those whose targets are classes, and what makes labels (rows,) of them.
+CLASSIFIERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "softmax_cross_entropy": lambda targets: targets if targets.ndim == 1 else targets.argmax(axis=1),
+    "distillation": lambda targets: targets[:, 0].astype(np.intp),
+    "binary_cross_entropy": lambda targets: (targets.reshape(-1) > 0.5).astype(np.intp),
+}
 
 
 def labels_of(loss: str, targets: np.ndarray) -> np.ndarray:
     """Return the class of each row, (rows,) integers, from the targets of one of CLASSIFIERS."""
-    if loss == "distillation":
-        return targets[:, 0].astype(np.intp)
-    if loss == "binary_cross_entropy":
-        return (targets.reshape(-1) > 0.5).astype(np.intp)
-    return targets if targets.ndim == 1 else targets.argmax(axis=1)
+    return CLASSIFIERS[checks.choice("loss", loss, tuple(CLASSIFIERS))](targets)
 
 
 def get(loss: str | Loss) -> Loss:
@@ -278,87 +310,3 @@ def _softmax(outputs: np.ndarray) -> np.ndarray:
     """Return `exp(z_c) / Σ_k exp(z_k)` of each row, without overflow."""
     powers = array_module(outputs).exp(outputs - outputs.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
-
-
-def _check_outputs(outputs: Any, dimensions: tuple[int, ...], name: str = "outputs") -> np.ndarray:
-    """Return `outputs` as a floating (or complex) array with a known number of dimensions."""
-    outputs = as_array(outputs)
-    if outputs.dtype.kind not in "fc":
-        raise ValueError(f"{name} has dtype {outputs.dtype}, wanted float32 or float64")
-    if outputs.ndim not in dimensions or outputs.size == 0:
-        wanted = " or ".join(("(batch,)", "(batch, features)")[d - 1] for d in dimensions)
-        raise ValueError(f"{name} has shape {outputs.shape}, wanted {wanted}, not empty")
-    return outputs
-
-
-def _beside(outputs: np.ndarray, values: Any) -> np.ndarray:
-    """Return values as an array where the outputs are."""
-    values = as_array(values)
-    return values if type(values) is type(outputs) else array_module(outputs).asarray(values)
-
-
-def _match_shape(targets: Any, outputs: np.ndarray) -> np.ndarray:
-    """Return `targets` in the shape and dtype of `outputs`; (batch,) may stand for (batch, 1)."""
-    targets = _beside(outputs, targets)
-    if targets.shape != outputs.shape and (*targets.shape, 1) != outputs.shape:
-        raise ValueError(f"targets has shape {targets.shape}, wanted {outputs.shape} as outputs")
-    return targets.astype(outputs.dtype, copy=False).reshape(outputs.shape)
-
-
-def _check_classes(targets: Any, outputs: np.ndarray) -> np.ndarray:
-    """Return integer labels (batch,) as they are, and rows of probabilities in the outputs' dtype."""
-    targets = _beside(outputs, targets)
-    batch, classes = outputs.shape
-    if targets.shape == (batch,):
-        if targets.dtype.kind not in "iu":
-            raise ValueError(f"targets has dtype {targets.dtype}, wanted integer labels")
-        wanted = f"a label 0 <= label < {classes}"
-        _check_rows("targets", targets, lambda t: (t >= 0) & (t < classes), wanted)
-        return targets
-    if targets.shape != outputs.shape:
-        wanted = f"({batch},) labels or {outputs.shape} probabilities"
-        raise ValueError(f"targets has shape {targets.shape}, wanted {wanted}")
-    targets = targets.astype(outputs.dtype, copy=False)
-    _check_rows("targets", targets, lambda t: t.real >= 0, "a probability")
-    _check_rows("the sum of targets", targets.sum(axis=1), lambda sums: abs(sums - 1) <= 1e-3, "1")
-    return targets
-
-
-def _split_targets(targets: Any, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels (batch,) and the teacher's logits (batch, classes) of targets of `distillation`."""
-    targets = _beside(outputs, targets)
-    wanted = outputs.shape[0], 1 + outputs.shape[1]
-    if targets.shape != wanted or targets.dtype.kind not in "fiu":
-        raise ValueError(
-            f"targets has shape {targets.shape} ({targets.dtype}), wanted {wanted}: "
-            "a label and the teacher's outputs in each row"
-        )
-    labels, teacher, classes = targets[:, 0], targets[:, 1:], outputs.shape[1]
-    wanted_label = f"a label 0 <= label < {classes}"
-    _check_rows("targets", labels, lambda t: (t >= 0) & (t < classes) & (t == np.rint(t)), wanted_label)
-    _check_rows("the teacher's output in targets", teacher, np.isfinite, "a finite number")
-    return labels.astype(np.intp), teacher
-
-
-def row_weights(sample_weight: Any, outputs: np.ndarray) -> np.ndarray:
-    """Return the rows' weights (batch,), in float64, with the sum 1."""
-    batch, xp = len(outputs), array_module(outputs)
-    if sample_weight is None:
-        return xp.full(batch, 1.0 / batch)
-    weight = _beside(outputs, sample_weight).astype(np.float64, copy=False)
-    if weight.shape != (batch,):
-        raise ValueError(f"sample_weight has shape {weight.shape}, wanted ({batch},)")
-    _check_rows("sample_weight", weight, lambda w: (w >= 0) & np.isfinite(w), "a weight >= 0")
-    total = weight.sum()
-    if on_host(total) and not 0 < total < np.inf:
-        raise ValueError(f"sample_weight has the sum {total:g}, wanted a positive one")
-    return weight / total
-
-
-def _check_rows(
-    name: str, values: np.ndarray, is_good: Callable[[np.ndarray], np.ndarray], wanted: str
-) -> None:
-    """Raise a ValueError that names the first value that is not good, and its row, if they are at hand."""
-    if on_host(values) and not (good := is_good(values)).all():
-        where = tuple(np.argwhere(~good)[0])
-        raise ValueError(f"{name} is {values[where]} in row {where[0]}, wanted {wanted}")

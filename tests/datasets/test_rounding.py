@@ -1,0 +1,152 @@
+"""What float32 would lose is refused by name; statistics and shifts are taken before anything is rounded."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from minihash import evaluate, fit, mlp
+from minihash.datasets.csv_rows import convert
+from minihash.datasets.files import open_dataset, open_rows
+from minihash.datasets.inputs import input_chunks
+from minihash.datasets.labelled import read_labelled
+from minihash.datasets.rows import LOST, Statistics
+from minihash.datasets.store import Store, StoreWriter
+
+RNG = np.random.default_rng(0)
+TIME = 1.7e9 + RNG.uniform(0, 60, 500)  # seconds, of half a minute: the next float32 is 128 away
+LABEL = np.arange(500) % 2
+ADVICE = "and float32 would round it by .*: subtract 1.7e+09 first"
+
+
+def csv(path, *columns, header=""):
+    np.savetxt(path, np.column_stack(columns), delimiter=",", fmt="%.17g", header=header, comments="")
+    return path
+
+
+def refused(name, read, *args, **options):
+    message = re.escape(name) + r" has the standard deviation 17\.\d around 17000000\d\d\.?\d*, "
+    with pytest.raises(ValueError, match=message + ADVICE.replace("+", r"\+") + "$"):
+        read(*args, **options)
+
+
+def test_a_column_of_a_csv_file_is_named_as_the_file_counts_it(tmp_path):
+    path = csv(tmp_path / "a.csv", LABEL, RNG.normal(size=500), TIME)
+    refused("a.csv: column 2", convert, path, tmp_path / "a.mh")
+    refused("a.csv: column 2", open_rows, path)
+    refused("a.csv: column 2", open_dataset, path)
+    assert not (tmp_path / "a.mh").exists()
+    path = csv(tmp_path / "a.csv", TIME, RNG.normal(size=500), LABEL, header="when,what,y")
+    options = {"header": True, "label_column": -1}
+    refused("a.csv: column 0 (when)", open_rows, path, **options)
+    refused("a.csv: column 0 (when)", open_rows, path, header=True)  # a target whose spread is lost
+    assert convert(path, tmp_path / "a.mh", header=True, label_column=2, weight_column=0).rows == 500
+
+
+def test_what_is_advised_helps(tmp_path):
+    values = 1234567891.5 + RNG.uniform(0, 60, 500)
+    with pytest.raises(ValueError, match=r"subtract (\S+) first$") as caught:
+        open_rows(csv(tmp_path / "a.csv", LABEL, values))
+    middle = float(re.search(r"subtract (\S+) first", str(caught.value))[1])
+    rows = open_rows(csv(tmp_path / "a.csv", LABEL, values - middle))
+    assert rows.statistics.std[0] == pytest.approx(values.std(), rel=1e-6)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy_files(tmp_path, order):
+    array = np.column_stack([LABEL, RNG.normal(size=500), TIME])
+    np.save(tmp_path / "a.npy", np.asarray(array, order=order))
+    refused("a.npy: column 2", open_dataset, tmp_path / "a.npy")
+    refused("a.npy: column 2", fit, mlp([2, 2]), tmp_path / "a.npy", progress=False)
+    refused("a.npy: column 2", evaluate, mlp([2, 2]), tmp_path / "a.npy")
+    np.save(tmp_path / "a.npy", array.astype(np.int64))
+    refused("a.npy: column 2", open_dataset, tmp_path / "a.npy")
+
+
+def test_npz_files_and_stores(tmp_path):
+    np.savez(tmp_path / "a.npz", inputs=np.column_stack([LABEL, TIME]), labels=LABEL)
+    refused("a.npz: column 1 of inputs", read_labelled, tmp_path / "a.npz")
+    refused("a.npz: column 1 of inputs", open_dataset, tmp_path / "a.npz")
+    with open(tmp_path / "a.mh", "wb") as file:
+        writer = StoreWriter(file, 1)
+        writer.append(np.column_stack([LABEL, TIME]))
+        refused("column 1", writer.finish)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full(500, 0.1),
+        np.full(500, 1.7e9 + 1),
+        1e6 + LABEL,
+        2.0**30 + 128 * LABEL,
+        np.where(LABEL, 1e-30, 0),
+        RNG.normal(size=500) * 1e30,
+        np.where(np.arange(500) < 9, TIME, 0),
+    ],
+    ids=["constant", "large constant", "1e6 and one more", "on the grid", "tiny", "huge", "some zero"],
+)
+def test_what_float32_holds_is_taken(tmp_path, values):
+    """A constant has no spread, and its standard deviation is 0, however it is rounded."""
+    rows = open_rows(csv(tmp_path / "a.csv", LABEL, values))
+    np.testing.assert_allclose(rows.statistics.std, values.std() if np.ptp(values) else 0, rtol=1e-9)
+    np.testing.assert_allclose(rows.statistics.mean, values.mean(), rtol=1e-12)
+    np.save(tmp_path / "a.npy", np.column_stack([LABEL, values]))
+    assert open_dataset(tmp_path / "a.npy").input_scale == pytest.approx(1 / (rows.statistics.std or 1))
+
+
+def test_the_threshold():
+    """The error of rounding to a grid of step u is u / sqrt(12), root mean square."""
+    step, kept, lost = 128.0, 0.9, 1.1
+    for factor, fits in ((kept, True), (lost, False)):
+        std = step / np.sqrt(12) / LOST / factor
+        values = 1.7e9 + std * np.sqrt(3) * RNG.uniform(-1, 1, (20_000, 1))
+        found = Statistics(1)
+        for block in np.array_split(values, 7):
+            found.add(block, block[:, 0])
+        assert found.std[0] == pytest.approx(values.std())
+        assert found.rounding[0] == pytest.approx(step / np.sqrt(12), rel=0.02)
+        if fits:
+            found.check_rounding(["it"])
+        else:
+            with pytest.raises(ValueError, match="^it has the standard deviation"):
+                found.check_rounding(["it"])
+
+
+def test_statistics_of_a_csv_file_are_those_of_its_text(tmp_path):
+    """An offset of a thousand standard deviations: in float32 the mean would be right to 1e-5 of one."""
+    values = 1e3 + RNG.normal(size=500)
+    found = open_rows(csv(tmp_path / "a.csv", LABEL, values)).statistics
+    assert found.mean[0] == pytest.approx(values.mean(), rel=1e-14)
+    assert found.std[0] == pytest.approx(values.std(), rel=1e-12)
+
+
+def test_a_store_of_float32_is_the_one_it_was(tmp_path):
+    """Its bytes, to the last one of the index, are those that earlier versions wrote."""
+    rows = np.random.default_rng(0).normal(size=(20_000, 4)).astype(np.float32)
+    with open(tmp_path / "a.mh", "wb") as file:
+        writer = StoreWriter(file, 3)
+        writer.append(rows)
+        writer.finish()
+    found = Statistics(3)  # block after block, of the features alone
+    for first in range(0, len(rows), 8192):
+        found.add(rows[first : first + 8192, 1:], rows[first : first + 8192, 0])
+    assert (Store(tmp_path / "a.mh").statistics.mean == found.mean).all()
+    assert (tmp_path / "a.mh").read_bytes()[16:][: rows.nbytes] == rows.tobytes()
+
+
+def test_raw_rows_are_shifted_before_they_are_rounded(tmp_path):
+    """A network that was given the shift predicts a file as it predicts the differences themselves."""
+    other = RNG.normal(size=500)
+    network = mlp([2, 8, 1], seed=1, input_shift=[1.7e9, 0], input_scale=[0.02, 1])
+    plain = mlp([2, 8, 1], seed=1, input_scale=[0.02, 1])
+    expected = plain.predict(np.column_stack([TIME - 1.7e9, other]).astype(np.float32))
+    np.save(tmp_path / "a.npy", np.column_stack([TIME, other]))
+    np.save(tmp_path / "b.npy", np.column_stack([TIME, LABEL, other]))
+    csv(tmp_path / "a.csv", LABEL, TIME, other)
+    for name, label_column in (("a.npy", 0), ("b.npy", 1), ("a.csv", 0)):
+        chunks = input_chunks(tmp_path / name, 2, label_column=label_column)
+        found = np.concatenate([network.predict(chunk) for chunk in chunks])
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
