@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minihash import checks
+from minihash import checks, strict_json
 from minihash.files import check_writable, replacing
 from minihash.network import Network
 from minihash.optimizers import Optimizer
@@ -213,7 +212,8 @@ class Log(Callback):
 
     Parameters
     ----------
-    path : ending in .csv, a header and a line an epoch; or in .jsonl, a JSON object a line.
+    path : ending in .csv, a header and a line an epoch; or in .jsonl, a JSON object a line. NaN is an empty
+        field there, and null here.
 
     Raises
     ------
@@ -232,11 +232,12 @@ class Log(Callback):
     def on_epoch_end(self, network: Network, history: History) -> bool:
         text = io.StringIO()
         if self.path.endswith(".csv"):
-            writer = csv.DictWriter(text, list(history.records[0]), lineterminator="\n")
+            names = dict.fromkeys(name for record in history for name in record)
+            writer = csv.DictWriter(text, list(names), lineterminator="\n")
             writer.writeheader()
-            writer.writerows(history.records)
+            writer.writerows(history.to_json())  # None is an empty field
         else:
-            text.writelines(json.dumps(record) + "\n" for record in history.records)
+            text.writelines(strict_json.dumps(record) + "\n" for record in history)
         with replacing(self.path) as file:
             file.write(text.getvalue().encode())
         return False

@@ -134,7 +134,7 @@ def teacher_of(
 
     Other settings or data make another teacher.
     """
-    facts = json.dumps([settings.as_dict(), dataset.origin])
+    facts = json.dumps([settings.as_dict(), dataset.origin], allow_nan=False)
     digest = hashlib.sha256(facts.encode()).hexdigest()
     name = f"{cell.dataset}-{cell.layers}-{cell.seed}-{digest[:8]}"
     folder.mkdir(exist_ok=True)

@@ -124,7 +124,8 @@ def search(
     start, space = settings_of(cell).with_epochs(most), space_of(cell, fewest, most)
     rows, sizes = split(dataset), list(sizes or sizes_of(cell, dataset))
     crc = _crc(rows)
-    study = open_study(json.dumps([*cell.as_dict().values(), sizes, fewest, most, crc]), journal)
+    name = json.dumps([*cell.as_dict().values(), sizes, fewest, most, crc], allow_nan=False)
+    study = open_study(name, journal)
     end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     teacher = None
     if ROWS[cell.row].method in methods.DISTILLED and len(ended(study)) < trials:
