@@ -62,6 +62,15 @@ def floating_dtype(name: str, value: Any) -> np.dtype:
     return dtype
 
 
+def array(name: str, value: Any) -> Any:
+    """Return `value` as an array, where it is; refuse masked entries, as the mask would be lost."""
+    if type(value) is np.ndarray:  # as nearly always: a small layer takes hardly longer than this question
+        return value
+    if isinstance(value, np.ma.MaskedArray) and (count := np.ma.count_masked(value)):
+        raise ValueError(f"{name} has {count} masked entries, wanted none: fill them or leave out their rows")
+    return as_array(value)
+
+
 def matrix(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.ndarray:
     """Return `value` as an array (batch, columns) of `dtype`, where it is; a copy only if needed."""
     array = as_array(value)
