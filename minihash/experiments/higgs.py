@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from minihash import text
+from minihash import checks, text
 from minihash.experiments.ledger import Ledger, Record
 from minihash.experiments.size_matching import dense_sizes
 from minihash.files import locked, replacing
@@ -70,6 +70,8 @@ def plans(
     common = {"source": source, "rows": rows, "test_rows": test_rows, "epochs": epochs}
     common |= {"batch_size": batch_size, "learning_rate": learning_rate, "threads": threads}
     known = NETWORKS | WIDE_NETWORKS
+    for name in networks:
+        checks.choice("networks", name, tuple(known))
     at_hand = [name for name in networks if not known[name][2] or find_spec("torch")]
     return [{"network": name, "seed": seed, **common} for seed in seeds for name in at_hand]
 
