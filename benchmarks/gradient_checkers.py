@@ -11,7 +11,6 @@ order, the only one that a layer written like this has. Prints Markdown; everyth
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -27,6 +26,7 @@ from checked_networks import Problem, kinked_problem, make_problem, minihash_net
 from checkers import Minihash, Peer, make_peers
 from threadpoolctl import threadpool_limits
 
+from minihash import strict_json
 from minihash.machine import machine
 
 ERRORS = [10 ** (-power / 2) for power in range(31)]  # relative: 1, 0.32, 0.1, ... 1e-15
@@ -242,7 +242,7 @@ def main() -> None:
     print(f"not installed: {', '.join(results['missing']) or 'none'}\n")
     print_tables(results)
     if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+        arguments.json.write_text(strict_json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

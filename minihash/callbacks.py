@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minihash import checks
+from minihash import checks, metrics, strict_json
 from minihash.files import check_writable, replacing
 from minihash.network import Network
 from minihash.optimizers import Optimizer
 from minihash.training import Callback, History
 from minihash.training.history import WEIGHTS
+
+Weights = dict[str, np.ndarray]
 
 
 class PrintEpochs(Callback):
@@ -40,62 +41,103 @@ class PrintEpochs(Callback):
         return False
 
 
-class EarlyStopping(Callback):
-    """Stop when a figure has not become smaller for `patience` epochs; restore the best weights.
+class _Watch(Callback):
+    """Compares a figure of each epoch with the best one so far; `monitor` and `mode` say which is better."""
+
+    changing: tuple[str, ...] = ("best",)
+
+    def __init__(self, patience: int, monitor: str, mode: str | None) -> None:
+        self.patience = checks.integer("patience", patience, 1, 2**31)
+        self._larger = metrics.larger_is_better(monitor, mode)
+        self.monitor, self.mode = monitor, mode
+        self.best = metrics.worst(self._larger)
+
+    def on_train_begin(self, network: Network) -> None:
+        self.best = metrics.worst(self._larger)
+
+    def is_better(self, figure: float) -> bool:
+        """Tell whether a figure is better than the best one so far."""
+        return metrics.better(figure, self.best, self._larger)
+
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        best = checks.number("best", state["best"], -np.inf, np.inf)
+        self.best = best if np.isfinite(best) else metrics.worst(self._larger)
+
+
+class EarlyStopping(_Watch):
+    """Stop when a figure has not become better for `patience` epochs; restore the best weights.
+
+    NaN, as the AUC of rows of one class, is never better than a number: the epochs count. Where no epoch has
+    a number there is no best one, and the last weights stay.
 
     Parameters
     ----------
     patience : epochs without improvement before training stops, at least 1.
-    monitor : the figure of `History` to watch.
+    monitor : the figure of `History` to watch; "loss", or of validation rows "validation_error",
+        "validation_loss", "validation_auc" (the larger the better) or "validation_r2" (the same).
     restore_best : put back the weights of the best epoch at the end, stopped early or not.
+    mode : "min" or "max", whether smaller or larger is better, for a figure of one's own.
 
-    After training, `best_epoch` (from 1) and `best` say when and how good it was.
+    After training, `best_epoch` (from 1) and `best` say when and how good it was; if it never was a number,
+    `best_epoch` is 0 and `best` infinite.
+
+    Raises
+    ------
+    ValueError for a figure of which it is not known what is better, without a mode.
     """
 
     changing = ("best", "best_epoch")
 
     def __init__(
-        self, patience: int = 10, monitor: str = "validation_error", restore_best: bool = True
+        self,
+        patience: int = 10,
+        monitor: str = "validation_error",
+        restore_best: bool = True,
+        mode: str | None = None,
     ) -> None:
-        self.patience = checks.integer("patience", patience, 1, 2**31)
-        self.monitor = monitor
+        super().__init__(patience, monitor, mode)
         self.restore_best = checks.boolean("restore_best", restore_best)
-        self.best, self.best_epoch = float("inf"), 0
-        self._weights: dict[str, np.ndarray] = {}
+        self.best_epoch = 0
+        self._weights: Weights = {}
 
     def on_train_begin(self, network: Network) -> None:
-        self.best, self.best_epoch = float("inf"), 0
-        self._weights = {}
+        super().on_train_begin(network)
+        self.best_epoch, self._weights = 0, {}
 
     def on_epoch_end(self, network: Network, history: History) -> bool:
         epoch, figure = len(history), _figure(history, self.monitor)
-        if figure < self.best:
-            self.best, self.best_epoch = figure, epoch
+        if self.is_better(figure):
             if self.restore_best:
-                self._weights = _copies(network)
+                self._weights = weights_of(network)
+            self.best, self.best_epoch = figure, epoch
         return epoch - self.best_epoch >= self.patience
 
     def on_train_end(self, network: Network, history: History) -> None:
-        _put_back(network, self._weights)
+        put_back(network, self._weights)
 
     def state(self) -> dict[str, Any]:
-        return {"best": self.best, "best_epoch": self.best_epoch, **_packed(self._weights)}
+        return {**super().state(), "best_epoch": self.best_epoch, **_packed(self._weights)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.best = checks.number("best", state["best"], -np.inf, np.inf)
+        super().restore(state)
         self.best_epoch = checks.integer("best_epoch", state["best_epoch"], 0, 2**62)
         self._weights = _unpacked(state)
 
 
-class ReduceOnPlateau(Callback):
-    """Multiply the learning rate by a factor when a figure has not become smaller for some epochs.
+class ReduceOnPlateau(_Watch):
+    """Multiply the learning rate by a factor when a figure has not become better for some epochs.
+
+    NaN is never better than a number: the epochs count.
 
     Parameters
     ----------
     optimizer : the one that `fit` is given, without a schedule, which would set the rate anew.
     factor : 0 < factor < 1.
     patience : epochs without improvement before each reduction, at least 1.
-    monitor : the figure of `History` to watch.
+    monitor, mode : as in `EarlyStopping`.
     lowest : the learning rate is not made smaller than this.
     """
 
@@ -108,20 +150,23 @@ class ReduceOnPlateau(Callback):
         patience: int = 5,
         monitor: str = "validation_loss",
         lowest: float = 0.0,
+        mode: str | None = None,
     ) -> None:
-        self.optimizer, self.monitor = optimizer, monitor
+        super().__init__(patience, monitor, mode)
+        self.optimizer = optimizer
         self.factor = checks.number("factor", factor, 0, 1, open_low=True)
-        self.patience = checks.integer("patience", patience, 1, 2**31)
         self.lowest = checks.number("lowest", lowest, 0, 1e6)
-        self.best, self.since = float("inf"), 0
+        self.since = 0
 
     def on_train_begin(self, network: Network) -> None:
-        self.best, self.since = float("inf"), 0
+        super().on_train_begin(network)
+        self.since = 0
 
     def on_epoch_end(self, network: Network, history: History) -> bool:
         figure = _figure(history, self.monitor)
-        self.since = 0 if figure < self.best else self.since + 1
-        self.best = min(self.best, figure)
+        self.since += 1
+        if self.is_better(figure):
+            self.best, self.since = figure, 0
         if self.since == self.patience:
             self.since = 0
             rate = self.optimizer.learning_rate
@@ -129,10 +174,10 @@ class ReduceOnPlateau(Callback):
         return False
 
     def state(self) -> dict[str, Any]:
-        return {"best": self.best, "since": self.since}
+        return {**super().state(), "since": self.since}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.best = checks.number("best", state["best"], -np.inf, np.inf)
+        super().restore(state)
         self.since = checks.integer("since", state["since"], 0, 2**62)
 
 
@@ -173,7 +218,7 @@ class KeepLastGood(Callback):
         self.divergence: FloatingPointError | None = None
         self.interrupt: KeyboardInterrupt | None = None
         self.history = History()
-        self._good: tuple[dict[str, np.ndarray], int | None] = {}, 0  # as one: Ctrl-C may come at any time
+        self._good: tuple[Weights, int | None] = {}, 0  # as one: Ctrl-C may come at any time
 
     @property
     def epochs(self) -> int:
@@ -182,19 +227,19 @@ class KeepLastGood(Callback):
 
     def on_train_begin(self, network: Network) -> None:
         self.divergence, self.history = None, History()
-        self._good = _copies(network), 0
+        self._good = weights_of(network), 0
 
     def on_epoch_end(self, network: Network, history: History) -> bool:
-        self._good = _copies(network), len(history)
+        self._good = weights_of(network), len(history)
         return False
 
     def on_divergence(self, network: Network, error: FloatingPointError) -> bool:
         self.divergence = error
-        _put_back(network, self._good[0])
+        put_back(network, self._good[0])
         return True
 
     def on_interrupt(self, network: Network, history: History) -> None:
-        _put_back(network, self._good[0])
+        put_back(network, self._good[0])
 
     def on_train_end(self, network: Network, history: History) -> None:
         self.history = History(history.records[: self._good[1]])
@@ -214,7 +259,8 @@ class Log(Callback):
 
     Parameters
     ----------
-    path : ending in .csv, a header and a line an epoch; or in .jsonl, a JSON object a line.
+    path : ending in .csv, a header and a line an epoch; or in .jsonl, a JSON object a line. NaN is an empty
+        field there, and null here.
 
     Raises
     ------
@@ -233,11 +279,12 @@ class Log(Callback):
     def on_epoch_end(self, network: Network, history: History) -> bool:
         text = io.StringIO()
         if self.path.endswith(".csv"):
-            writer = csv.DictWriter(text, list(history.records[0]), lineterminator="\n")
+            names = dict.fromkeys(name for record in history for name in record)
+            writer = csv.DictWriter(text, list(names), lineterminator="\n")
             writer.writeheader()
-            writer.writerows(history.records)
+            writer.writerows(history.to_json())  # None is an empty field
         else:
-            text.writelines(json.dumps(record) + "\n" for record in history.records)
+            text.writelines(strict_json.dumps(record) + "\n" for record in history)
         with replacing(self.path) as file:
             file.write(text.getvalue().encode())
         return False
@@ -252,19 +299,21 @@ def _figure(history: History, monitor: str) -> float:
     return record[monitor]
 
 
-def _copies(network: Network) -> dict[str, np.ndarray]:
+def weights_of(network: Network) -> Weights:
+    """Return copies of a network's parameters, by name."""
     return {name: array.copy() for name, array in network.params.items()}
 
 
-def _put_back(network: Network, weights: dict[str, np.ndarray]) -> None:
+def put_back(network: Network, weights: Weights) -> None:
+    """Give a network the parameters that `weights_of` returned."""
     for name, array in weights.items():
         network.params[name][...] = array
 
 
-def _packed(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _packed(weights: Weights) -> Weights:
     """Return weights as a part of a state; a checkpoint looks whether they fit the network."""
     return {f"{WEIGHTS}{name}": array for name, array in weights.items()}
 
 
-def _unpacked(state: dict[str, Any]) -> dict[str, np.ndarray]:
+def _unpacked(state: dict[str, Any]) -> Weights:
     return {name.removeprefix(WEIGHTS): array for name, array in state.items() if name.startswith(WEIGHTS)}

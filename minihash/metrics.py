@@ -14,7 +14,42 @@ from typing import Any
 
 import numpy as np
 
+from minihash import checks
+
+#: Whether a larger figure is a better one, by its name.
+LARGER_IS_BETTER = {"loss": False, "error": False, "accuracy": True, "auc": True, "r2": True}
 PIECE = 2**16  # scores that are looked up together
+
+
+def larger_is_better(monitor: str, mode: str | None = None) -> bool:
+    """Tell whether larger figures of a name are better.
+
+    Parameters
+    ----------
+    monitor : one of LARGER_IS_BETTER, with "validation_" before it or without.
+    mode : "min" or "max", for scores of one's own; None looks the name up.
+
+    Raises
+    ------
+    ValueError for a name that is not known, without a mode.
+    """
+    if mode is not None:
+        return checks.choice("mode", mode, ("min", "max")) == "max"
+    name = str(monitor).removeprefix("validation_")
+    if name not in LARGER_IS_BETTER:
+        known = ", ".join(["loss", *(f"validation_{known}" for known in LARGER_IS_BETTER)])
+        raise ValueError(f"monitor is {monitor!r}, wanted mode='min' or 'max' with it, or one of {known}")
+    return LARGER_IS_BETTER[name]
+
+
+def better(figure: float, best: float, larger: bool, by: float = 0.0) -> bool:
+    """Tell whether a figure is better than the best so far, by more than `by`: NaN and infinity never are."""
+    return math.isfinite(figure) and (figure > best + by if larger else figure < best - by)
+
+
+def worst(larger: bool) -> float:
+    """Return what every number is better than."""
+    return -math.inf if larger else math.inf
 
 
 class Accuracy:

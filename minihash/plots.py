@@ -26,10 +26,12 @@ def learning_curves(histories: Mapping[str, History], path: Path = None) -> Any:
 
     Parameters
     ----------
-    histories : name of the run -> its history.
+    histories : name of the run -> its history, of one epoch at least; what is NaN is left out of a line.
     path : file to write, or None.
     """
-
+    for name, history in histories.items():
+        if not len(history):
+            raise ValueError(f"history of {name!r} has no epoch, wanted one at least")
     names = {name for history in histories.values() for name in history.records[0]}
     classes, validated = "validation_error" in names, bool(names & {"validation_error", "validation_loss"})
     figure_of, percent = ("validation_error", 100) if classes else ("validation_loss", 1)
@@ -48,10 +50,13 @@ def learning_curves(histories: Mapping[str, History], path: Path = None) -> Any:
                 error_axes.plot(history["epoch"], values, **style)
         if validated:
             label = figure_of.replace("_", " ") + " (%)" * classes
-            error_axes.set(xlabel="epoch", ylabel=label, yscale="log")
-        loss_axes.set(xlabel="epoch", ylabel="training loss", yscale="log")
+            error_axes.set(xlabel="epoch", ylabel=label)
+        loss_axes.set(xlabel="epoch", ylabel="training loss")
         for axes in panels:
             axes.xaxis.get_major_locator().set_params(integer=True)
+            if not any(value > 0 for line in axes.lines for value in line.get_ydata()):
+                continue  # zeros and NaN, of which a logarithmic axis shows nothing
+            axes.set_yscale("log")
             axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter("")

@@ -83,7 +83,7 @@ def attended() -> Iterator[None]:
     sys.unraisablehook = functools.partial(_send_again, hook)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            warnings.showwarning = _show_warning
             yield
     finally:
         (sys.stdout, sys.stderr), sys.unraisablehook = streams, hook

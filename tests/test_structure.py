@@ -27,7 +27,7 @@ NAMES = sorted(MODULES)
 #: From the bottom up: a room imports rooms of the lines above its own, and itself.
 ROOMS = (
     ("arrays",),
-    ("checks", "text", "version", "files", "machine", "terminal"),
+    ("checks", "text", "version", "files", "machine", "terminal", "strict_json"),
     ("figures", "schema"),
     ("hashing",),
     ("maps",),
@@ -153,6 +153,15 @@ def test_packages_of_others(module: str) -> None:
     assert found <= declared
     if room_of(module) in ("hashing", "maps", *ROOMS[0], *ROOMS[1], *ROOMS[FLOOR["losses"]]):
         assert found <= {"numpy", "scipy"}
+
+
+@pytest.mark.parametrize("module", [name for name in NAMES if room_of(name) != "cli"])
+def test_json_is_strict(module: str) -> None:
+    """Nothing writes the bare words NaN and Infinity, which are no JSON."""
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Call) and dotted(node.func) in ("json.dump", "json.dumps"):
+            strict = {word.arg: word.value for word in node.keywords}.get("allow_nan")
+            assert isinstance(strict, ast.Constant) and strict.value is False, f"line {node.lineno}"
 
 
 @pytest.mark.parametrize("module", NAMES)

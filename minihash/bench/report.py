@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from minihash import figures, text
+from minihash import figures, strict_json, text
 from minihash.bench.breakdown import PARTS
 from minihash.bench.cases import Result
 from minihash.files import replacing
@@ -35,7 +34,7 @@ def write(results: Sequence[Result], path: str) -> None:
     where = machine()
     with replacing(path) as file:
         for result in results:
-            file.write((json.dumps({**result.as_dict(), "machine": where}) + "\n").encode())
+            file.write((strict_json.dumps({**result.as_dict(), "machine": where}) + "\n").encode())
 
 
 def plot(results: Sequence[Result], path: str) -> None:

@@ -115,7 +115,7 @@ class StoreWriter:
             "std": found.std.tolist(),
             "targets": {"low": found.low, "high": found.high, "whole": found.whole} if found.rows else None,
         }
-        content = json.dumps(index).encode()
+        content = json.dumps(index, allow_nan=False).encode()
         self._file.write(content + TAIL.pack(len(content), zlib.crc32(content), MAGIC))
 
     def _flush(self) -> None:

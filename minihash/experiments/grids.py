@@ -55,6 +55,9 @@ class Cell:
 
     as_dict = asdict
 
+    def __post_init__(self) -> None:
+        checks.choice("row", self.row, tuple(ROWS))
+
 
 FIELDS = tuple(field.name for field in fields(Cell))
 

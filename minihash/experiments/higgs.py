@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from minihash import text
+from minihash import checks, text
 from minihash.experiments.ledger import Ledger, Record
 from minihash.experiments.size_matching import dense_sizes
 from minihash.files import locked, replacing
@@ -70,6 +70,8 @@ def plans(
     common = {"source": source, "rows": rows, "test_rows": test_rows, "epochs": epochs}
     common |= {"batch_size": batch_size, "learning_rate": learning_rate, "threads": threads}
     known = NETWORKS | WIDE_NETWORKS
+    for name in networks:
+        checks.choice("networks", name, tuple(known))
     at_hand = [name for name in networks if not known[name][2] or find_spec("torch")]
     return [{"network": name, "seed": seed, **common} for seed in seeds for name in at_hand]
 
@@ -103,9 +105,8 @@ def _process(plan: Record) -> Record:
     """Do a training in a process of its own."""
     command = [sys.executable, "-m", "minihash.experiments.higgs_process"]
     threads = {f"{name}_NUM_THREADS": str(plan["threads"]) for name in ("OMP", "OPENBLAS", "MKL")}
-    found = subprocess.run(
-        command, input=json.dumps(plan), env={**os.environ, **threads}, capture_output=True, text=True
-    )
+    given, env = json.dumps(plan, allow_nan=False), {**os.environ, **threads}
+    found = subprocess.run(command, input=given, env=env, capture_output=True, text=True)
     if found.returncode:
         last = (found.stderr.strip().splitlines() or [f"exit status {found.returncode}"])[-1]
         raise ChildProcessError(f"training of {plan['network']!r} failed: {last}")
@@ -123,27 +124,29 @@ def table(records: Sequence[Record]) -> str:
 
 
 def _row(name: str, found: Sequence[Record]) -> tuple[str, ...]:
-    def middle(values: Sequence[float]) -> float:
-        return statistics.median(values)
-
-    memory = {part: middle([record["memory"][part] for record in found]) for part in found[0]["memory"]}
+    memory = {
+        part: statistics.median([record["memory"][part] for record in found]) for part in found[0]["memory"]
+    }
     rest = memory["scores"] + memory["workspace"]
     parts = (memory["peak"], memory["process"], memory["data"], memory["model"], rest)
     return (
         name,
         f"{found[0]['stored']:,}",
         f"{found[0]['virtual']:,}",
-        f"{middle([record['loss'] for record in found]):.4f}",
+        f"{statistics.median([record['loss'] for record in found]):.4f}",
         _median([record["auc"] for record in found], ".4f"),
         _median([record["rows_per_second"] for record in found], ",.0f"),
         *(f"{size / 1e6:.1f}" for size in parts),
     )
 
 
-def _median(values: Sequence[float], form: str) -> str:
-    """Return the median as text, of several values with their range."""
-    middle = format(statistics.median(values), form)
-    return f"{middle} ({min(values):{form}} to {max(values):{form}})" if len(values) > 1 else middle
+def _median(values: Sequence[float | None], form: str) -> str:
+    """Return the median as text, of several values with their range; None is one that is not defined."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "undefined"
+    middle = format(statistics.median(known), form)
+    return f"{middle} ({min(known):{form}} to {max(known):{form}})" if len(known) > 1 else middle
 
 
 def ratios(records: Sequence[Record]) -> str:

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from minihash import metrics, optimizers, schedules
+from minihash import metrics, optimizers, schedules, strict_json
 from minihash.bench import peers
 from minihash.datasets.files import FileDataset, open_dataset
 from minihash.datasets.rows import Rows
 from minihash.kernels import threads
-from minihash.layers import HashedLinear, Layer, Linear
+from minihash.layers import HashedLinear, Layer, Linear, Tanh
 from minihash.network import Network, stack
 from minihash.training import fit
 
@@ -110,7 +110,9 @@ def _module(torch: Any, layer: Layer) -> Any:
         return peers.stored_index_layer(layer)
     if isinstance(layer, Linear):
         return torch.nn.Linear(layer.in_features, layer.out_features, layer.bias)
-    return torch.nn.Tanh()
+    if isinstance(layer, Tanh):
+        return torch.nn.Tanh()
+    raise ValueError(f"layer is a {type(layer).__name__}, wanted HashedLinear, Linear or Tanh for PyTorch")
 
 
 def run(plan: Plan) -> dict[str, Any]:
@@ -160,4 +162,4 @@ def _resident(field: str) -> int:
 
 
 if __name__ == "__main__":
-    json.dump(run(json.load(sys.stdin)), sys.stdout)
+    print(strict_json.dumps(run(json.load(sys.stdin))))

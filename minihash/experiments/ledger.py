@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from minihash import strict_json
 from minihash.files import locked
 
 Record = dict[str, Any]
@@ -50,7 +51,7 @@ class Ledger:
 
     def identity(self, record: Record) -> str:
         """Return the key of a record as one string."""
-        return json.dumps([record[name] for name in self.key], sort_keys=True)
+        return json.dumps([record[name] for name in self.key], sort_keys=True, allow_nan=False)
 
     def missing(self, cells: Sequence[Record]) -> list[Record]:
         """Return the cells (records without results) that no record has the key of."""
@@ -58,8 +59,8 @@ class Ledger:
         return [cell for cell in cells if self.identity(cell) not in done]
 
     def append(self, record: Record) -> None:
-        """Write a record to the disk, whole, whoever else writes."""
-        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        """Write a record to the disk, whole, whoever else writes; a result that is not a number is null."""
+        line = strict_json.dumps(record).encode() + b"\n"
         self.identity(record)
         with open(self.path, "ab+") as file, locked(file):
             _drop_torn_line(file)

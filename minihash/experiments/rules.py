@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any
 
+from minihash import strict_json
 from minihash.experiments.grids import ROWS, Cell
 from minihash.experiments.search import Found
 from minihash.files import locked, replacing
@@ -60,7 +61,7 @@ def merge_rule(rule: Rule, path: str | os.PathLike[str]) -> None:
             if done:
                 rules = _merged(read_rules(path), rule)
                 with replacing(path) as new:
-                    lines = ",\n".join(f"  {json.dumps(line)}" for line in rules)
+                    lines = ",\n".join(f"  {strict_json.dumps(line)}" for line in rules)
                     new.write(f"[\n{lines}\n]\n".encode())
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash import losses, optimizers, schedules
+from minihash import checks, losses, optimizers, schedules
 from minihash.datasets import Dataset
 from minihash.datasets.dataset import Part
 from minihash.experiments import methods
@@ -112,14 +112,25 @@ def train(
 
 
 def multiplications(layer: Layer) -> int:
-    """Return the multiplications with weights that one row of inputs takes; biases are not counted."""
+    """Return the multiplications with weights that one row of inputs takes; biases are not counted.
+
+    Raises
+    ------
+    ValueError for a kind of layer, or a map, of which that is not known.
+    """
+    if not layer.params:
+        return 0
     if isinstance(layer, HashedLinear):
+        checks.choice("map", layer.map, ("element", "window"))
         return layer.out_features * min(layer.window or layer.in_features, layer.in_features)
     if isinstance(layer, SparseLinear):
         return layer.num_weights
     if isinstance(layer, LowRankLinear):
         return layer.rank * (layer.in_features + layer.out_features)
-    return layer.out_features * layer.in_features if isinstance(layer, Linear) else 0
+    if isinstance(layer, Linear):
+        return layer.out_features * layer.in_features
+    wanted = "HashedLinear, SparseLinear, LowRankLinear or Linear, whose multiplications are known"
+    raise ValueError(f"layer is a {type(layer).__name__}, wanted {wanted}")
 
 
 def teacher_cell(cell: Cell) -> Cell:
@@ -134,7 +145,7 @@ def teacher_of(
 
     Other settings or data make another teacher.
     """
-    facts = json.dumps([settings.as_dict(), dataset.origin])
+    facts = json.dumps([settings.as_dict(), dataset.origin], allow_nan=False)
     digest = hashlib.sha256(facts.encode()).hexdigest()
     name = f"{cell.dataset}-{cell.layers}-{cell.seed}-{digest[:8]}"
     folder.mkdir(exist_ok=True)

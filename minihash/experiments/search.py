@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from minihash import checks
+from minihash import checks, metrics
 from minihash.datasets import Dataset
 from minihash.datasets.dataset import Part
 from minihash.experiments import methods
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna import Trial as OptunaTrial
 
+SCORE = "error"  # of `evaluate`: what trials are compared by
 SPACE: dict[str, Range] = {
     "learning_rate": Range(2e-4, 2e-2, log=True),
     "momentum": Range(0.8, 0.98),
@@ -124,7 +125,8 @@ def search(
     start, space = settings_of(cell).with_epochs(most), space_of(cell, fewest, most)
     rows, sizes = split(dataset), list(sizes or sizes_of(cell, dataset))
     crc = _crc(rows)
-    study = open_study(json.dumps([*cell.as_dict().values(), sizes, fewest, most, crc]), journal)
+    name = json.dumps([*cell.as_dict().values(), sizes, fewest, most, crc], allow_nan=False)
+    study = open_study(name, journal, larger_is_better=metrics.larger_is_better(SCORE))
     end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     teacher = None
     if ROWS[cell.row].method in methods.DISTILLED and len(ended(study)) < trials:
@@ -175,7 +177,7 @@ class Watch(Callback):
         epoch = len(history)
         step = STEPS * epoch // self.epochs
         if step > STEPS * (epoch - 1) // self.epochs:
-            self.error = evaluate(network, self.validation)["error"]
+            self.error = evaluate(network, self.validation)[SCORE]
             self.trial.report(self.error, step)
             self.pruned = epoch < self.epochs and self.trial.should_prune()
         return self.pruned

@@ -36,11 +36,18 @@ def require_optuna() -> Any:
     return optuna
 
 
-def open_study(name: str, journal: str | os.PathLike[str] | None = None) -> Study:
+def open_study(
+    name: str, journal: str | os.PathLike[str] | None = None, *, larger_is_better: bool = False
+) -> Study:
     """Return the study of that name, with the trials that a journal has of it.
 
     Its pruner stops a trial that is worse, from three tenths of its training on, than the median of those
     that were trained to their end; five must have been.
+
+    Parameters
+    ----------
+    name, journal : of the study.
+    larger_is_better : whether larger scores are, which `tell` is told.
 
     Raises
     ------
@@ -50,7 +57,13 @@ def open_study(name: str, journal: str | os.PathLike[str] | None = None) -> Stud
     storage = None if journal is None else _open_journal(os.fspath(journal))
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3 * STEPS // 10)
     with _quiet():
-        return optuna.create_study(storage=storage, study_name=name, pruner=pruner, load_if_exists=True)
+        return optuna.create_study(
+            storage=storage,
+            study_name=name,
+            pruner=pruner,
+            load_if_exists=True,
+            direction="maximize" if larger_is_better else "minimize",
+        )
 
 
 def ask(study: Study, space: dict[str, Range], start: dict[str, Any], seed: int) -> Trial:
@@ -75,11 +88,11 @@ def ask(study: Study, space: dict[str, Range], start: dict[str, Any], seed: int)
     return trial
 
 
-def tell(study: Study, trial: Trial, error: float | None) -> None:
-    """End a trial: with its error, or stopped early (None)."""
+def tell(study: Study, trial: Trial, score: float | None) -> None:
+    """End a trial: with its score, or stopped early (None)."""
     from optuna.trial import TrialState
 
-    study.tell(trial, error, TrialState.PRUNED if error is None else TrialState.COMPLETE)
+    study.tell(trial, score, TrialState.PRUNED if score is None else TrialState.COMPLETE)
 
 
 def forget(study: Study, trial: Trial) -> None:
@@ -98,10 +111,12 @@ def ended(study: Study) -> list[FrozenTrial]:
 
 def complete(study: Study) -> list[FrozenTrial]:
     """Return the trials that were trained to their end, the best first."""
+    from optuna.study import StudyDirection
     from optuna.trial import TrialState
 
+    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return sorted(found, key=lambda trial: (trial.values[0], trial.number))
+    return sorted(found, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
 @contextmanager

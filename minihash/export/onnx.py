@@ -128,7 +128,8 @@ def _model(onnx: Any, network: Network, graph: Graph, outputs: Value) -> Any:
         producer_version=__version__,
     )
     if network.class_names is not None:
-        helper.set_model_props(model, {"class_names": json.dumps(network.class_names, ensure_ascii=False)})
+        names = json.dumps(network.class_names, ensure_ascii=False, allow_nan=False)
+        helper.set_model_props(model, {"class_names": names})
     return model
 
 

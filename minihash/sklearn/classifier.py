@@ -66,6 +66,7 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
     _: KW_ONLY
     class_weight: Any = None
 
+    _measure = "accuracy"
     _stratified = True
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
@@ -128,7 +129,8 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
             given = y if classes is None else classes
             self._learn_classes(np.arange(y.shape[1]) if indicator else given, indicator)
         if indicator != self._multilabel or (indicator and y.shape[1] != self.n_outputs_):
-            raise ValueError(f"y has shape {y.shape}, wanted targets as those before")
+            wanted = f"(rows, {self.n_outputs_})" if self._multilabel else "(rows,)"
+            raise ValueError(f"y has shape {y.shape}, wanted {wanted} as before")
         return y if indicator else self._encode_labels(y, classes)
 
     def _learn_classes(self, classes: Any, indicator: bool) -> None:
@@ -143,11 +145,13 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
     def _encode_labels(self, y: np.ndarray, classes: Any) -> np.ndarray:
         """Return the place of each label in `classes_`."""
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError("classes is not what it was in the first call, wanted the same or None")
+            found = f"classes is {_listed(np.unique(classes))}"
+            raise ValueError(f"{found}, wanted {_listed(self.classes_)} as in the first call, or None")
         place_of, (labels, places) = self._places, np.unique(y, return_inverse=True)
         unknown = [label for label in labels.tolist() if label not in place_of]
         if unknown:
-            raise ValueError(f"y has the class {unknown[0]!r}, wanted one of classes_")
+            wanted = f"one of classes_ ({_listed(self.classes_)})"
+            raise ValueError(f"y has the class {unknown[0]!r}, wanted {wanted}")
         return np.array([place_of[label] for label in labels.tolist()])[places]
 
     def _class_weights(self) -> ClassWeight | None:
@@ -158,7 +162,8 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
             return given
         unknown = [label for label in given if label not in place_of]
         if unknown and not place_of.keys() <= given.keys():  # a fold may lack a class
-            raise ValueError(f"class_weight is of {unknown[0]!r}, wanted one of classes_")
+            wanted = f"one of classes_ ({_listed(self.classes_)})"
+            raise ValueError(f"class_weight is of {unknown[0]!r}, wanted {wanted}")
         return {place: given.get(label, 1) for label, place in place_of.items()}
 
     def _decide(self, outputs: np.ndarray) -> np.ndarray:
@@ -175,3 +180,9 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _listed(classes: Any, most: int = 10) -> str:
+    """Return classes as text, of many the first ones."""
+    more = f", … ({len(classes)})" if len(classes) > most else ""
+    return ", ".join(map(repr, classes[:most].tolist())) + more

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
+from minihash import metrics
+from minihash.callbacks import KeepLastGood, Weights, put_back, weights_of
 from minihash.network import Network
-from minihash.training import Callback, History
+from minihash.training import History
+from minihash.training.interrupts import held_back
 
 
-class Convergence(Callback):
+class Convergence(KeepLastGood):
     """Stop when neither loss nor score has improved by `tol` for more than `patience` epochs.
 
     Parameters
@@ -19,9 +20,11 @@ class Convergence(Callback):
     patience : epochs.
     score : of the network on rows held out; the weights of the best one are put back in the end. None
         watches the training loss, and leaves the weights as they are.
+    measure : what the score is, one of `metrics.LARGER_IS_BETTER`.
     say : what prints a line an epoch, or None.
 
-    `losses` and `scores` have one figure an epoch.
+    After training, at Ctrl-C too, `history` and `scores` have the finished epochs, and `best` is the best
+    figure of what is watched. A divergence is an error.
     """
 
     def __init__(
@@ -29,30 +32,38 @@ class Convergence(Callback):
         tol: float,
         patience: int,
         score: Callable[[], float] | None,
+        measure: str,
         say: Callable[[str], object] | None,
     ) -> None:
+        super().__init__()
         self.tol, self.patience, self.score, self.say = tol, patience, score, say
-        self.losses: list[float] = []
         self.scores: list[float] = []
-        self._best, self._waited = -np.inf, 0
-        self._weights: dict[str, np.ndarray] = {}
+        self._larger = metrics.larger_is_better("loss" if score is None else measure)
+        self.best, self._waited = metrics.worst(self._larger), 0
+        self._best_weights: Weights = {}
 
     def on_epoch_end(self, network: Network, history: History) -> bool:
-        self.losses.append(history.records[-1]["loss"])
-        line, figure = history.describe(), -self.losses[-1]
+        line, figure = history.describe(), history.records[-1]["loss"]
         if self.score is not None:
             figure = self.score()
-            self.scores.append(figure)
             line += f", validation score {figure:.4f}"
+        with held_back():  # all or nothing of it is done
+            super().on_epoch_end(network, history)
+            if self.score is not None:
+                self.scores.append(figure)
+            far = metrics.better(figure, self.best, self._larger, by=self.tol)
+            self._waited = 0 if far else self._waited + 1
+            if metrics.better(figure, self.best, self._larger):
+                self.best = figure
+                if self.score is not None:
+                    self._best_weights = weights_of(network)
         if self.say is not None:
             self.say(line)
-        self._waited = 0 if figure > self._best + self.tol else self._waited + 1
-        if figure > self._best:
-            self._best = figure
-            if self.score is not None:
-                self._weights = {name: array.copy() for name, array in network.params.items()}
         return self._waited > self.patience
 
+    def on_divergence(self, network: Network, error: FloatingPointError) -> bool:
+        return False
+
     def on_train_end(self, network: Network, history: History) -> None:
-        for name, array in self._weights.items():
-            network.params[name][...] = array
+        super().on_train_end(network, history)
+        put_back(network, self._best_weights)

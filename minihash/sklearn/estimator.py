@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import copy
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
@@ -14,7 +17,7 @@ from minihash.network import mlp
 from minihash.optimizers import SGD, Adam, Optimizer
 from minihash.sklearn import inputs
 from minihash.sklearn.convergence import Convergence
-from minihash.sklearn.found import BaseEstimator, check_is_fitted, validate_data
+from minihash.sklearn.found import BaseEstimator, ConvergenceWarning, check_is_fitted, validate_data
 from minihash.sources import ClassWeight
 from minihash.training import fit
 
@@ -62,11 +65,15 @@ class HashedMLP(BaseEstimator):
     verbose: bool = False
 
     _loss = ""
+    _measure = ""  # what `_score` is, in the words of `metrics.LARGER_IS_BETTER`
     _numeric = False  # whether targets are numbers
     _stratified = False  # whether rows are held out of each class alike
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Train for `max_iter` epochs at most, and return the estimator.
+
+        Ctrl-C ends training after the last finished epoch, with a warning; in the first epoch it raises
+        KeyboardInterrupt. Where `fit` raises, the estimator stays as it was before, unfitted if it was.
 
         Parameters
         ----------
@@ -80,25 +87,46 @@ class HashedMLP(BaseEstimator):
         """
         warm = checks.boolean("warm_start", self.warm_start) and hasattr(self, "network_")
         plan = self._plan(self.max_iter)
-        rows, score = self._check(X, y, sample_weight, reset=not warm), None
-        if checks.boolean("early_stopping", self.early_stopping):
-            rows, score = self._hold_out(rows)
-        if not warm:
-            self._build(rows)
-        self._optimizer = plan.optimizer
-        return self._train(rows, plan, score)
+        with self._all_or_nothing(warm):
+            rows, score = self._check(X, y, sample_weight, reset=not warm), None
+            if checks.boolean("early_stopping", self.early_stopping):
+                rows, score = self._hold_out(rows)
+            if not warm:
+                self._build(rows)
+            self._optimizer = plan.optimizer
+            whole = self._train(rows, plan, score)
+        return self._trained(whole)
 
     def _train_once(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Any:
         """Train for one epoch, from where the last one ended, the optimizer included."""
         if self.early_stopping:
             raise ValueError("early_stopping is True, wanted False for partial_fit")
         first, plan = not hasattr(self, "network_"), self._plan(1)
-        rows = self._check(X, y, sample_weight, reset=first, classes=classes)
-        if first:
-            self._build(rows)
-            self._optimizer = plan.optimizer
-        self._optimizer.learning_rate = plan.optimizer.learning_rate  # may be set between calls
-        return self._train(rows, plan)
+        with self._all_or_nothing(not first):
+            rows = self._check(X, y, sample_weight, reset=first, classes=classes)
+            if first:
+                self._build(rows)
+                self._optimizer = plan.optimizer
+            self._optimizer.learning_rate = plan.optimizer.learning_rate  # may be set between calls
+            whole = self._train(rows, plan)
+        return self._trained(whole)
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self, goes_on: bool) -> Iterator[None]:
+        """Leave the estimator as it was if the block raises; `goes_on`: it trains the network there is."""
+        before, changing = dict(vars(self)), ("network_", "_optimizer", "_rng") if goes_on else ()
+        copies = copy.deepcopy({name: before[name] for name in changing})
+        try:
+            yield
+        except BaseException:
+            self.__dict__ = {**before, **copies}
+            raise
+
+    def _trained(self, whole: bool) -> Any:
+        """Return the estimator, and say so if its training was interrupted."""
+        if not whole:
+            warnings.warn("Training interrupted by user.", ConvergenceWarning, stacklevel=3)
+        return self
 
     def _plan(self, epochs: Any) -> Plan:
         """Return how to train: whatever is wrong with it is said before anything changes."""
@@ -119,6 +147,7 @@ class HashedMLP(BaseEstimator):
     def _check(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None) -> Batch:
         """Return rows as the loss wants them; `reset` learns what they are, and starts the random numbers."""
         wanted = {"accept_sparse": "csr", "multi_output": True, "y_numeric": self._numeric}
+        X, y = inputs.unmasked("X", X), inputs.unmasked("y", y)
         X, y = validate_data(self, X, y, reset=reset, **wanted)
         if reset:
             self._rng = np.random.default_rng(inputs.seed_of(self.random_state))
@@ -165,33 +194,41 @@ class HashedMLP(BaseEstimator):
         self.n_layers_ = len(sizes) + 2
         self.loss_curve_: list[float] = []
 
-    def _train(self, rows: Batch, plan: Plan, score: Callable[[], float] | None = None) -> Any:
-        """Train the network, and note how it went."""
-        convergence = Convergence(plan.tol, plan.patience, score, print if self.verbose else None)
-        fit(
-            self.network_,
-            inputs.SparseRows(*rows) if inputs.is_sparse(rows.inputs) else rows,
-            loss=self._loss,
-            optimizer=self._optimizer,
-            epochs=plan.epochs,
-            batch_size=plan.batch_size,
-            class_weight=self._class_weights(),
-            seed=int(self._rng.integers(2**32)),
-            callbacks=[convergence],
-            progress=False,
-        )
+    def _train(self, rows: Batch, plan: Plan, score: Callable[[], float] | None = None) -> bool:
+        """Train the network, and note how it went; False if Ctrl-C ended it, after an epoch at least."""
+        say = print if self.verbose else None
+        convergence = Convergence(plan.tol, plan.patience, score, self._measure, say)
+        whole = True
+        try:
+            fit(
+                self.network_,
+                inputs.SparseRows(*rows) if inputs.is_sparse(rows.inputs) else rows,
+                loss=self._loss,
+                optimizer=self._optimizer,
+                epochs=plan.epochs,
+                batch_size=plan.batch_size,
+                class_weight=self._class_weights(),
+                seed=int(self._rng.integers(2**32)),
+                callbacks=[convergence],
+                progress=False,
+            )
+        except KeyboardInterrupt:
+            whole = False
+            if not convergence.epochs:
+                raise
         self.network_.to(self.network_.device)  # forgets the last batch, which pickles would hold
-        self.loss_curve_ += convergence.losses
-        self.n_iter_ = len(convergence.losses)
+        self.loss_curve_ = self.loss_curve_ + convergence.history["loss"]  # a new list: nothing, or all
+        self.n_iter_ = convergence.epochs
         self.loss_, self.best_loss_ = self.loss_curve_[-1], min(self.loss_curve_)
         self.validation_scores_ = convergence.scores if score else None
-        self.best_validation_score_ = max(convergence.scores) if score else None
-        return self
+        self.best_validation_score_ = convergence.best if score else None
+        return whole
 
     def _outputs(self, X: Any) -> np.ndarray:
         """Return the outputs of the network, (rows, outputs)."""
         check_is_fitted(self, "network_")
-        return inputs.predict(self.network_, validate_data(self, X, reset=False, accept_sparse="csr"))
+        X = validate_data(self, inputs.unmasked("X", X), reset=False, accept_sparse="csr")
+        return inputs.predict(self.network_, X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

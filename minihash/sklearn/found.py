@@ -2,12 +2,14 @@
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 except ModuleNotFoundError:
     from minihash.sklearn.plain import (
         BaseEstimator,
         ClassifierMixin,
+        ConvergenceWarning,
         RegressorMixin,
         check_classification_targets,
         check_is_fitted,
@@ -20,6 +22,7 @@ except ImportError as error:  # a name is missing
 __all__ = [
     "BaseEstimator",
     "ClassifierMixin",
+    "ConvergenceWarning",
     "RegressorMixin",
     "check_classification_targets",
     "check_is_fitted",

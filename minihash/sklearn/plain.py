@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from minihash import checks
 from minihash.sklearn.scores import accuracy, r2
+
+
+class ConvergenceWarning(UserWarning):
+    """Training ended before it was done."""
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -42,7 +47,7 @@ class ClassifierMixin:
 
     def score(self: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the fraction of rows, by weight, that are right in all their labels."""
-        return accuracy(self.predict(X), y, sample_weight)
+        return accuracy(self.predict(X), checks.array("y", y), sample_weight)
 
 
 class RegressorMixin:
@@ -50,13 +55,14 @@ class RegressorMixin:
 
     def score(self: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R², the mean over outputs."""
-        return r2(self.predict(X), y, sample_weight)
+        return r2(self.predict(X), checks.array("y", y), sample_weight)
 
 
 def validate_data(
     estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = True, **others: Any
 ) -> Any:
-    """Return X, and y if it is given, as arrays that fit; `reset` learns the number of features."""
+    """Return X, and y if it is given, as arrays that fit; `reset` learns the features' number and names."""
+    _check_names(estimator, X, reset)
     X = X.tocsr() if _is_sparse(X) else np.asarray(X)
     if X.ndim != 2 or 0 in X.shape or X.dtype.kind not in "fiub":
         wanted = "real numbers (rows, features), at least one"
@@ -73,6 +79,21 @@ def validate_data(
     if y.shape[:1] != X.shape[:1] or y.ndim not in (1, 2):
         raise ValueError(f"y has shape {y.shape}, wanted {X.shape[0]} rows as X, of one number or several")
     return X, y
+
+
+def _check_names(estimator: Any, X: Any, reset: bool) -> None:
+    """Learn the names of a data frame's columns if all are text; refuse others than those that are known."""
+    columns = list(getattr(X, "columns", ()))
+    names = columns if all(isinstance(name, str) for name in columns) else []
+    known = getattr(estimator, "feature_names_in_", None)
+    if reset:
+        vars(estimator).pop("feature_names_in_", None)
+        if names:
+            estimator.feature_names_in_ = np.array(names, object)
+    elif names and known is not None and len(names) == len(known):
+        for place, (name, wanted) in enumerate(zip(names, known)):
+            if name != wanted:
+                raise ValueError(f"X has the feature {name!r} in column {place}, wanted {wanted!r} as in fit")
 
 
 def _is_sparse(array: Any) -> bool:

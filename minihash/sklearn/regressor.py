@@ -30,6 +30,7 @@ class HashedMLPRegressor(RegressorMixin, HashedMLP):
     """
 
     _loss = "mean_squared_error"
+    _measure = "r2"
     _numeric = True
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:

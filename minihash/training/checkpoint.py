@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash import checks
+from minihash import checks, strict_json
 from minihash.files import PARTS, check_writable, claimed, replacing
 from minihash.training.history import WEIGHTS, Callback
 from minihash.training.ranks import ALONE, Ranks
@@ -40,8 +40,8 @@ DAMAGES = (KeyError, IndexError, TypeError, ValueError, AttributeError, Overflow
 class State:
     """All that a training needs to go on.
 
-    settings : what must be the same, by name.
-    progress : numbers: where it is.
+    settings : what must be the same, by name; numbers as `strict_json.tagged` has them.
+    progress : numbers: where it is; in the history None for NaN.
     params, slots : arrays of the network, and of the optimizer for each of them.
     callbacks : what each of them keeps.
     """
@@ -114,7 +114,7 @@ class Checkpoint:
             if array.dtype.kind not in "biuf":
                 raise ValueError(f"state of a callback: {name} has dtype {array.dtype}, wanted real numbers")
         numbers = {"settings": state.settings, "progress": state.progress, "callbacks": others}
-        text = json.dumps({"format": FORMAT, **numbers})
+        text = json.dumps(strict_json.tagged({"format": FORMAT, **numbers}), allow_nan=False)
         with replacing(self.path) as file:
             file.write(save(whole, {FACTS: text, CHECKSUM: str(_checksum(text, whole))}))
         self._written = time.monotonic()
@@ -178,13 +178,13 @@ class Checkpoint:
 
 def _plain(name: str, value: Any) -> Any:
     """Return a value as JSON holds it."""
-    value = value.item() if isinstance(value, np.generic) else value
     try:
-        json.dumps(value)
+        plain = strict_json.tagged(value)
+        json.dumps(plain, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         found = f"state of a callback: {name} is a {type(value).__name__}"
         raise ValueError(f"{found}, wanted an array or what JSON holds") from None
-    return value
+    return plain
 
 
 def _check(state: State, params: Arrays, slots: tuple[str, ...]) -> None:
@@ -211,8 +211,7 @@ def _check(state: State, params: Arrays, slots: tuple[str, ...]) -> None:
     np.random.default_rng().bit_generator.state = progress["order"]
     for record in progress["history"]:
         checks.integer("an epoch", record["epoch"], 1, 2**62)
-        for name, number in {"loss": record["loss"], **record}.items():
-            checks.number(name, number, -np.inf, np.inf)
+        checks.number("a loss", record["loss"], -np.inf, np.inf)
     if len(progress["mean"]) != 2:
         raise ValueError("its numbers are others")
 
@@ -228,7 +227,9 @@ def _state(facts: dict[str, Any], arrays: Arrays) -> State:
     """Put together what `write` took apart."""
     if facts["format"] != FORMAT:
         raise ValueError(f"format {facts['format']}, wanted {FORMAT}")
-    state = State(facts["settings"], facts["progress"], {}, {}, facts["callbacks"])
+    settings = strict_json.tagged(facts["settings"])  # in older files NaN, which is not equal to itself
+    progress, callbacks = (strict_json.untagged(facts[name]) for name in ("progress", "callbacks"))
+    state = State(settings, progress, {}, {}, callbacks)
     for name, array in arrays.items():
         kind, _, rest = name.partition("/")
         if kind == "params":

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash import losses, metrics, sources
+from minihash import checks, losses, metrics, sources
 from minihash.datasets.rows import total_weight
 from minihash.network import PREDICT_ROWS, Network
 from minihash.sources import Data, Source
@@ -83,7 +83,7 @@ def evaluate(
 def scores_of(network: Network, rows: Source, loss: Callable, ranks: Ranks = ALONE) -> dict[str, float]:
     """Return what `evaluate` does, of rows that fit; all ranks predict, and the first measures."""
     mean = Mean()
-    scores = {name: (measure(), value) for name, (measure, value) in SCORES.get(rows.loss, {}).items()}
+    scores = {name: (measure(), value) for name, (measure, value) in _scores_with(rows.loss).items()}
     with np.errstate(over="ignore"):
         for outputs, targets, weight in _predicted(network, rows, ranks):
             if counts := total_weight(len(targets), weight):
@@ -98,6 +98,11 @@ def scores_of(network: Network, rows: Source, loss: Callable, ranks: Ranks = ALO
                 measure.update(outputs, targets, weight)
     found = {name: value(measure) for name, (measure, value) in scores.items()} if ranks.is_first else {}
     return ranks.share({"loss": mean.value()} | found)
+
+
+def _scores_with(loss: str) -> Scores:
+    """Return the scores that go with a loss; none with one's own."""
+    return SCORES[checks.choice("loss", loss, tuple(SCORES))] if loss in losses.LOSSES else {}
 
 
 def _predicted(network: Network, rows: Source, ranks: Ranks) -> Iterator[Predicted]:

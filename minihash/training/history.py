@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from minihash.network import Network
 
 WEIGHTS = "weights/"  # begins the names of weights in a callback's state, before the parameter's name
+#: What `History.describe` says of validation rows, and how; the loss only where there is no error.
+SHOWN: dict[str, Callable[[float], str]] = {
+    "validation_error": lambda error: f"error {100 * error:.2f} %",
+    "validation_loss": lambda loss: f"loss {loss:.4f}",
+    "validation_auc": lambda area: f"AUC {area:.4f}",
+    "validation_r2": lambda share: f"R² {share:.4f}",
+}
 
 
 @dataclass
@@ -17,7 +25,9 @@ class History:
 
     A record holds `epoch` (from 1), `learning_rate` (of the last step), `loss` (mean over the epoch's
     training rows, as trained), `seconds` since the start and, with validation data, what `evaluate`
-    says of them: `validation_loss` and for classifiers `validation_error`.
+    says of them: `validation_loss` and for classifiers `validation_error`, for two classes `validation_auc`,
+    for a regression `validation_r2`. A figure that is not defined is NaN: the AUC of rows of one class, R² of
+    a single row.
     """
 
     records: list[dict[str, float]] = field(default_factory=list)
@@ -33,12 +43,30 @@ class History:
         return iter(self.records)
 
     def describe(self) -> str:
-        """Return the last epoch in a line."""
+        """Return the last epoch in a line: its loss, and what is known of validation rows."""
         record = self.records[-1]
         text = f"epoch {record['epoch']}, loss {record['loss']:.4f}"
-        if "validation_error" in record:
-            text += f", validation error {100 * record['validation_error']:.2f} %"
-        return text
+        left_out = "validation_loss" if "validation_error" in record else ""
+        names = [name for name in SHOWN if name in record and name != left_out]
+        shown = [SHOWN[name](record[name]).replace("nan", "undefined") for name in names]
+        return f"{text}, validation {', '.join(shown)}" if shown else text
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the records with None for NaN, which JSON does not have."""
+        return [
+            {name: None if figure != figure else figure for name, figure in record.items()}
+            for record in self.records
+        ]
+
+    @classmethod
+    def from_json(cls, records: list[dict[str, Any]]) -> History:
+        """Return the history that `to_json` made records of."""
+        return cls(
+            [
+                {name: math.nan if figure is None else figure for name, figure in record.items()}
+                for record in records
+            ]
+        )
 
 
 class Callback:

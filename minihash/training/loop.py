@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import json
 import os
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash import checks, losses, sources
+from minihash import checks, losses, sources, strict_json
 from minihash.datasets.rows import Rows
 from minihash.hashing import LIMIT_SEED
 from minihash.layers import Dropout
@@ -322,7 +321,7 @@ class Training:
             # Last: with another seed it is another too, and long.
             "network": [repr(self.network), zlib.crc32(scaling)],
         }
-        return json.loads(json.dumps(settings))  # tuples are lists there
+        return strict_json.tagged(settings)
 
     def state(self) -> State:
         """Return all that another process needs to go on."""
@@ -336,7 +335,7 @@ class Training:
                 "order": self.order,
                 "mean": [self.mean.sum, self.mean.weight],
                 "seconds": self._seconds,
-                "history": self.history.records,
+                "history": self.history.to_json(),
                 "optimizer_steps": self.optimizer.steps,
                 "learning_rate": self.optimizer.learning_rate,
                 "dropout_rows": [layer.row for layer in layers if isinstance(layer, Dropout)],
@@ -404,7 +403,7 @@ class Training:
             layer.row = row
         self.epoch, self.step, self.stopped = progress["epoch"], progress["step"], progress["stopped"]
         self.order, self.mean = progress["order"], Mean(*progress["mean"])
-        self.history.records[:] = progress["history"]
+        self.history.records[:] = History.from_json(progress["history"]).records
         self._seconds, self._kept = progress["seconds"], state.callbacks
 
 

@@ -110,3 +110,20 @@ def test_ratios_compare_like_with_like() -> None:
     more = {"seed": 1, "rows_per_second": 20.0}, {"seed": 1, "rows_per_second": 4.0}
     found = [record | {"network": name} for record, name in zip((*found[:2], *more), 2 * ("1/8", "PyTorch"))]
     assert higgs.ratios(found) == "1/8: 4.00 (3.00 to 5.00) times the rows a second of PyTorch"
+
+
+def test_test_rows_of_one_class_have_no_auc(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 29))
+    rows[:, 0] = np.arange(60) < 30
+    with open(tmp_path / "a.mh", "wb") as file:
+        writer = StoreWriter(file, 28)
+        writer.append(rows)
+        writer.finish()
+    planned = higgs.plans([SLIDES], [0], "a", 50, 10, batch_size=10)
+    (found,) = higgs.run(planned, tmp_path / "a.mh", tmp_path)
+    assert found["auc"] is None and found["loss"] > 0
+    assert "NaN" not in (tmp_path / higgs.LEDGER).read_text()
+    assert "| undefined |" in higgs.table([found])
+    assert "| 0.5000 |" in higgs.table([found, {**found, "auc": 0.5}])
+    with pytest.raises(ValueError, match="^networks is 'tiny', wanted one of '8 buckets a layer'"):
+        higgs.plans(["tiny"], [0], "a", 50, 10)

@@ -65,12 +65,18 @@ def test_damage_in_the_middle_is_told(ledger, line):
         ledger.records()
 
 
-def test_what_json_cannot_hold_is_not_written(ledger):
-    with pytest.raises(ValueError):
-        ledger.append(record(1, error=float("nan")))
+def test_a_record_without_a_key_is_not_written(ledger):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        ledger.append(record(float("nan"), error=1.0))
     with pytest.raises(KeyError):
         ledger.append({"name": "a"})
     assert not ledger.path.exists() and ledger.records() == []
+
+
+def test_a_result_that_is_not_a_number_is_null(ledger):
+    ledger.append(record(1, error=float("nan"), scores=[1.0, float("inf")]))
+    assert b"NaN" not in ledger.path.read_bytes()
+    assert ledger.records() == [record(1, error=None, scores=[1.0, None])]
 
 
 def write_many(path, name):

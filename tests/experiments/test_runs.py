@@ -12,6 +12,7 @@ from minihash.experiments import runs
 from minihash.experiments.grids import ROWS, Cell
 from minihash.experiments.runs import build, multiplications, run, teacher_cell, teacher_of, validation_split
 from minihash.experiments.settings import settings_of
+from minihash.layers import Layer
 
 CELL = Cell("mnist", 3, "HashNet", "1/8", 0, 4)
 SETTINGS = replace(settings_of(CELL), epochs=2, input_dropout=0.0, dropout=0.0, learning_rate=0.02)
@@ -118,6 +119,23 @@ def test_multiplications():
     assert multiplications(Linear(20, 5)) == 100
     network = Network([Linear(20, 5), ReLU()])
     assert [multiplications(layer) for layer in network.layers] == [100, 0]
+
+
+def test_multiplications_of_what_is_unknown_are_refused():
+    class Other(Layer):
+        params = {"weight": np.ones(3)}
+
+    with pytest.raises(ValueError, match="^layer is a Other, wanted HashedLinear, SparseLinear"):
+        multiplications(Other.__new__(Other))
+    layer = HashedLinear(4, 3, num_buckets=5)
+    layer.map = "third"
+    with pytest.raises(ValueError, match="^map is 'third', wanted one of 'element', 'window'$"):
+        multiplications(layer)
+
+
+def test_a_cell_of_an_unknown_row_is_refused():
+    with pytest.raises(ValueError, match="^row is 'HashedNet', wanted one of 'RER', 'LRD'"):
+        replace(CELL, row="HashedNet")
 
 
 def test_the_validation_split_is_a_fifth_of_the_rows_that_are_not_test_rows(tiny):
