@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minihash import checks, metrics, strict_json
-from minihash.files import check_writable, replacing
+from minihash.files import check_writable, replacing, tolerated
 from minihash.network import Network
 from minihash.optimizers import Optimizer
 from minihash.training import Callback, History
@@ -264,7 +264,8 @@ class Log(Callback):
 
     Raises
     ------
-    ValueError for another ending; OSError if the file cannot be written.
+    ValueError for another ending; OSError if the file cannot be written at the beginning. Later that is a
+    warning: the next epoch writes it all.
     """
 
     observer = True
@@ -285,7 +286,7 @@ class Log(Callback):
             writer.writerows(history.to_json())  # None is an empty field
         else:
             text.writelines(strict_json.dumps(record) + "\n" for record in history)
-        with replacing(self.path) as file:
+        with tolerated("the training goes on"), replacing(self.path) as file:
             file.write(text.getvalue().encode())
         return False
 

@@ -102,6 +102,15 @@ def write_or_keep(path: str | os.PathLike[str], content: bytes) -> None:
         raise _kept(error, folder / Path(path).name) from None
 
 
+@contextmanager
+def tolerated(what: str) -> Iterator[None]:
+    """Warn of an OSError in the block, and of `what` becomes of it, instead of raising it."""
+    try:
+        yield
+    except OSError as error:
+        warnings.warn(f"{error.filename}: {error.strerror}; {what}", stacklevel=3)
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise the OSError that writing `path` would end in, before an hour of work and not after it."""
     target = Path(os.path.realpath(path))

@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from subprocess import PIPE
 
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from minihash import fit, losses, mlp, optimizers, schedules
-from minihash.callbacks import EarlyStopping, GradientClipping, KeepLastGood, PrintEpochs
+from minihash.callbacks import EarlyStopping, GradientClipping, KeepLastGood, Log, PrintEpochs
 from minihash.datasets.store import StoreWriter
 from minihash.training import Callback, Interrupted
 from minihash.training import checkpoint as checkpoints
@@ -29,6 +30,7 @@ KILLS = int(os.environ.get("MINIHASH_KILLS", "8"))
 #: A whole training; it is run in this process and in others. Small layers are fused, dropout's are not.
 TRAINING = '''
 import sys
+import warnings
 from pathlib import Path
 import numpy as np
 from minihash import datasets, fit, mlp, optimizers, save, schedules
@@ -203,8 +205,8 @@ def test_a_full_disk_leaves_the_last_state(folder, tmp_path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
     try:
-        with pytest.raises(OSError, match="File too large"):
-            train(tmp_path / "state", "plain", data, tmp_path / "cut", callbacks=[Nothing()])
+        with pytest.warns(UserWarning, match="File too large"), pytest.raises(ConnectionError):
+            train(tmp_path / "state", "plain", data, tmp_path / "cut", callbacks=[StopAfter(30)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(path.name for path in (tmp_path / "state").iterdir()) == [checkpoints.NAME, "lock"]
@@ -445,3 +447,50 @@ def test_the_last_good_weights_are_kept(tmp_path) -> None:
     assert history["loss"] == expected["loss"]
     for name, array in other.params.items():
         assert (network.params[name] == array).all()
+
+
+def test_a_full_disk_ends_no_training(folder, tmp_path, monkeypatch) -> None:
+    """The state before it stays. Only at a signal, where nothing comes after it, is it an error."""
+    rows = tuple(np.load(folder / "rows.npz").values())
+    log = Log(tmp_path / "log.csv")
+    original = os.fsync
+    full = [False]
+
+    def fsync(number: int) -> None:
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        original(number)
+
+    class Fill(Callback):
+        observer = True
+
+        def on_epoch_end(self, network, history) -> bool:
+            full[0] = len(history) in (2, 3)
+            return False
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    network = mlp([7, 3], seed=1)
+    with pytest.warns(UserWarning, match="No space left on device; the .*training goes on") as warned:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            history = fit(network, rows, epochs=4, checkpoint=tmp_path / "a", callbacks=[Fill(), log])
+    assert len(history) == 4 and len(warned) == 4 and str(tmp_path / "log.csv") in str(warned[0].message)
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 5
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"lock", checkpoints.NAME}
+    again = mlp([7, 3], seed=1)
+    assert len(fit(again, rows, epochs=4, checkpoint=tmp_path / "a", resume=True)) == 4
+    assert (again.params["0.weight"] == network.params["0.weight"]).all()
+
+
+@pytest.mark.parametrize("loss, outputs, task", [
+    ("softmax_cross_entropy", 3, "classification"),
+    ("binary_cross_entropy", 1, "binary"),
+    ("binary_cross_entropy", 3, None),
+    ("mean_squared_error", 1, "regression"),
+])
+def test_a_network_knows_what_it_was_trained_for(loss, outputs, task) -> None:
+    targets = np.zeros(8, int) if loss == "softmax_cross_entropy" else np.zeros((8, outputs))
+    network = mlp([2, outputs])
+    assert network.task is None
+    fit(network, (np.ones((8, 2)), targets), loss=loss, epochs=1)
+    assert network.task == task

@@ -32,7 +32,7 @@ def write_settings(args: argparse.Namespace, path: str) -> None:
     from minihash.files import replacing
 
     with replacing(path) as file:
-        file.write(json.dumps(settings_of(args), indent=1).encode() + b"\n")
+        file.write(json.dumps(settings_of(args), indent=1, allow_nan=False).encode() + b"\n")
 
 
 class Compression(argparse.Action):

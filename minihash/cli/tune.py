@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import shlex
@@ -11,6 +10,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from minihash import strict_json
 from minihash.cli.arguments import SEED, integer, number
 from minihash.terminal import say
 
@@ -183,7 +183,7 @@ def _write(args: argparse.Namespace, cell: Cell, sizes: list[int], found: Found)
     if args.out:
         everything = {**rule, "sizes": sizes, "settings": found.settings.as_dict()}
         with replacing(args.out) as file:
-            file.write(json.dumps(everything, indent=2).encode() + b"\n")
+            file.write(strict_json.dumps(everything, indent=2).encode() + b"\n")
         say(f"wrote {args.out}")
     if args.settings:
         merge_rule(rule, args.settings)

@@ -16,10 +16,12 @@ import numpy as np
 
 from minihash import checks, losses, sources, strict_json
 from minihash.datasets.rows import Rows
+from minihash.files import tolerated
 from minihash.hashing import LIMIT_SEED
 from minihash.layers import Dropout
 from minihash.network import Network
 from minihash.optimizers import Adam, Optimizer
+from minihash.schema import Schema, task_of
 from minihash.sources import ClassWeight, Data, Source
 from minihash.training.checkpoint import Checkpoint, State
 from minihash.training.distributed import ShardedGradients, mode_of, ranks_of, shards_of
@@ -143,6 +145,7 @@ def fit(
             signals = held.enter_context(Signals()) if saved or mode else None
             if saved:
                 training.go_on_from(saved, resume)
+            _note_task(network, rows.loss)
             training.run(progress if ranks.is_first else False, saved, signals)
             if signals and ranks.any(signals.caught > 0):  # after the last step
                 raise Interrupted(signals.caught, f"stopped{_kept_in(saved)}")
@@ -264,10 +267,11 @@ class Training:
         if signals is None:
             return
         stop = self.ranks.any(signals.caught > 0) if epoch_ended else self.gradients.stops()
-        if saved and (epoch_ended or stop):
+        if saved and stop:
             self.ranks.first(lambda: saved.write(self.state()))
-        elif saved and saved.is_due():
-            saved.write(self.state())
+        elif saved and (saved.is_due() or epoch_ended and self.ranks.is_first):
+            with tolerated("the state before it stays, and the training goes on"):
+                saved.write(self.state())
         if stop:
             place = f"epoch {self.epoch}, step {self.step} of {self.steps}"
             raise Interrupted(signals.caught, f"stopped in {place}{_kept_in(saved)}")
@@ -416,6 +420,14 @@ def _check_kind(name: str, value: Any, kind: Any, example: str) -> Any:
     if not isinstance(value, kind):
         raise ValueError(f"{name} is {value!r}, wanted one such as {example}")
     return value
+
+
+def _note_task(network: Network, loss: str) -> None:
+    """Let the network know its task; that of a binary loss with several outputs has no name."""
+    task = task_of(loss)
+    one_output = task != "binary" or network.out_features == 1
+    if network.schema is None and task is not None and one_output and network.task in (None, task):
+        network.schema = Schema(task)
 
 
 def _kept_in(saved: Checkpoint | None) -> str:
