@@ -63,7 +63,7 @@ def weights(sample_weight: Any, rows: int) -> np.ndarray | None:
     """Return the weight of each row, (rows,) float64, or None."""
     if sample_weight is None:
         return None
-    weight = np.asarray(sample_weight, np.float64)
+    weight = np.asarray(checks.unmasked("sample_weight", sample_weight), np.float64)
     if weight.shape != (rows,):
         raise ValueError(f"sample_weight has shape {weight.shape}, wanted ({rows},) as X")
     if not (np.isfinite(weight) & (weight >= 0)).all():
