@@ -63,12 +63,17 @@ def floating_dtype(name: str, value: Any) -> np.dtype:
 
 
 def array(name: str, value: Any) -> Any:
-    """Return `value` as an array, where it is; refuse masked entries, as the mask would be lost."""
+    """Return `value` as an array, where it is; refuse masked entries."""
     if type(value) is np.ndarray:  # as nearly always: a small layer takes hardly longer than this question
         return value
+    return as_array(unmasked(name, value))
+
+
+def unmasked(name: str, value: Any) -> Any:
+    """Return `value` as it is; refuse masked entries, which as an array of NumPy would not be masked."""
     if isinstance(value, np.ma.MaskedArray) and (count := np.ma.count_masked(value)):
         raise ValueError(f"{name} has {count} masked entries, wanted none: fill them or leave out their rows")
-    return as_array(value)
+    return value
 
 
 def matrix(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.ndarray:

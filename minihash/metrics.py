@@ -231,7 +231,7 @@ def _weighted_area(
 
 def _check_outputs(outputs: Any) -> np.ndarray:
     """Return outputs as an array (batch, features)."""
-    outputs = np.asarray(outputs)
+    outputs = np.asarray(checks.array("outputs", outputs))
     if outputs.dtype.kind != "f" or outputs.ndim not in (1, 2) or outputs.shape[1:] == (0,):
         found, wanted = f"shape {outputs.shape} ({outputs.dtype})", "(batch,) or (batch, features), floating"
         raise ValueError(f"outputs has {found}, wanted {wanted}")
@@ -239,7 +239,7 @@ def _check_outputs(outputs: Any) -> np.ndarray:
 
 
 def _check_reals(name: str, values: Any) -> np.ndarray:
-    values = np.asarray(values)
+    values = np.asarray(checks.array(name, values))
     if values.dtype.kind not in "fiub":
         raise ValueError(f"{name} has dtype {values.dtype}, wanted real numbers")
     return values

@@ -392,3 +392,17 @@ def test_what_is_given_is_not_changed(measure):
     measured(measure(), *given).value()
     for array, copy in zip(given, copies):
         np.testing.assert_array_equal(array, copy)
+
+
+@pytest.mark.parametrize("measure", [Accuracy, AUC, R2])
+def test_masks_are_not_dropped(measure):
+    given = np.array([3.0, 1, 2]), np.array([1.0, 0, 1]), np.array([1.0, 2, 3])
+    if measure is Accuracy:
+        given = given[0][:, None] * [1, -1], given[1].astype(int), given[2]
+    whole = measured(measure(), *map(np.ma.array, given)).value()
+    assert whole == measured(measure(), *given).value()
+    for place, name in enumerate(("outputs", "targets", "sample_weight")):
+        masked = list(map(np.ma.array, given))
+        masked[place][1] = np.ma.masked
+        with pytest.raises(ValueError, match=f"^{name} has [12] masked entries, wanted none"):
+            measure().update(*masked)

@@ -417,3 +417,15 @@ def test_partial_fit_is_checked() -> None:
 def test_divergence_is_said() -> None:
     with pytest.raises(FloatingPointError, match="training diverged at learning rate 1e"):
         regressor(solver="sgd", learning_rate_init=1e6, max_iter=200).fit(DIABETES, PROGRESSION)
+
+
+def test_masks_are_not_dropped() -> None:
+    """To scikit-learn's checks a masked array is the numbers under its mask."""
+    X, y, weight = np.ma.array(INPUTS), np.ma.array(TARGETS), np.ma.array(np.ones(len(TARGETS)))
+    model = regressor(5, max_iter=1).fit(X, y, weight)
+    X[3, 1] = y[3] = weight[3] = np.ma.masked
+    for name, rows in {"X": (X, TARGETS), "y": (INPUTS, y), "sample_weight": (INPUTS, TARGETS, weight)}.items():
+        with pytest.raises(ValueError, match=f"^{name} has 1 masked entries, wanted none"):
+            regressor(5, max_iter=1).fit(*rows)
+    with pytest.raises(ValueError, match="^X has 1 masked entries, wanted none"):
+        model.predict(X)

@@ -194,7 +194,7 @@ def test_what_does_not_fit_is_refused(tmp_path, rows) -> None:
 
 
 def test_labels_of_many_classes_take_the_memory_of_the_labels(rows) -> None:
-    """Fifty thousand rows and two thousand classes are 400 MB of outputs: too much to look at labels."""
+    """Outputs of fifty thousand rows and two thousand classes are 400 MB; no label needs them."""
     labels = np.random.default_rng(0).integers(0, 2000, 50_000)
     inputs = np.zeros((len(labels), 2), np.float32)
     network = mlp([2, 2000])

@@ -147,7 +147,7 @@ class HashedMLP(BaseEstimator):
     def _check(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None) -> Batch:
         """Return rows as the loss wants them; `reset` learns what they are, and starts the random numbers."""
         wanted = {"accept_sparse": "csr", "multi_output": True, "y_numeric": self._numeric}
-        X, y = inputs.unmasked("X", X), inputs.unmasked("y", y)
+        X, y = checks.unmasked("X", X), checks.unmasked("y", y)
         X, y = validate_data(self, X, y, reset=reset, **wanted)
         if reset:
             self._rng = np.random.default_rng(inputs.seed_of(self.random_state))
@@ -227,7 +227,7 @@ class HashedMLP(BaseEstimator):
     def _outputs(self, X: Any) -> np.ndarray:
         """Return the outputs of the network, (rows, outputs)."""
         check_is_fitted(self, "network_")
-        X = validate_data(self, inputs.unmasked("X", X), reset=False, accept_sparse="csr")
+        X = validate_data(self, checks.unmasked("X", X), reset=False, accept_sparse="csr")
         return inputs.predict(self.network_, X)
 
     def __sklearn_tags__(self) -> Any:

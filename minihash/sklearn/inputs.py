@@ -46,11 +46,6 @@ class SparseRows(Rows):
         return found
 
 
-def unmasked(name: str, values: Any) -> Any:
-    """Return data as they are, but of a masked array the data; ValueError if entries are masked."""
-    return checks.array(name, values) if isinstance(values, np.ma.MaskedArray) else values
-
-
 def is_sparse(X: Any) -> bool:
     """Tell whether X is a sparse matrix."""
     return hasattr(X, "toarray")
@@ -68,7 +63,7 @@ def weights(sample_weight: Any, rows: int) -> np.ndarray | None:
     """Return the weight of each row, (rows,) float64, or None."""
     if sample_weight is None:
         return None
-    weight = np.asarray(unmasked("sample_weight", sample_weight), np.float64)
+    weight = np.asarray(checks.unmasked("sample_weight", sample_weight), np.float64)
     if weight.shape != (rows,):
         raise ValueError(f"sample_weight has shape {weight.shape}, wanted ({rows},) as X")
     if not (np.isfinite(weight) & (weight >= 0)).all():

@@ -83,7 +83,8 @@ def test_a_file_is_learned(tmp_path: Path, run: Run, kind: str, task: str) -> No
     outputs = np.concatenate([network.predict(batch.inputs) for batch in batches])
     if task == "regression":
         assert rows[0] == ["output 0"]
-        np.testing.assert_allclose(np.array(rows[1:], float), outputs, rtol=1e-4)
+        # 1 + 1e-3 in float32 is right to 6e-5 of it; predict shifts the file's numbers before it rounds.
+        np.testing.assert_allclose(np.array(rows[1:], float), outputs, rtol=1e-4, atol=1e-4)
     else:
         found = [row[0] for row in rows[1:]]
         best = outputs.argmax(axis=1) if task == "classification" else (outputs[:, 0] > 0).astype(int)
