@@ -450,7 +450,7 @@ assert difference < 1e-5
 # %% [markdown]
 # ## On a card
 #
-# With a card nothing changes but the installation, `pip install 'minihash[cuda]'` (numba-cuda for the
+# With a card nothing changes but the installation, `pip install '.[cuda]'` (numba-cuda for the
 # kernels, CuPy for all other arrays), and without `NUMBA_ENABLE_CUDASIM`. [docs/cuda.md](../docs/cuda.md)
 # says what is known about speed.
 #

@@ -24,7 +24,7 @@ from minihash import arrays, checks, kernels
 from minihash.kernels import Kernels, threads
 
 NAMES = ("cpu", "cuda")
-PACKAGES = "pip install 'minihash[cuda]'"
+PACKAGES = "pip install '.[cuda]' in the checkout"
 
 
 class Device:
