@@ -134,6 +134,8 @@ def _user_cache() -> Path | None:
 def _digest() -> str:
     """Return what identifies the code of kernels, which may have no source files."""
     code = [importlib.util.find_spec(name).loader.get_code(name) for name in MODULES]  # type: ignore
+    if None in code:  # compiled by something else
+        raise ImportError("a module has no code of Python")
     return hashlib.sha256("\n".join(map(_text, code)).encode()).hexdigest()[:12]
 
 
