@@ -1,14 +1,20 @@
-"""Where a figure was measured: processor, cores, versions, commit."""
+"""The machine: where a figure was measured, the cores and the memory that there are."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 PACKAGES = ("minihash", "numpy", "scipy", "numba", "torch")
 
@@ -67,3 +73,95 @@ def launched() -> tuple[int, int]:
         if os.environ.get(size, "").isdecimal():
             return int(os.environ.get(rank, "0")), int(os.environ[size])
     return 0, 1
+
+
+ALWAYS_THERE = 2**26  # bytes that are not worth asking for
+
+
+def check_memory(what: str, needed: float, wanted: str) -> None:
+    """Refuse what needs more memory than is available, before the system kills the process for it.
+
+    Parameters
+    ----------
+    what : the subject of the message.
+    needed : bytes, about.
+    wanted : what would need less.
+
+    Raises
+    ------
+    ValueError; never where the system does not say how much is available.
+    """
+    if needed < ALWAYS_THERE:
+        return
+    available = available_memory()
+    if available is not None and needed > available:
+        found = f"{what} needs about {_gigabytes(needed)}, and {_gigabytes(available)} are available"
+        raise ValueError(f"{found}: wanted {wanted}")
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.3g} GB" if count < 1e12 else f"{count / 1e9:,.0f} GB"
+
+
+def available_memory() -> int | None:
+    """Return how many bytes this process may still take, by the least of all limits; None if unknown."""
+    return min((max(0, count) for count in (*_free(), *_of_groups(), *_of_limits())), default=None)
+
+
+def _numbers(path: str | Path) -> dict[str, int]:
+    """Return the numbers of a file of the system by the words before them, "" if there are none."""
+    try:
+        lines = [line.split() for line in Path(path).read_text().splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return {}
+    named = [["", *words] if len(words) == 1 else words for words in lines]
+    return {words[0].rstrip(":"): int(words[1]) for words in named if len(words) > 1 and words[1].isdecimal()}
+
+
+def _free() -> Iterator[int]:
+    """Yield what the machine has left, in memory and swap."""
+    kilobytes = _numbers("/proc/meminfo")
+    if "MemAvailable" in kilobytes:
+        yield 1024 * (kilobytes["MemAvailable"] + kilobytes.get("SwapFree", 0))
+
+
+#: Of a control group, by the controllers of its line in /proc/self/cgroup ("" for version 2): the folder of
+#: all groups, the files with its limit and its use, and what of that are cached files, to be had back.
+GROUPS = {
+    "": ("", "memory.max", "memory.current", ("inactive_file", "active_file")),
+    "memory": (
+        *("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ("total_inactive_file", "total_active_file"),
+    ),
+}
+
+
+def _of_groups(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> Iterator[int]:
+    """Yield what the limits of this process's control groups leave: of containers and batch systems."""
+    try:
+        lines = [line.split(":", 2) for line in Path(own).read_text().splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return
+    for _, controllers, path in (line for line in lines if len(line) == 3):
+        if controllers not in GROUPS:
+            continue
+        folder, limit, use, cached = GROUPS[controllers]
+        group = Path(root, folder, path.lstrip("/"))
+        for place in (group, *group.parents):
+            if place == Path(root).parent:
+                break
+            most, used = _numbers(place / limit), _numbers(place / use)
+            if most and used:
+                files = _numbers(place / "memory.stat")
+                yield most[""] - used[""] + sum(files.get(name, 0) for name in cached)
+
+
+def _of_limits() -> Iterator[int]:
+    """Yield what `ulimit -v` and `ulimit -d` leave."""
+    if resource is None:
+        return
+    kilobytes = _numbers("/proc/self/status")
+    for kind, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        limit = resource.getrlimit(kind)[0]
+        if limit != resource.RLIM_INFINITY and name in kilobytes:
+            yield limit - 1024 * kilobytes[name]

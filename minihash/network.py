@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from minihash import checks, text
-from minihash.hashing import LIMIT_FEATURES, layer_seed, xxhash32
+from minihash import checks, memory, text
+from minihash.hashing import LIMIT_BUCKETS, LIMIT_FEATURES, layer_seed, xxhash32
 from minihash.kernels import devices
 from minihash.kernels.devices import Device
 from minihash.layers import (
@@ -31,6 +31,7 @@ from minihash.schema import Schema
 ACTIVATIONS: dict[str, type[Layer]] = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
 HASHED = (HashedLinear, LowRankLinear, SparseLinear)  # what the seed makes is a part of what they compute
 PREDICT_ROWS = 1024  # a chunk of `predict`
+MANY = 2**24  # numbers of a matrix that may not fit the memory
 SEEDS = 20  # of a last layer of windows, before it may have equal outputs
 
 
@@ -66,6 +67,7 @@ class Network:
             raise ValueError(f"layers is {layers!r}, wanted a list of layers")
         self.layers = list(layers)
         self.in_features, self.out_features = _check_layers(self.layers)
+        self._widest = max([self.in_features or 0, *(layer.out_features or 0 for layer in self.layers)])
         self.dtype = self.layers[0].dtype
         self.device = self.layers[0].device
         self.input_scale = self._per_feature("input_scale", input_scale)
@@ -166,9 +168,12 @@ class Network:
 
         Raises
         ------
-        ValueError if `inputs` has the wrong shape or contains NaN or infinity.
+        ValueError if `inputs` has the wrong shape or contains NaN or infinity, or there is too little memory.
         """
         inputs = checks.data("inputs", inputs, self.in_features, self.dtype)
+        rows = min(len(inputs), PREDICT_ROWS)
+        if rows * self._widest > MANY:
+            memory.check_predicting(self.layers, rows)
         # One pass even without rows: its outputs have the right shape and dtype.
         chunks = range(0, max(1, len(inputs)), PREDICT_ROWS)
         forward, get = self.forward, self.device.get
@@ -340,7 +345,7 @@ def mlp(
 
     Raises
     ------
-    ValueError for a wrong argument.
+    ValueError for a wrong argument, and for a network that needs more memory than is available.
 
     Examples
     --------
@@ -368,6 +373,8 @@ def mlp(
     dense = compression is None and num_buckets is None
     if dense and window is not None:
         raise ValueError(f"window is {window!r}, wanted None: a dense layer has no window")
+    weights = _count_weights(sizes, compression, buckets, bias)
+    memory.check_building(sizes, weights, checks.floating_dtype("dtype", dtype).itemsize)
 
     def make_layer(position: int, fan_in: int, fan_out: int, **common: Any) -> Layer:
         if dense:
@@ -411,9 +418,23 @@ def _equal_outputs(layer: Layer, seed: int | None = None) -> int:
     return layer.out_features - len(np.unique(starts + layer.num_buckets * (signs < 0)))
 
 
+def _virtual(sizes: Sequence[int], bias: str) -> list[int]:
+    """Return the virtual weights of each layer, those of hashed biases among them."""
+    return [fan_out * (fan_in + (bias == "hashed")) for fan_in, fan_out in zip(sizes, sizes[1:])]
+
+
+def _count_weights(sizes: Sequence[int], compression: Any, buckets: Sequence[Any], bias: str) -> list[float]:
+    """Return about how many weights each layer stores."""
+    rate = 1.0 if compression is None else checks.number("compression", compression, 0, 1, open_low=True)
+    return [
+        rate * count if own is None else checks.integer("num_buckets", own, 1, min(count + 1, LIMIT_BUCKETS))
+        for count, own in zip(_virtual(sizes, bias), buckets)
+    ]
+
+
 def _buckets_within(memory_bytes: Any, sizes: Sequence[int], bias: str, itemsize: int) -> list[int]:
     """Return the buckets of each layer that take so many bytes with the biases, or a few less."""
-    virtual = [fan_out * (fan_in + (bias == "hashed")) for fan_in, fan_out in zip(sizes, sizes[1:])]
+    virtual = _virtual(sizes, bias)
     free = sum(sizes[1:]) if bias == "free" else 0
     least = itemsize * (free + len(virtual))
     room = checks.integer("memory_bytes", memory_bytes, least, 2**63) // itemsize - free
@@ -450,7 +471,7 @@ def stack(
 
     Raises
     ------
-    ValueError for a wrong argument.
+    ValueError for a wrong argument, and for a layer that needs more memory than is available.
     """
     _check_sizes(sizes)
     kind = ACTIVATIONS[checks.choice("activation", activation, tuple(ACTIVATIONS))]

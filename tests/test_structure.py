@@ -34,6 +34,7 @@ ROOMS = (
     ("kernels",),
     ("initializers", "losses", "metrics", "optimizers", "schedules"),
     ("layers",),
+    ("memory",),
     ("network",),
     ("fused",),
     ("persistence",),

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
             fused = FusedNetwork(small)
             fused.backward(fused.forward(np.ones((2, 4))))
             fused.loss_and_grads(mean_squared_error, np.ones((2, 4)), np.ones((2, 2)))
-    where = kernels.cache_directory()
+    where = " and ".join(f"{directory}" for directory in kernels.cache_directories())
     kept = f"kept in {where}" if where else "not kept: no directory can be written"
     say(f"kernels for {args.dtype} are ready after {time.perf_counter() - start:.1f} s, {kept}")
     return 0

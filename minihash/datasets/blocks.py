@@ -6,9 +6,9 @@ import contextlib
 import copy
 import queue
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -127,10 +127,12 @@ class BlockRows(Rows):
         held = min(len(groups[0]) * self._block_rows, self._file_rows)
         free: queue.Queue[np.ndarray | None] = queue.Queue()
         full: queue.Queue[np.ndarray | BaseException] = queue.Queue()
+        reader = _start(self._fill, groups, free, full)
+        if reader is None:
+            yield from self._read_alone(groups, held)
+            return
         for _ in range(min(2, len(groups))):
             free.put(np.empty((held, self._columns), NUMBER))
-        reader = threading.Thread(target=self._fill, args=(groups, free, full), daemon=True)
-        reader.start()
         try:
             for _ in groups:
                 found = full.get()
@@ -141,6 +143,13 @@ class BlockRows(Rows):
         finally:
             free.put(None)  # whoever stops early stops the reader too
             reader.join()
+
+    def _read_alone(self, groups: list[np.ndarray], held: int) -> Buffers:
+        """Yield the rows of some blocks after the other, each read when it is wanted."""
+        buffer = np.empty((held, self._columns), NUMBER)
+        with open(self.path, "rb") as file:
+            for group in groups:
+                yield buffer[: self._read_group(file, group.tolist(), buffer)]
 
     def _fill(self, groups: list[np.ndarray], free: queue.Queue, full: queue.Queue) -> None:
         try:
@@ -164,3 +173,13 @@ class BlockRows(Rows):
                 buffer[count : count + high - low] = buffer[count + low : count + high]
             count += high - low
         return count
+
+
+def _start(target: Callable[..., None], *arguments: Any) -> threading.Thread | None:
+    """Return a new thread, or None where none can be started."""
+    thread = threading.Thread(target=target, args=arguments, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread

@@ -129,7 +129,7 @@ def _within(todo: Iterable[Record], budget_minutes: float | None) -> Iterator[Re
 
 def _map(task: Callable[[Record], Record], todo: Iterator[Record], jobs: int) -> Iterator[Record]:
     """Yield the records as they become known; a cell is drawn when a process is free for it."""
-    if jobs == 1:
+    if jobs == 1 or not threads.can_start():  # a pool of processes takes threads, and would hang without
         yield from map(task, todo)
         return
     share = max(1, threads.num_threads() // jobs)

@@ -65,8 +65,8 @@ def module() -> Any:
         return importlib.import_module("minihash.kernels.numpy_cpu")
 
 
-def cache_directory() -> Path | None:
-    """Return where the machine code of the kernels is kept, or None if it is not (or there is none)."""
+def cache_directories() -> list[Path]:
+    """Return where the machine code that this process uses is kept; nothing if some of it is not."""
     if module().__name__ == "minihash.kernels.numpy_cpu":
-        return None
-    return importlib.import_module("minihash.kernels.compiling").cache_directory()
+        return []
+    return importlib.import_module("minihash.kernels.compiling").used_directories()

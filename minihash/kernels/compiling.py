@@ -1,64 +1,152 @@
 """How kernels are compiled, and where their machine code is kept between runs.
 
-Numba keeps what it has compiled as long as the kernel's own file is unchanged, and does not see a change
-of a function that the kernel calls from another file. So the machine code lies in a directory named
-after the text of all files that kernels are made of: other text, other directory.
+The cache is a convenience: whatever fails in it, a kernel is compiled and not kept. A file holds a kernel
+for one signature, behind a checksum. It lies in a directory named after the code of all modules that
+kernels are made of: other code, other directory. Numba's own cache does not see a change of a function
+that a kernel calls from another file, needs source files, and raises where a file of it is damaged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import importlib.util
 import os
+import secrets
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numba
 from numba import config as numba_config
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
-
-from minihash import hashing
+from numba.core.serialize import dumps, loads
 
 _config: Any = numba_config  # its attributes are made from the environment
-SOURCES = (hashing.__file__, os.path.join(os.path.dirname(__file__), "numba_cpu.py"))
+MODULES = ("minihash.hashing", "minihash.kernels.numba_cpu", "minihash.kernels.fused_numba")
+CHECKSUM = hashlib.sha256().digest_size
+
+_used: set[Path] = set()  # directories that machine code of this process is kept in
+_lost: list[str] = []  # names of what was compiled and could not be kept
 
 
 def kernel(function: Callable | None = None, **options: Any) -> Any:
     """Decorate a kernel: compiled at its first call, without the GIL, from the cache if it is there."""
     if function is None:
         return functools.partial(kernel, **options)
-    directory = cache_directory()
-    if directory is None:  # a read-only installation without a home
-        return numba.njit(nogil=True, **options)(function)
-    before, _config.CACHE_DIR = _config.CACHE_DIR, str(directory)  # read by the decorator
+    dispatcher: Any = numba.njit(nogil=True, **options)(function)
+    dispatcher._cache = KernelCache(function)  # what `cache=True` sets, to a cache of Numba's
+    return dispatcher
+
+
+class KernelCache(NullCache):
+    """The machine code of one kernel, in the first of `directories` that has it, or takes it."""
+
+    def __init__(self, function: Callable) -> None:
+        self._name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the result of an earlier compilation for a signature, or None."""
+        target_context.refresh()
+        name = self._file_name(sig, target_context.codegen())
+        for directory in directories():
+            try:
+                content = (directory / name).read_bytes()
+            except OSError:  # not there, or not for us
+                continue
+            try:
+                if hashlib.sha256(content[CHECKSUM:]).digest() != content[:CHECKSUM]:
+                    raise ValueError("damaged")
+                result = CompileResult._rebuild(target_context, *loads(content[CHECKSUM:]))
+            except Exception:  # as many kinds as there are ways to be damaged
+                with contextlib.suppress(OSError):
+                    (directory / name).unlink()
+                continue
+            _used.add(directory)
+            return result
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep the result of a compilation, if that is possible."""
+        name = self._file_name(sig, data.codegen)
+        if not data.library.has_dynamic_globals:  # addresses, which no other process has
+            content = dumps(data._reduce())
+            for directory in directories():
+                with contextlib.suppress(OSError):
+                    _write(directory / name, hashlib.sha256(content).digest() + content)
+                    _used.add(directory)
+                    return
+        _lost.append(name)
+
+    def _file_name(self, sig: Any, codegen: Any) -> str:
+        """Return a name for a signature, as this Python and this Numba compile it for this processor."""
+        key = sig, codegen.magic_tuple(), numba.__version__, sys.implementation.cache_tag
+        return f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all, for everyone to read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        return numba.njit(nogil=True, cache=True, **options)(function)
-    finally:
-        _config.CACHE_DIR = before
+        with open(part, "xb") as file:
+            file.write(content)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
 
 
 @functools.cache
-def cache_directory() -> Path | None:
-    """Return the directory of the machine code, or None where none can be written.
+def directories() -> list[Path]:
+    """Return where machine code may be kept; not all of them need exist, or can be written.
 
-    It is under NUMBA_CACHE_DIR if that is set, else beside this file, else in the user's cache.
+    It is NUMBA_CACHE_DIR if that is set, else a directory beside this file, and one in the user's cache. The
+    folder of a frozen program may be a temporary one: there the user's comes first.
     """
-    text = b"".join(Path(source).read_bytes() for source in SOURCES)
-    name = f"minihash-{hashlib.sha256(text).hexdigest()[:12]}"
-    bases = [Path(__file__).with_name("__pycache__"), _user_cache()]
-    for base in [Path(_config.CACHE_DIR)] if _config.CACHE_DIR else bases:
-        try:
-            (base / name).mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(base / name, os.W_OK):
-            return base / name
-    return None
+    try:
+        name = f"minihash-{_digest()}"
+    except Exception:  # of an importer that does not show its code: nothing would tell old from new
+        return []
+    beside, user = Path(__file__).absolute().with_name("__pycache__"), _user_cache()
+    bases = [user, beside] if getattr(sys, "frozen", False) else [beside, user]
+    if _config.CACHE_DIR:
+        bases = [Path(_config.CACHE_DIR).absolute()]
+    return [base / name for base in bases if base is not None]
 
 
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "minihash")
+def used_directories() -> list[Path]:
+    """Return where the machine code of this process is kept; nothing if some of it is not."""
+    return [] if _lost else sorted(_used)
+
+
+def _user_cache() -> Path | None:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "minihash")
+    return cache if cache.is_absolute() else None  # without a home, "~" stays what it is
+
+
+def _digest() -> str:
+    """Return what identifies the code of kernels, which may have no source files."""
+    code = [importlib.util.find_spec(name).loader.get_code(name) for name in MODULES]  # type: ignore
+    if None in code:  # compiled by something else
+        raise ImportError("a module has no code of Python")
+    return hashlib.sha256("\n".join(map(_text, code)).encode()).hexdigest()[:12]
+
+
+def _text(value: Any) -> str:
+    """Return a constant of a module's code as text, and code without the places of files and lines."""
+    if isinstance(value, CodeType):
+        own = value.co_code, value.co_names, value.co_varnames, value.co_argcount, value.co_flags
+        return f"{own} {[_text(constant) for constant in value.co_consts]}"
+    if isinstance(value, frozenset):  # in any order
+        return str(sorted(map(_text, value)))
+    return repr(value)
 
 
 if hasattr(os, "register_at_fork"):

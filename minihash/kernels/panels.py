@@ -175,7 +175,7 @@ def gradients(
     if small:
         width, height = max(SMALL_BLOCK // rows, columns // SMALL_BLOCKS, 1), rows
     blocks = list(_cut(parts, width, device.shards))
-    shards = _count_shards(rows * columns, weight.size, min(device.shards, len(blocks)))
+    shards = count_shards(rows * columns, weight.size, min(device.shards, len(blocks)))
     copies = [grad_weight, *(device.xp.zeros_like(grad_weight) for _ in range(1, shards))]
     task = _gradients_small if small else functools.partial(_gradients_of_columns, height=height)
     cuts = itertools.pairwise(len(blocks) * n // shards for n in range(shards + 1))
@@ -236,7 +236,7 @@ def is_small(batch: int, rows: int, columns: int) -> bool:
     return batch <= SMALL_BATCH or batch * rows * columns <= SMALL_WORK
 
 
-def _count_shards(virtual: int, num_buckets: int, most: int) -> int:
+def count_shards(virtual: int, num_buckets: int, most: int) -> int:
     """Return how many copies of the weights' gradient to keep: together at most half the size of V."""
     return min(most, max(1, virtual // (2 * num_buckets)))
 

@@ -29,7 +29,10 @@ _num_threads: int | None = None
 
 
 def num_threads() -> int:
-    """Return the number of threads of a layer: as set, else MINIHASH_NUM_THREADS, else one per core."""
+    """Return the number of threads of a layer: as set, else MINIHASH_NUM_THREADS, else one per core.
+
+    NUMBA_NUM_THREADS and OMP_NUM_THREADS, by which others share out the cores, limit the last.
+    """
     if _num_threads is not None:
         return _num_threads
     return _default_num_threads(os.environ.get("MINIHASH_NUM_THREADS", ""))
@@ -50,7 +53,7 @@ def shared(processes: int) -> Iterator[None]:
     global _num_threads
     before = _num_threads
     if before is None and not os.environ.get("MINIHASH_NUM_THREADS"):
-        _num_threads = max(1, num_threads() // processes)
+        _num_threads = max(1, min(num_threads(), len(cores()) // processes))
     blas = ThreadpoolController().select(user_api="blas")
     least = min([num_threads(), *(library.num_threads for library in blas.lib_controllers)])
     try:
@@ -65,7 +68,24 @@ def _default_num_threads(setting: str) -> int:
     if setting:
         value: Any = int(setting) if setting.isdecimal() else setting
         return checks.integer("MINIHASH_NUM_THREADS", value, 1, MAX_THREADS + 1)
-    return len(cores())
+    return min([len(cores()), *filter(None, map(_limit, ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")))])
+
+
+def _limit(name: str) -> int | None:
+    """Return the number, or the first of a list, that a variable of another library sets, if any."""
+    first = os.environ.get(name, "").partition(",")[0].strip()
+    return int(first) or None if first.isdecimal() else None
+
+
+def can_start() -> bool:
+    """Tell whether this process can start a thread: there may be a limit to how many it may have."""
+    thread = threading.Thread(target=int)
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    thread.join()
+    return True
 
 
 class _SingleThreadedBlas:
@@ -156,15 +176,19 @@ def blas_loaded() -> None:
 def run(tasks: Iterable[Callable[[], None]]) -> None:
     """Run independent tasks on `num_threads()` threads, the calling one among them.
 
-    A single task runs in the calling thread. BLAS has one thread inside, even then: its bits do not depend
-    on what else runs. An exception of a task is raised here after all threads have stopped.
+    A single task runs in the calling thread, and all do where no other can be started. BLAS has one thread
+    inside, even then: its bits do not depend on what else runs. An exception of a task is raised here after
+    all threads have stopped.
     """
     queue = collections.deque(tasks)  # its popleft and clear are atomic
     helpers: list[Future] = []
     with _single_threaded_blas:
         try:
             for _ in range(min(num_threads(), len(queue)) - 1):
-                helpers.append(_workers().submit(_drain, queue, np.geterr()))
+                helper = _start(queue)
+                if helper is None:
+                    break
+                helpers.append(helper)
             _drain(queue, np.geterr())
         except BaseException:
             queue.clear()
@@ -174,6 +198,35 @@ def run(tasks: Iterable[Callable[[], None]]) -> None:
     for error in errors:
         if error is not None:
             raise error
+
+
+def _start(queue: collections.deque[Callable[[], None]]) -> Future | None:
+    """Let another thread of the pool help; None where none can be started.
+
+    The pool keeps what it has no thread for, and one that is busy now may come to it when the queue is no
+    longer ours. So that is cancelled, and the pool given up.
+    """
+    global _pool
+    pool, helper = _workers(), Future[None]()
+    try:
+        pool.submit(_help, helper, queue, np.geterr())
+    except RuntimeError:
+        with _pool_lock:
+            _pool = None if _pool is pool else _pool
+        pool.shutdown(wait=False)
+        return None if helper.cancel() else helper
+    return helper
+
+
+def _help(helper: Future, queue: collections.deque[Callable[[], None]], errstate: Any) -> None:
+    """Run tasks, unless the one who wanted help has done without."""
+    if helper.set_running_or_notify_cancel():
+        try:
+            _drain(queue, errstate)
+        except BaseException as error:  # raised where the tasks come from
+            helper.set_exception(error)
+        else:
+            helper.set_result(None)
 
 
 def _drain(queue: collections.deque[Callable[[], None]], errstate: Any) -> None:

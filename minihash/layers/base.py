@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from minihash import checks
 from minihash.hashing import LIMIT_FEATURES, LIMIT_SEED
 from minihash.initializers import INITIALIZERS
 from minihash.kernels.devices import CPU, Device
+from minihash.machine import check_memory
 
 
 class Layer:
@@ -112,6 +114,11 @@ class Layer:
         """Numbers that a dense layer of this shape stores."""
         return self.num_parameters
 
+    @property
+    def training_bytes(self) -> int:
+        """Memory that training takes beside parameters, their gradients and values of a batch."""
+        return 0
+
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
         return f"{type(self).__name__}({arguments})"
@@ -163,8 +170,12 @@ class WeightLayer(Layer):
         return {}
 
     def _make_params(self, fan_in: int) -> None:
+        shapes = self.param_shapes(self.config())
+        needed = initial_bytes(math.prod(shapes["weight"]), self.dtype.itemsize)
+        layer = f"a layer {self.in_features}-{self.out_features}"
+        check_memory(layer, needed, "fewer units or more compression")
         rng = np.random.default_rng(self.seed)
-        for name, shape in self.param_shapes(self.config()).items():
+        for name, shape in shapes.items():
             if name == "weight":
                 values = INITIALIZERS[self.initializer](rng, shape, fan_in, self.gain)
                 self.params[name] = values.astype(self.dtype)
@@ -193,3 +204,8 @@ class WeightLayer(Layer):
         if values.shape != self.weight.shape:
             raise ValueError(f"weight has shape {values.shape}, wanted {self.weight.shape}")
         self.weight[...] = values
+
+
+def initial_bytes(weights: int, itemsize: int) -> int:
+    """Return the memory that so many weights take while they are drawn, in float64 and with their squares."""
+    return weights * max(16, 8 + itemsize)

@@ -187,6 +187,11 @@ class HashedLinear(WeightLayer):
         bias = self.out_features if self.bias == "free" else 0
         return self.out_features * self.columns + bias
 
+    @property
+    def training_bytes(self) -> int:
+        copies = panels.count_shards(self.out_features * self.columns, self.num_buckets, self.device.shards)
+        return (copies - 1) * self.num_buckets * self.dtype.itemsize
+
     def config(self) -> dict[str, Any]:
         return {
             **super().config(),

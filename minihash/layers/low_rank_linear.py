@@ -100,6 +100,10 @@ class LowRankLinear(WeightLayer):
     def num_virtual(self) -> int:
         return self.out_features * (self.in_features + 1)
 
+    @property
+    def training_bytes(self) -> int:
+        return 0 if "fixed_factor" in vars(self) else 4 * self.rank * self.in_features
+
     def config(self) -> dict[str, Any]:
         return {**super().config(), "rank": self.rank}
 

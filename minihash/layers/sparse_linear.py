@@ -137,6 +137,10 @@ class SparseLinear(WeightLayer):
     def num_virtual(self) -> int:
         return self.out_features * (self.in_features + 1)
 
+    @property
+    def training_bytes(self) -> int:
+        return 0 if "indices" in vars(self) else 4 * self.num_weights
+
     def config(self) -> dict[str, Any]:
         return {**super().config(), "num_weights": self.num_weights}
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from minihash import checks, losses, sources, strict_json
+from minihash import checks, losses, memory, sources, strict_json
 from minihash.datasets.rows import Rows
 from minihash.files import tolerated
 from minihash.hashing import LIMIT_SEED
+from minihash.kernels.devices import CPU
 from minihash.layers import Dropout
-from minihash.network import Network
+from minihash.network import PREDICT_ROWS, Network
 from minihash.optimizers import Adam, Optimizer
 from minihash.schema import Schema, task_of
 from minihash.sources import ClassWeight, Data, Source
@@ -95,8 +96,8 @@ def fit(
 
     Raises
     ------
-    ValueError for wrong arguments, a damaged file or a checkpoint of another training, OSError if one cannot
-    be read or written; FloatingPointError when
+    ValueError for wrong arguments, a damaged file or a checkpoint of another training, and where there is
+    too little memory; OSError if a file cannot be read or written; FloatingPointError when
     the loss becomes NaN or infinite, with the weights as they were before the step that would have followed;
     `Interrupted` (a KeyboardInterrupt) after a signal where there is a checkpoint, or more than one process.
 
@@ -138,6 +139,7 @@ def fit(
             callbacks=[callback for callback in callbacks if ranks.is_first or not callback.observer],
             ranks=ranks,
         )
+        training.check_memory()
         training.agree()
         with contextlib.ExitStack() as held:
             saved = None if checkpoint is None else held.enter_context(Checkpoint(checkpoint, ranks))
@@ -354,6 +356,17 @@ class Training:
                 for kept in (callback.state() for callback in self._lasting())
             ],
         )
+
+    def check_memory(self) -> None:
+        """Refuse what would not fit the memory: a step, or evaluating after the first epoch."""
+        if self.network.device is not CPU:
+            return
+        layers, optimizer = self.network.layers, self.optimizer
+        rows = min(self.gradients.batch_size, len(self.rows.rows))
+        slots = 0 if optimizer.state else len(optimizer.slots)
+        memory.check_training(layers, -(-rows // self.ranks.size), slots)
+        if self.held_out is not None:
+            memory.check_predicting(layers, min(PREDICT_ROWS, len(self.held_out.rows)))
 
     def agree(self) -> None:
         """Begin with the first's parameters on all ranks.

@@ -108,6 +108,20 @@ def test_whoever_stops_early_stops_the_reader(tmp_path):
     assert threading.active_count() == before
 
 
+def test_without_a_thread_the_rows_are_the_same(tmp_path, monkeypatch):
+    found = write(tmp_path / "a.mh", rows_of(200)).part(3, 190)
+    ref, _ = collected(found, 5, np.random.default_rng(0))
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    np.testing.assert_array_equal(collected(found, 5, np.random.default_rng(0))[0], ref)
+    batches = found.batches(5)
+    next(batches)
+    batches.close()
+
+
 def test_two_buffers_are_all_the_memory(tmp_path, monkeypatch):
     found = write(tmp_path / "a.mh", rows_of(500))
     made, empty = [], np.empty

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import threading
@@ -19,7 +20,11 @@ WAIT = 30  # seconds, before a test that hangs gives up
 
 @pytest.fixture(autouse=True)
 def default_threads(monkeypatch, set_num_threads):
-    monkeypatch.delenv("MINIHASH_NUM_THREADS", raising=False)
+    for name in ("MINIHASH_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    threads._default_num_threads.cache_clear()
+    yield
+    threads._default_num_threads.cache_clear()
 
 
 @pytest.fixture
@@ -76,6 +81,41 @@ def test_environment_variable_is_checked(monkeypatch, value):
     monkeypatch.setenv("MINIHASH_NUM_THREADS", value)
     with pytest.raises(ValueError, match=f"^MINIHASH_NUM_THREADS is '?{value}"):
         threads.num_threads()
+
+
+@pytest.mark.parametrize(
+    "numba, omp, wanted",
+    [
+        ("3", "", 3),
+        ("", "3", 3),
+        ("3", "2", 2),
+        ("2", "3", 2),
+        ("100", "", 4),
+        ("", "2,4", 2),
+        (" 3 ", " 2 , 1", 2),
+        ("0", "-1", 4),
+        ("two", "1.5", 4),
+        ("", ",2", 4),
+        ("two", "3", 3),
+    ],
+)
+def test_variables_of_other_libraries_limit_the_default(monkeypatch, set_num_threads, numba, omp, wanted):
+    monkeypatch.setattr(threads, "cores", lambda: set(range(4)))
+    monkeypatch.setenv("NUMBA_NUM_THREADS", numba)
+    monkeypatch.setenv("OMP_NUM_THREADS", omp)
+    assert threads.num_threads() == wanted
+    monkeypatch.setenv("MINIHASH_NUM_THREADS", "6")
+    assert threads.num_threads() == 6
+    set_num_threads(5)
+    assert threads.num_threads() == 5
+
+
+@pytest.mark.parametrize("omp, wanted", [("", 4), ("3", 3), ("1", 1)])
+def test_a_share_of_the_cores_is_within_the_limit_of_a_process(monkeypatch, omp, wanted):
+    monkeypatch.setattr(threads, "cores", lambda: set(range(8)))
+    monkeypatch.setenv("OMP_NUM_THREADS", omp)
+    with threads.shared(2):
+        assert threads.num_threads() == wanted
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs sched_getaffinity")
@@ -160,6 +200,73 @@ def test_an_exception_of_a_helper_is_raised(set_num_threads, blas):
     with pytest.raises(ArithmeticError, match="helper"):
         threads.run([task] * 2)
     assert blas() == before
+
+
+@pytest.fixture
+def no_more_threads(monkeypatch):
+    """A function after which only so many threads start, as under `ulimit -u` or a limit of a container."""
+    start = threading.Thread.start
+
+    def limit(more):
+        left = [None] * more
+
+        def limited(thread):
+            if not left:
+                raise RuntimeError("can't start new thread")
+            left.pop()
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", limited)
+        monkeypatch.setattr(threads, "_pool", None)  # without idle threads
+
+    return limit
+
+
+@pytest.mark.parametrize("more", [0, 1, 2])
+def test_where_no_thread_can_be_started_the_calling_one_works(set_num_threads, blas, no_more_threads, more):
+    set_num_threads(4)
+    no_more_threads(more)
+    before, names, done = blas(), set(), []
+
+    def task(number):
+        names.add(threading.current_thread())
+        done.append(number)
+
+    for _ in range(3):
+        threads.run(lambda n=n: task(n) for n in range(50))
+    assert sorted(done) == sorted([*range(50)] * 3)
+    assert threading.current_thread() in names and len(names) <= 1 + more
+    assert blas() == before
+    assert not threads.can_start()
+
+
+def test_a_helper_that_could_not_be_started_never_helps(set_num_threads, no_more_threads):
+    """Its turn may come when the caller is gone: what it would take then nobody would wait for."""
+    set_num_threads(2)
+    go, release, busy, done = threading.Event(), threading.Event(), threading.Semaphore(0), []
+
+    def task():
+        busy.release()
+        release.wait(WAIT)
+
+    def use():
+        go.wait(WAIT)
+        threads.run([task] * 2)
+
+    user = threading.Thread(target=use)
+    user.start()
+    no_more_threads(1)
+    go.set()
+    assert busy.acquire(timeout=WAIT) and busy.acquire(timeout=WAIT)  # the one thread of the pool has work
+    tasks = [lambda: done.append(threading.current_thread())] * 2
+    threads.run(tasks)
+    assert done == [threading.current_thread()] * 2
+    later = threads._workers()
+    release.set()
+    user.join(WAIT)
+    assert not user.is_alive() and threads._workers() is later
+    threads.run(tasks)
+    assert len(done) == 4
 
 
 def test_tasks_see_the_error_state_of_the_caller(set_num_threads):
@@ -335,6 +442,7 @@ def test_a_fork_waits_for_a_compilation():
     """A child with a copy of the compiler's lock, held, would wait for ever at its first kernel."""
     from numba.core.compiler_lock import global_compiler_lock
 
+    importlib.import_module("minihash.kernels.compiling")  # which sees to it
     compiling = threading.Event()
 
     def compile_something():
