@@ -14,6 +14,7 @@ from minihash import checks, metrics, strict_json
 from minihash.files import check_writable, replacing, tolerated
 from minihash.network import Network
 from minihash.optimizers import Optimizer
+from minihash.terminal import say
 from minihash.training import Callback, History
 from minihash.training.history import WEIGHTS
 
@@ -31,7 +32,7 @@ class PrintEpochs(Callback):
 
     observer = True
 
-    def __init__(self, every: int = 1, say: Callable[[str], object] = print) -> None:
+    def __init__(self, every: int = 1, say: Callable[[str], object] = say) -> None:
         self.every = checks.integer("every", every, 1, 2**31)
         self.say = say
 

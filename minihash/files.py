@@ -71,8 +71,12 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Sequence[
                 stream.flush()
                 os.fsync(stream.fileno())
         for part, path in zip(parts, targets):
-            unfinished.remove(part)
-            _finish(part, path)
+            try:
+                os.replace(part, path)
+            except OSError as error:
+                if not _is_copied_over(part, path):
+                    unfinished.remove(part)
+                    raise _kept(OSError(error.errno, error.strerror, str(path)), part) from None
     finally:
         for part in unfinished:
             part.unlink(missing_ok=True)
@@ -139,33 +143,30 @@ def _check_target(path: Path) -> None:
         raise PermissionError(errno.EACCES, "cannot write into the folder", str(path.parent))
 
 
-def _finish(part: Path, path: Path) -> None:
-    """Give a finished temporary file its name; where that is not possible, copy it over the file there."""
+def _is_copied_over(part: Path, path: Path) -> bool:
+    """Copy a file over another; False if that is not possible, and there is still what was there."""
     try:
-        os.replace(part, path)
+        with open(part, "rb") as source, open(path, "r+b") as target:
+            size, before = (os.fstat(file.fileno()).st_size for file in (source, target))
+            if size > before and hasattr(os, "posix_fallocate") and not _has_room(target, size, before):
+                return False
+            shutil.copyfileobj(source, target)
+            target.truncate(size)
+            target.flush()
+            os.fsync(target.fileno())
+    except OSError:
+        return False
+    return True
+
+
+def _has_room(file: BinaryIO, size: int, before: int) -> bool:
+    """Make room for a longer content; False, with the length it had, if there is none."""
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
-        try:
-            _copy_over(part, path)
-        except OSError:
-            raise _kept(OSError(error.errno, error.strerror, str(path)), part) from None
-        part.unlink()
-
-
-def _copy_over(part: Path, path: Path) -> None:
-    """Copy a file over another, which stays as it was if there is no room for that."""
-    with open(part, "rb") as source, open(path, "r+b") as target:
-        size, before = (os.fstat(file.fileno()).st_size for file in (source, target))
-        if size > before and hasattr(os, "posix_fallocate"):
-            try:
-                os.posix_fallocate(target.fileno(), 0, size)
-            except OSError as error:
-                target.truncate(before)
-                if error.errno in FULL:
-                    raise
-        shutil.copyfileobj(source, target)
-        target.truncate(size)
-        target.flush()
-        os.fsync(target.fileno())
+        file.truncate(before)
+        return error.errno not in FULL
+    return True
 
 
 def _kept(error: OSError, where: Path) -> OSError:

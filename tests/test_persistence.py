@@ -212,8 +212,11 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
 # Whole or not there
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("function", ["fsync", "replace"])
+@pytest.mark.parametrize("function, error", [
+    ("fsync", OSError(28, "No space left on device")),
+    ("fsync", KeyboardInterrupt()),
+    ("replace", KeyboardInterrupt()),
+])
 def test_a_failure_leaves_the_old_file(
     path: Path, function: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:

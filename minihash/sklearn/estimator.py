@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minihash import checks
+from minihash import checks, terminal
 from minihash.datasets.rows import Batch
 from minihash.network import mlp
 from minihash.optimizers import SGD, Adam, Optimizer
@@ -196,7 +196,7 @@ class HashedMLP(BaseEstimator):
 
     def _train(self, rows: Batch, plan: Plan, score: Callable[[], float] | None = None) -> bool:
         """Train the network, and note how it went; False if Ctrl-C ended it, after an epoch at least."""
-        say = print if self.verbose else None
+        say = terminal.say if self.verbose else None
         convergence = Convergence(plan.tol, plan.patience, score, self._measure, say)
         whole = True
         try:

@@ -24,6 +24,7 @@ from minihash.network import PREDICT_ROWS, Network
 from minihash.optimizers import Adam, Optimizer
 from minihash.schema import Schema, task_of
 from minihash.sources import ClassWeight, Data, Source
+from minihash.terminal import forgiving
 from minihash.training.checkpoint import Checkpoint, State
 from minihash.training.distributed import ShardedGradients, mode_of, ranks_of, shards_of
 from minihash.training.evaluation import Mean, scores_of
@@ -487,10 +488,11 @@ def _fingerprint(rows: Rows) -> list[int]:
 def _progress_bar(training: Training, progress: bool | None) -> Any:
     from tqdm import tqdm
 
-    # There is no stderr under pythonw, and none after 2>&-.
-    shown = bool(sys.stderr and sys.stderr.isatty()) if progress is None else progress
+    stderr = forgiving(sys.stderr)  # None under pythonw, and after 2>&-
+    shown = bool(stderr and stderr.isatty()) if progress is None else bool(progress and stderr)
     if shown:
-        tqdm.write(training.describe(), file=sys.stderr)
+        tqdm.write(training.describe(), file=stderr)
     short = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # room for what postfix says
     steps, done = training.epochs * training.steps, (training.epoch - 1) * training.steps + training.step
-    return tqdm(total=steps, initial=done, disable=not shown, bar_format=short, dynamic_ncols=True)
+    how = {"disable": not shown, "bar_format": short, "dynamic_ncols": True}
+    return tqdm(total=steps, initial=done, file=stderr, **how)

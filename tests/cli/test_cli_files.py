@@ -78,7 +78,8 @@ def test_a_file_is_learned(tmp_path: Path, run: Run, kind: str, task: str) -> No
 
     status, out, err = run("predict", model, data, *options(kind))
     rows = list(csv.reader(out.splitlines()))
-    assert (status, err, len(rows)) == (0, "", ROWS + 1)
+    left_out = "" if kind == "store" else f"minihash: {data}: column 3 is left out, as the target\n"
+    assert (status, err, len(rows)) == (0, left_out, ROWS + 1)
     batches = open_dataset(data, header=kind == "csv", **label).rows.batches(64)
     outputs = np.concatenate([network.predict(batch.inputs) for batch in batches])
     if task == "regression":
@@ -97,8 +98,12 @@ def test_features_without_targets_are_predicted(tmp_path: Path, run: Run) -> Non
     with_targets = run("predict", model, data, *options("csv"))[1]
     lines = data.read_text().splitlines()
     (tmp_path / "features").write_text("\n".join(line.rpartition(",")[0] for line in lines[1:]))
-    assert run("predict", model, tmp_path / "features") == (0, with_targets, "")
-    assert run("predict", model, tmp_path / "features", "--out", tmp_path / "out")[0] == 0
+    own = ("predict", model, tmp_path / "features")
+    found = run(*own)  # the model was trained with a header
+    trained = f"{model} was trained with a header: wanted one, or --no-header"
+    assert found[2].endswith(f"features: its first line has numbers, and {trained}\n") and found[0] == 1
+    assert run(*own, "--no-header") == (0, with_targets, "")
+    assert run(*own, "--no-header", "--out", tmp_path / "out")[0] == 0
     assert (tmp_path / "out").read_text() == with_targets
 
 

@@ -47,7 +47,7 @@ def test_train(tmp_path: Path, run: Run) -> None:
     assert errors(out) == [percent(tmp_path / "model")]
     assert errors(out, "validation") == [percent(tmp_path / "model", "validation")]
     assert "stored: 992 bytes, dense: 63,640 bytes\n" in out
-    assert out.endswith(f"saved {tmp_path / 'model'}\n")
+    assert out.index(f"\nsaved {tmp_path / 'model'}\n") < out.index("\ntest error")  # saved first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.settings.json"]
 
 
@@ -270,7 +270,7 @@ def test_failure_while_drawing_leaves_no_picture(
 
     monkeypatch.setattr("os.fsync", fail)
     status, _, err = run(*TINY, "--plot", tmp_path / "curve.png")
-    assert (status, err) == (1, "minihash: error: [Errno 28] No space left on device\n")
+    assert (status, err) == (1, f"minihash: error: {tmp_path / 'curve.png'}: No space left on device\n")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -290,7 +290,10 @@ def test_interrupted(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
         assert process.stderr.read() == "minihash: interrupted\n"
-    assert list(tmp_path.iterdir()) == []
+        saved = re.search(r"^saved (.*) as of epoch (\d+) of 10000$", process.stdout.read(), re.M)
+    assert saved and saved[1] == str(tmp_path / "model") and int(saved[2]) >= 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.settings.json"]
+    load(tmp_path / "model")
 
 
 # Where the output goes
