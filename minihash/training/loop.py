@@ -494,5 +494,5 @@ def _progress_bar(training: Training, progress: bool | None) -> Any:
         tqdm.write(training.describe(), file=stderr)
     short = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # room for what postfix says
     steps, done = training.epochs * training.steps, (training.epoch - 1) * training.steps + training.step
-    how = {"disable": not shown, "bar_format": short, "dynamic_ncols": True}
+    how: dict[str, Any] = {"disable": not shown, "bar_format": short, "dynamic_ncols": True}
     return tqdm(total=steps, initial=done, file=stderr, **how)

@@ -138,10 +138,13 @@ def test_files_that_cannot_be_used(tmp_path: Path, fails: Fails, run: Run) -> No
     model = tmp_path / "model.safetensors"
     assert run("train", "--epochs", "1", "--hidden", "5", "--data", *last, "--out", model)[0] == 0
     store = write(tmp_path / "other", "binary", "store")
-    assert "no file, wanted train, validation or test" in fails(1, "evaluate", model, "--part", "all")
+    assert "mnist-small is for classification, and" in fails(1, "evaluate", model)
     empty = ("--test-rows", "0")
     assert "has no test rows, wanted one at least" in fails(1, "evaluate", model, "--data", store, *empty)
-    assert "does not fit" in fails(1, "evaluate", model, "--data", "mnist-small")
+    other = tmp_path / "other.safetensors"
+    assert run("train", "--epochs", "1", "--hidden", "5", "--data", store, "--out", other)[0] == 0
+    assert "binary" in fails(1, "evaluate", other, "--data", "mnist-small")
+    assert f"{other} was trained for binary" in fails(1, "evaluate", other, "--task", "regression")
     np.savetxt(tmp_path / "narrow", np.zeros((3, 2)), delimiter=",")
     assert "narrow: inputs has shape (3, 2), wanted" in fails(1, "predict", model, tmp_path / "narrow")
 
