@@ -424,7 +424,8 @@ def test_masks_are_not_dropped() -> None:
     X, y, weight = np.ma.array(INPUTS), np.ma.array(TARGETS), np.ma.array(np.ones(len(TARGETS)))
     model = regressor(5, max_iter=1).fit(X, y, weight)
     X[3, 1] = y[3] = weight[3] = np.ma.masked
-    for name, rows in {"X": (X, TARGETS), "y": (INPUTS, y), "sample_weight": (INPUTS, TARGETS, weight)}.items():
+    wrong = {"X": (X, TARGETS), "y": (INPUTS, y), "sample_weight": (INPUTS, TARGETS, weight)}
+    for name, rows in wrong.items():
         with pytest.raises(ValueError, match=f"^{name} has 1 masked entries, wanted none"):
             regressor(5, max_iter=1).fit(*rows)
     with pytest.raises(ValueError, match="^X has 1 masked entries, wanted none"):
