@@ -117,9 +117,7 @@ def count(part: Any) -> int:
 
 
 def say_what_was_guessed(dataset: Dataset | FileDataset, task: str | None) -> None:
-    """Print what was taken for granted of a file: what its inputs are, and the task unless one is given."""
-    for note in dataset.notes:
-        say(note)
+    """Print the task that the targets of a file look like, unless one is given."""
     if task is None and hasattr(dataset, "rows"):
         found = dataset.rows.statistics
         classes = f" of {len(dataset.class_names)} classes" if dataset.task == "classification" else ""

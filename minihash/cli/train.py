@@ -188,6 +188,8 @@ def _run(args: argparse.Namespace, writes: bool) -> int:
     if args.patience is not None and not count(dataset.validation):
         raise ValueError(f"--patience needs validation rows, and {args.data} has none: wanted some")
     say(describe_settings(args))
+    for note in dataset.notes:
+        say(note)
     say_what_was_guessed(dataset, args.task)
     runs = [_train(_name(args), args, dataset, _build(args, dataset), args.out if writes else None)]
     if args.compare:

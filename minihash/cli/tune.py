@@ -93,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     layers = args.layers or 3 if args.hidden is None else len(args.hidden) + 2
     cell = grids.Cell(dataset.name, layers, args.method, args.compression, 0, args.seed)
     sizes = _sizes(args, cell, dataset)
+    for note in dataset.notes:
+        say(note)
     say(_title(args, cell, dataset, sizes))
     found = search.search(
         cell,

@@ -146,7 +146,8 @@ def test_files_that_cannot_be_used(tmp_path: Path, fails: Fails, run: Run) -> No
     assert "binary" in fails(1, "evaluate", other, "--data", "mnist-small")
     assert f"{other} was trained for binary" in fails(1, "evaluate", other, "--task", "regression")
     np.savetxt(tmp_path / "narrow", np.zeros((3, 2)), delimiter=",")
-    assert "narrow: inputs has shape (3, 2), wanted" in fails(1, "predict", model, tmp_path / "narrow")
+    narrow = ("predict", model, tmp_path / "narrow", "--no-header")
+    assert "narrow: inputs has shape (3, 2), wanted" in fails(1, *narrow)
 
 
 def test_what_is_read_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
