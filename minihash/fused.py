@@ -20,11 +20,10 @@ from minihash.kernels import threads
 from minihash.kernels.devices import CPU
 from minihash.kernels.panels import Block
 from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
-from minihash.maps import WindowMap
 from minihash.network import Network
+from minihash.whole_matrices import KINDS, describe, kind
 
 LIMIT = 2**17  # weights of all matrices; in panels, more are as fast
-DENSE = 12  # times: so much sooner is a dense layer as fast by itself
 WIDTH = 2**13  # values of a row: a chunk with more of them leaves the cache
 SHARDS = 4  # of a batch, at most: enough for four threads, few enough to stay small
 SHARD_ROWS, SHARD_WORK = 64, 2**20  # rows, and rows · weights, that are worth a thread's while
@@ -58,14 +57,14 @@ def _stages(network: Network) -> list[tuple[HashedLinear | Linear, int]]:
         raise ValueError(f"network has dtype {network.dtype}, wanted float32 or float64")
     stages: list[tuple[HashedLinear | Linear, int]] = []
     for position, layer in enumerate(network.layers):
-        if type(layer) is HashedLinear or type(layer) is Linear:
+        if isinstance(layer, (HashedLinear, Linear)) and kind(layer) in KINDS:
             stages.append((layer, 0))
         elif type(layer) in ACTIVATIONS and stages and not stages[-1][1]:
             stages[-1] = stages[-1][0], ACTIVATIONS[type(layer)]
         elif type(layer) is not Dropout or layer.rate:
             wanted = "HashedLinear or Linear, and after each at most one of ReLU, Tanh and Sigmoid"
-            raise ValueError(f"layers[{position}] is a {type(layer).__name__}, wanted {wanted}")
-    size = sum(_size(layer) * _times(layer) for layer, _ in stages)
+            raise ValueError(f"layers[{position}] is a {describe(layer)}, wanted {wanted}")
+    size = sum(_size(layer) * KINDS[kind(layer)].times(layer) for layer, _ in stages)
     if not 0 < size <= LIMIT:
         raise ValueError(f"the network's matrices count as {size:.0f} weights, wanted 1 to {LIMIT}")
     units = stages[0][0].in_features + sum(layer.out_features for layer, _ in stages)
@@ -77,13 +76,6 @@ def _stages(network: Network) -> list[tuple[HashedLinear | Linear, int]]:
 def _size(layer: HashedLinear | Linear) -> int:
     """Return how many weights the whole matrix has, a column of biases among them."""
     return layer.out_features * (layer.in_features + 1)
-
-
-def _times(layer: HashedLinear | Linear) -> float:
-    """Return how much less there is to gain than from a hashed layer without folds."""
-    if isinstance(layer, Linear):
-        return DENSE
-    return layer.columns / (layer.window or layer.columns)
 
 
 class FusedNetwork:
@@ -125,7 +117,7 @@ class FusedNetwork:
         self._gradients = np.empty((SHARDS, 2, ends[-1]), self.dtype)
         self._deltas = np.empty((SHARDS, 2, self._kernels.CHUNK * max(units[1:])), self.dtype)
         self._whole = [
-            KINDS[type(layer)](layer, self._matrices[start:end], self._gradients[0, 0, start:end])
+            KINDS[kind(layer)](layer, self._matrices[start:end], self._gradients[0, 0, start:end])
             for (layer, _), (start, end) in zip(stages, itertools.pairwise(ends))
         ]
         self._scaling = np.empty((2, units[0] - 1), self.dtype)
@@ -256,14 +248,26 @@ class FusedNetwork:
         return value
 
 
+def _are_labels(targets: np.ndarray, outputs: np.ndarray) -> bool:
+    return targets.shape == outputs.shape[:1] and targets.dtype.kind in "iu"
+
+
+def _are_values(targets: np.ndarray, outputs: np.ndarray) -> bool:
+    return outputs.shape in (targets.shape, (*targets.shape, 1)) and targets.dtype.kind in "fiub"
+
+
+#: Whether the compiled step takes some targets, by the loss.
+TAKES = {
+    losses.binary_cross_entropy: _are_values,
+    losses.mean_squared_error: _are_values,
+    losses.softmax_cross_entropy: _are_labels,
+}
+
+
 def _targets(loss: Callable, targets: Any, outputs: np.ndarray) -> np.ndarray | None:
     """Return (batch, 1) labels or (batch, out) targets for the compiled step, None if it takes others."""
     targets = np.asarray(targets)
-    if loss is losses.softmax_cross_entropy:
-        fit = targets.shape == outputs.shape[:1] and targets.dtype.kind in "iu"
-    else:
-        fit = outputs.shape in (targets.shape, (*targets.shape, 1)) and targets.dtype.kind in "fiub"
-    if not fit or not outputs.size:
+    if not TAKES[loss](targets, outputs) or not outputs.size:
         return None
     return np.array(targets.reshape(len(outputs), -1), outputs.dtype)  # writable: kernels are for one kind
 
@@ -273,73 +277,3 @@ def _cut(batch: int, weights: int) -> list[Block]:
     worth = min(batch // SHARD_ROWS, batch * weights // SHARD_WORK)
     count = min(SHARDS, max(1, worth))
     return list(itertools.pairwise(batch * shard // count for shard in range(count + 1)))
-
-
-class _Dense:
-    """The whole matrix of a dense layer (out, in + 1), the bias its last column, and its gradient.
-
-    Below each is a row of zeros (kernels/fused_numba.py).
-    """
-
-    def __init__(self, layer: Any, matrix: np.ndarray, gradient: np.ndarray) -> None:
-        shape = layer.out_features + 1, layer.in_features + 1
-        self.layer, self.matrix = layer, matrix.reshape(shape)[:-1]
-        self.gradient = gradient.reshape(shape)[:-1]
-
-    def expand(self) -> None:
-        """Fill the matrix."""
-        self.matrix[:, :-1] = self.layer.params["weight"]
-        self.matrix[:, -1] = self.layer.params.get("bias", 0)
-
-    def aggregate(self) -> None:
-        """Fill the layer's gradients from that of the matrix, which is used up."""
-        grads = self.layer.grads
-        grads["weight"][...] = self.gradient[:, :-1]
-        if "bias" in grads:
-            grads["bias"][...] = self.gradient[:, -1]
-
-
-class _Hashed(_Dense):
-    """The whole virtual matrix of a hashed layer.
-
-    A window is unfolded: then it is multiplied by the inputs as they are. Where no bias is hashed, the last
-    column is overwritten, and its gradient is not one of the weights. `slots` do not change.
-    """
-
-    def __init__(self, layer: Any, matrix: np.ndarray, gradient: np.ndarray) -> None:
-        super().__init__(layer, matrix, gradient)
-        map, (rows, columns) = layer.bucket_map, self.matrix.shape
-        self.kernels, key = CPU.kernels_of(map.name), (map.seed, map.num_buckets, map.signed)
-        self.slots = np.empty((rows, 1 if self.kernels.one_slot_a_row else columns), np.uint32)
-        self.kernels.locate(key, (0, 0), self.slots)
-        self.window: np.ndarray | None = None
-        if isinstance(map, WindowMap):
-            more = 0, columns - map.columns
-            self.folding = np.pad(map.signs, more), np.pad(map.places, more)
-            self.window = np.empty((rows, map.window), layer.dtype)
-
-    def expand(self) -> None:
-        weight, matrix = self.layer.params["weight"], self.matrix
-        if self.window is None:
-            self.kernels.expand(weight, self.slots, matrix)
-        else:
-            self.kernels.expand(weight, self.slots, self.window)
-            CPU.kernels.unfold(self.window, *self.folding, matrix)
-        if self.layer.bias != "hashed":
-            matrix[:, -1] = self.layer.params.get("bias", 0)
-
-    def aggregate(self) -> None:
-        grads, gradient = self.layer.grads, self.gradient
-        if self.layer.bias != "hashed":
-            if "bias" in grads:
-                grads["bias"][...] = gradient[:, -1]
-            gradient[:, -1] = 0
-        if self.window is not None:
-            self.window.fill(0)
-            CPU.kernels.fold(gradient, *self.folding, self.window)
-            gradient = self.window
-        grads["weight"].fill(0)
-        self.kernels.aggregate(gradient, self.slots, grads["weight"])
-
-
-KINDS: dict[type[Layer], type[_Dense]] = {Linear: _Dense, HashedLinear: _Hashed}

@@ -10,7 +10,7 @@ from minihash import checks
 from minihash.callbacks import KeepLastGood
 from minihash.kernels.devices import check_on_host
 from minihash.layers import HashedLinear, Layer, QuantizedHashedLinear
-from minihash.layers.quantized_hashed_linear import BITS
+from minihash.layers.quantized_hashed_linear import largest_code, packing
 from minihash.network import Network
 from minihash.optimizers import Adam, Arrays, Optimizer
 from minihash.training import Data, History, fit
@@ -25,7 +25,7 @@ def choose_scale(weight: np.ndarray, bits: int) -> float:
     """
     dtype, weight = weight.dtype, weight.astype(np.float64)
     most = float(np.abs(weight).max())
-    largest = most / _largest_code(bits)
+    largest = most / largest_code(bits)
     if largest < np.finfo(dtype).tiny:  # nothing, or so little that scales would not be exact
         return 1.0
 
@@ -37,17 +37,13 @@ def choose_scale(weight: np.ndarray, bits: int) -> float:
 
 def codes_of(weight: np.ndarray, scale: float, bits: int) -> np.ndarray:
     """Return the codes (num_buckets,) int8 of weights at a scale."""
-    largest = _largest_code(bits)
+    largest = largest_code(bits)
     return np.clip(np.rint(weight / scale), -largest, largest).astype(np.int8)
 
 
 def quantized(weight: np.ndarray, scale: float, bits: int) -> np.ndarray:
     """Return the weights that the codes stand for, in the weights' dtype."""
     return codes_of(weight, scale, bits) * weight.dtype.type(scale)
-
-
-def _largest_code(bits: int) -> int:
-    return int(2 ** (bits - 1) - 1)
 
 
 def quantize(network: Network, bits: int = 8, scales: dict[str, float] | None = None) -> Network:
@@ -113,8 +109,7 @@ def _check(network: Any, bits: Any) -> list[str]:
     if not isinstance(network, Network):
         raise ValueError(f"network is {network!r}, wanted a Network")
     check_on_host("network", network)
-    if bits not in BITS or isinstance(bits, bool):
-        raise ValueError(f"bits is {bits!r}, wanted 8 or 4")
+    packing(bits)
     if network.dtype.kind != "f":
         raise ValueError(f"network has dtype {network.dtype}, wanted float32 or float64")
     names = [f"{place}.weight" for place, layer in enumerate(network.layers) if type(layer) is HashedLinear]

@@ -36,6 +36,7 @@ ROOMS = (
     ("layers",),
     ("memory",),
     ("network",),
+    ("whole_matrices",),
     ("fused",),
     ("persistence",),
     ("gradient_check",),

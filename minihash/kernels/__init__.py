@@ -43,8 +43,13 @@ class Kernels(NamedTuple):
 
 
 def get(map: str) -> Kernels:
-    """Return the kernels of a map, "element" or "window"; raises as `module`."""
-    return module().KERNELS[map]
+    """Return the kernels of a map, "element" or "window"; raises as `module`, and as `of_map`."""
+    return of_map(module(), map)
+
+
+def of_map(module: Any, map: str) -> Kernels:
+    """Return a module's kernels of a map; ValueError for one that it has none of."""
+    return module.KERNELS[checks.choice("map", map, tuple(module.KERNELS))]
 
 
 @functools.cache

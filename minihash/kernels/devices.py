@@ -23,7 +23,6 @@ import numpy as np
 from minihash import arrays, checks, kernels
 from minihash.kernels import Kernels, threads
 
-NAMES = ("cpu", "cuda")
 PACKAGES = "pip install '.[cuda]' in the checkout"
 
 
@@ -129,7 +128,7 @@ class Card(Device):
         return self._kernels
 
     def kernels_of(self, map: str) -> Kernels:
-        return self._kernels.KERNELS[map]
+        return kernels.of_map(self._kernels, map)
 
     def num_tasks(self) -> int:
         return 1
@@ -206,8 +205,7 @@ def get(name: str, deterministic: bool = False) -> Device:
     no card, or no driver for it.
     """
     checks.choice("device", name, NAMES)
-    checks.boolean("deterministic", deterministic)
-    return CPU if name == "cpu" else _card(deterministic)
+    return DEVICES[name](checks.boolean("deterministic", deterministic))
 
 
 def check_on_host(name: str, module: Any) -> None:
@@ -226,6 +224,11 @@ def _card(deterministic: bool) -> Device:
         module.LAUNCHER.empty = xp.empty  # scratch memory of CuPy's pool, as all the rest
         _try_out(card)
     return card
+
+
+#: By name, what returns a device, deterministic or not.
+DEVICES: dict[str, Callable[[bool], Device]] = {"cpu": lambda deterministic: CPU, "cuda": _card}
+NAMES = tuple(DEVICES)
 
 
 def _cupy() -> Any:

@@ -8,16 +8,36 @@ They are done once, for all rows of V. A hashed bias is the last column, with th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
 
+from minihash import checks
 from minihash.kernels.devices import CPU, Device
-from minihash.maps import ElementMap, WindowMap
 
 
-def fold(inputs: np.ndarray, map: ElementMap | WindowMap, device: Device = CPU) -> np.ndarray:
-    """Return the folded inputs (batch, S); for the element map the inputs themselves."""
-    if not isinstance(map, WindowMap):
-        return inputs
+def fold(inputs: np.ndarray, map: Any, device: Device = CPU) -> np.ndarray:
+    """Return the folded inputs (batch, S); for the element map the inputs themselves.
+
+    Raises
+    ------
+    ValueError for a map whose folds are not known, as all functions here.
+    """
+    return _of(map).fold(inputs, map, device)
+
+
+def unfold(grad_folded: np.ndarray, map: Any, features: int, device: Device = CPU) -> np.ndarray:
+    """Return the gradient of the inputs (batch, features) from that of the folded, which is used up."""
+    return _of(map).unfold(grad_folded, map, features, device)
+
+
+def folds_bias(map: Any) -> bool:
+    """Tell whether the folded inputs have the 1 of a hashed bias in them."""
+    return _of(map).folds_bias
+
+
+def _fold_window(inputs: np.ndarray, map: Any, device: Device) -> np.ndarray:
     batch, features = inputs.shape
     signs = device.resident(map.signs)
     if map.folds:
@@ -31,12 +51,7 @@ def fold(inputs: np.ndarray, map: ElementMap | WindowMap, device: Device = CPU) 
     return folded
 
 
-def unfold(
-    grad_folded: np.ndarray, map: ElementMap | WindowMap, features: int, device: Device = CPU
-) -> np.ndarray:
-    """Return the gradient of the inputs (batch, features) from that of the folded, which is used up."""
-    if not isinstance(map, WindowMap):
-        return grad_folded[:, :features]
+def _unfold_window(grad_folded: np.ndarray, map: Any, features: int, device: Device) -> np.ndarray:
     signs = device.resident(map.signs)
     if not map.folds:
         grad_inputs = grad_folded[:, :features]
@@ -45,3 +60,23 @@ def unfold(
     grad_inputs = device.xp.empty((len(grad_folded), features), grad_folded.dtype)
     device.kernels.unfold(grad_folded, signs, device.resident(map.places), grad_inputs)
     return grad_inputs
+
+
+class _Fold(NamedTuple):
+    fold: Callable[..., np.ndarray]  # (inputs, map, device)
+    unfold: Callable[..., np.ndarray]  # (grad_folded, map, features, device)
+    folds_bias: bool
+
+
+FOLDS = {
+    "element": _Fold(
+        lambda inputs, map, device: inputs,
+        lambda grad_folded, map, features, device: grad_folded[:, :features],
+        folds_bias=False,
+    ),
+    "window": _Fold(_fold_window, _unfold_window, folds_bias=True),
+}
+
+
+def _of(map: Any) -> _Fold:
+    return FOLDS[checks.choice("map", map.name, tuple(FOLDS))]

@@ -119,6 +119,8 @@ def _activate(values, activation):  # type: ignore[no-untyped-def]
         tanh(values)
     elif activation == SIGMOID:
         sigmoid(values)
+    elif activation != NONE:
+        raise ValueError("unknown activation")
 
 
 @_inline
@@ -134,6 +136,8 @@ def _times_slope(grad, values, activation):  # type: ignore[no-untyped-def]
     elif activation == SIGMOID:
         for k in range(grad.size):
             grad[k] *= values[k] * (one - values[k])
+    elif activation != NONE:
+        raise ValueError("unknown activation")
 
 
 @_inline
@@ -267,8 +271,10 @@ def step(
             part, fine = _binary_cross_entropy(out, targets[top:stop], weight[top:stop], grad)
         elif loss == MEAN_SQUARED_ERROR:
             part, fine = _mean_squared_error(out, targets[top:stop], weight[top:stop], grad)
-        else:
+        elif loss == SOFTMAX_CROSS_ENTROPY:
             part, fine = _softmax_cross_entropy(out, targets[top:stop], weight[top:stop], grad)
+        else:
+            raise ValueError("unknown loss")
         total, good = total + part, good and fine
         backward(grad, matrices, layers, held, gradients, deltas, top > rows[0], chunk)
     found[0], found[1] = total, good

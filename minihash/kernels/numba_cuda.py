@@ -386,7 +386,7 @@ def _binary_point(panel: Array) -> tuple[int, int, int, int]:
     """Return how floats become integers: bits of the mantissa and of the magnitude, exponents (biased)."""
     info = np.finfo(panel.dtype)
     # int32 is summed in int64, with room for any panel; int64 leaves room for the sum of all.
-    digits = 30 if panel.dtype.itemsize == 4 else 62 - panel.size.bit_length()
+    digits = {"float32": 30, "float64": 62 - panel.size.bit_length()}[panel.dtype.name]
     bias = info.maxexp - 1
     return info.nmant, 2 ** (info.bits - 1) - 1, digits + bias, bias
 

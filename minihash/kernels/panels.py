@@ -73,6 +73,9 @@ class _Matrix:
     def __init__(self, weight: np.ndarray, map: Map, dtype: np.dtype, device: Device) -> None:
         self.weight, self.dtype, self.device = weight, dtype, device
         self.kernels = device.kernels_of(map.name)
+        if weight.dtype not in EXPAND:
+            wanted = ", ".join(f"{known}" for known in EXPAND)
+            raise ValueError(f"weight has dtype {weight.dtype}, wanted one of {wanted}")
         self.key = (map.seed, map.num_buckets, map.signed)
 
     def locate(self, rows: Block, part: Part) -> np.ndarray:
@@ -85,11 +88,7 @@ class _Matrix:
     def expand(self, slots: np.ndarray, width: int) -> np.ndarray:
         """Return this thread's panel of V, (rows, width)."""
         panel = self.device.buffer("panel", (len(slots), width), self.dtype)
-        if self.weight.dtype == np.uint8:
-            assert self.kernels.expand_packed is not None
-            self.kernels.expand_packed(self.weight, self.key[1], slots, panel)
-        else:
-            self.kernels.expand(self.weight, slots, panel)
+        EXPAND[self.weight.dtype](self, slots, panel)
         return panel
 
     def accumulate(self, left: np.ndarray, right: np.ndarray, target: np.ndarray, first: bool) -> None:
@@ -100,6 +99,21 @@ class _Matrix:
             product = self.device.buffer("product", target.shape, target.dtype)
             self.device.xp.matmul(left, right, out=product)
             target += product
+
+
+def _expand(matrix: _Matrix, slots: np.ndarray, panel: np.ndarray) -> None:
+    matrix.kernels.expand(matrix.weight, slots, panel)
+
+
+def _expand_packed(matrix: _Matrix, slots: np.ndarray, panel: np.ndarray) -> None:
+    if matrix.kernels.expand_packed is None:
+        raise ValueError(f"weight is packed, wanted floats on {matrix.device}")
+    matrix.kernels.expand_packed(matrix.weight, matrix.key[1], slots, panel)
+
+
+#: By the dtype of the weights, what fills a panel: floats, quantised in a byte each, or two in one.
+EXPAND = dict.fromkeys(map(np.dtype, ("float32", "float64", "complex128", "int8")), _expand)
+EXPAND[np.dtype("uint8")] = _expand_packed
 
 
 def multiply(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,11 @@ import numpy as np
 from minihash import checks
 from minihash.hashing import LIMIT_BUCKETS, virtual_weight_matrix
 from minihash.kernels import panels
-from minihash.kernels.folds import fold, unfold
+from minihash.kernels.folds import fold, folds_bias, unfold
 from minihash.kernels.panels import Part
 from minihash.layers.base import WeightLayer
 from minihash.maps import ElementMap, WindowMap
 
-MAPS = ("element", "window")
 BIASES = ("hashed", "free", "none")
 
 
@@ -83,8 +83,8 @@ class HashedLinear(WeightLayer):
         self.bias = checks.choice("bias", bias, BIASES)
         self.columns = self.in_features + (self.bias == "hashed")
         self.num_buckets = self._count_buckets(num_buckets, compression)
-        self.window = self._window_length(window)
-        self.bucket_map = self._make_map()
+        self.bucket_map = MAKE_MAP[self.map](self, window)
+        self.window: int | None = getattr(self.bucket_map, "window", None)
         self._make_params(fan_in=self.columns)  # the bias's 1 is one more input
 
     def _count_buckets(self, num_buckets: int | None, compression: float | None) -> int:
@@ -99,24 +99,6 @@ class HashedLinear(WeightLayer):
             num_buckets = max(1, round(compression * virtual))
         limit = min(virtual + 1, LIMIT_BUCKETS)  # more buckets than virtual weights: some stay empty
         return checks.integer("num_buckets", num_buckets, 1, limit)
-
-    def _window_length(self, window: Any) -> int | None:
-        if self.map == "element":
-            if window is not None:
-                raise ValueError(f"window is {window!r}, wanted None: the element map has no window")
-            return None
-        longest = min(self.columns, self.num_buckets)
-        if window is None or isinstance(window, str) and window == "full":
-            return longest
-        if isinstance(window, (float, np.floating)):
-            fraction = checks.number("window", window, 0, 1, open_low=True)
-            return min(longest, max(1, round(fraction * self.columns)))
-        return checks.integer("window", window, 1, longest + 1)
-
-    def _make_map(self) -> ElementMap | WindowMap:
-        if self.window is None:
-            return ElementMap(self.num_buckets, self.seed, self.signed)
-        return WindowMap(self.num_buckets, self.seed, self.columns, self.window, self.signed)
 
     @classmethod
     def param_shapes(cls, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -152,7 +134,7 @@ class HashedLinear(WeightLayer):
     def _fold(self, inputs: np.ndarray) -> np.ndarray:
         """Return what V's columns are multiplied by, unless the bias's 1 is left to `_parts`."""
         small = panels.is_small(len(inputs), self.out_features, self.columns)
-        if not (small and self.bias == "hashed" and self.map == "element"):
+        if not (small and self.bias == "hashed") or folds_bias(self.bucket_map):
             return fold(inputs, self.bucket_map, self.device)
         # One call of a kernel instead of two.
         with_bias = self.device.xp.empty((len(inputs), self.columns), self.dtype)
@@ -161,9 +143,9 @@ class HashedLinear(WeightLayer):
         return with_bias
 
     def _parts(self, folded: np.ndarray, grad_folded: np.ndarray | None = None) -> list[Part]:
-        """Return V's columns with what they are multiplied by; the element map's bias column with 1."""
+        """Return V's columns with what they are multiplied by; a bias that is not folded with 1."""
         parts = [Part(0, folded, grad_folded)]
-        if self.bias == "hashed" and self.map == "element" and folded.shape[1] < self.columns:
+        if self.bias == "hashed" and folded.shape[1] < self.columns and not folds_bias(self.bucket_map):
             ones = self.device.xp.ones((len(folded), 1), self.dtype)
             parts.append(Part(self.in_features, ones))
         return parts
@@ -201,3 +183,28 @@ class HashedLinear(WeightLayer):
             "signed": self.signed,
             "bias": self.bias,
         }
+
+
+def _element_map(layer: HashedLinear, window: Any) -> ElementMap:
+    if window is not None:
+        raise ValueError(f"window is {window!r}, wanted None: the element map has no window")
+    return ElementMap(layer.num_buckets, layer.seed, layer.signed)
+
+
+def _window_map(layer: HashedLinear, window: Any) -> WindowMap:
+    longest = min(layer.columns, layer.num_buckets)
+    if window is None or isinstance(window, str) and window == "full":
+        length = longest
+    elif isinstance(window, (float, np.floating)):
+        fraction = checks.number("window", window, 0, 1, open_low=True)
+        length = min(longest, max(1, round(fraction * layer.columns)))
+    else:
+        length = checks.integer("window", window, 1, longest + 1)
+    return WindowMap(layer.num_buckets, layer.seed, layer.columns, length, layer.signed)
+
+
+MAKE_MAP: dict[str, Callable[[HashedLinear, Any], ElementMap | WindowMap]] = {
+    "element": _element_map,
+    "window": _window_map,
+}
+MAPS = tuple(MAKE_MAP)

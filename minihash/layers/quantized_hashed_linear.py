@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,7 +11,42 @@ from minihash import checks
 from minihash.kernels.devices import CPU, Device
 from minihash.layers.hashed_linear import HashedLinear
 
-BITS = (8, 4)
+
+class Packing(NamedTuple):
+    """How codes of some bits lie in memory."""
+
+    dtype: type
+    per_byte: int
+    pack: Callable[[np.ndarray], np.ndarray]  # codes, filled up to whole bytes
+    unpack: Callable[[np.ndarray], np.ndarray]
+
+
+def _pack_halves(codes: np.ndarray) -> np.ndarray:
+    halves = (codes + 8).astype(np.uint8)
+    return halves[::2] | halves[1::2] << 4
+
+
+def _unpack_halves(packed: np.ndarray) -> np.ndarray:
+    return np.stack([packed & 15, packed >> 4], axis=1).reshape(-1).astype(np.int8) - np.int8(8)
+
+
+PACKINGS = {
+    8: Packing(np.int8, 1, lambda codes: codes, lambda packed: packed),
+    4: Packing(np.uint8, 2, _pack_halves, _unpack_halves),
+}
+BITS = tuple(PACKINGS)
+
+
+def packing(bits: Any) -> Packing:
+    """Return how codes of so many bits lie in memory; ValueError for numbers of bits that are not known."""
+    if bits not in BITS or isinstance(bits, bool):
+        raise ValueError(f"bits is {bits!r}, wanted {' or '.join(map(str, BITS))}")
+    return PACKINGS[bits]
+
+
+def largest_code(bits: int) -> int:
+    """Return the largest code of so many bits; the smallest is its negative."""
+    return int(2 ** (bits - 1) - 1)
 
 
 class QuantizedHashedLinear(HashedLinear):
@@ -34,8 +70,7 @@ class QuantizedHashedLinear(HashedLinear):
     """
 
     def __init__(self, in_features: int, out_features: int, *, bits: int = 8, **arguments: Any) -> None:
-        if bits not in BITS or isinstance(bits, bool):
-            raise ValueError(f"bits is {bits!r}, wanted 8 or 4")
+        packing(bits)  # refuses what is unknown
         self.bits = int(bits)
         super().__init__(in_features, out_features, **arguments)
 
@@ -43,12 +78,11 @@ class QuantizedHashedLinear(HashedLinear):
     def param_shapes(cls, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         shapes = super().param_shapes(config)
         (count,) = shapes.pop("weight")
-        length = count if config["bits"] == 8 else (count + 1) // 2
-        return {"codes": (length,), "scale": (1,), **shapes}
+        return {"codes": (-(-count // packing(config["bits"]).per_byte),), "scale": (1,), **shapes}
 
     @classmethod
     def param_dtypes(cls, config: dict[str, Any]) -> dict[str, np.dtype]:
-        return {"codes": np.dtype(np.int8 if config["bits"] == 8 else np.uint8)}
+        return {"codes": np.dtype(packing(config["bits"]).dtype)}
 
     def _make_params(self, fan_in: int) -> None:
         dtypes = self.param_dtypes(self.config())
@@ -64,15 +98,11 @@ class QuantizedHashedLinear(HashedLinear):
     @property
     def codes(self) -> np.ndarray:
         """The codes, unpacked: (num_buckets,) int8, to read; `set_codes` changes them."""
-        codes = self.params["codes"]
-        if self.bits == 4:
-            pairs = np.stack([codes & 15, codes >> 4], axis=1).reshape(-1)[: self.num_buckets]
-            codes = pairs.astype(np.int8) - np.int8(8)
-        return _read_only(codes)
+        return _read_only(packing(self.bits).unpack(self.params["codes"])[: self.num_buckets])
 
     def set_codes(self, codes: np.ndarray, scale: float) -> None:
         """Take over codes (num_buckets,), −127 … 127 or −7 … 7, and their scale."""
-        largest = 2 ** (self.bits - 1) - 1
+        largest = largest_code(self.bits)
         codes = np.asarray(codes)
         if codes.shape != (self.num_buckets,) or codes.dtype.kind not in "iu":
             found = f"codes have shape {codes.shape} ({codes.dtype})"
@@ -80,11 +110,10 @@ class QuantizedHashedLinear(HashedLinear):
         if codes.min() < -largest or codes.max() > largest:
             raise ValueError(f"codes are {codes.min()} … {codes.max()}, wanted {-largest} … {largest}")
         self.params["scale"][0] = checks.number("scale", scale, 0, np.finfo(self.dtype).max)
-        if self.bits == 4:
-            halves = np.full(2 * self.params["codes"].size, 8, np.uint8)
-            halves[: self.num_buckets] = codes + 8
-            codes = halves[::2] | halves[1::2] << 4
-        self.params["codes"][...] = codes
+        packed, packer = self.params["codes"], packing(self.bits)
+        filled = np.zeros(packed.size * packer.per_byte, np.int8)
+        filled[: self.num_buckets] = codes
+        packed[...] = packer.pack(filled)
 
     @property
     def weight(self) -> np.ndarray:

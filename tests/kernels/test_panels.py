@@ -254,6 +254,6 @@ def test_panels_are_bounded_whatever_the_layer(summed):
 def test_copies_of_the_gradient_stay_below_half_of_the_matrix(compression):
     virtual = 2000 * 2000
     num_buckets = int(compression * virtual)
-    shards = panels._count_shards(virtual, num_buckets, most=4)
+    shards = panels.count_shards(virtual, num_buckets, most=4)
     assert 1 <= shards <= 4
     assert shards == 1 or shards * num_buckets <= virtual / 2
