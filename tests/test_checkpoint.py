@@ -21,6 +21,7 @@ from minihash.callbacks import EarlyStopping, GradientClipping, KeepLastGood, Pr
 from minihash.datasets.store import StoreWriter
 from minihash.training import Callback, Interrupted
 from minihash.training import checkpoint as checkpoints
+from minihash.training import loop
 from minihash.training.interrupts import Signals
 
 ROWS, EPOCHS = 203, 6
@@ -445,3 +446,11 @@ def test_the_last_good_weights_are_kept(tmp_path) -> None:
     assert history["loss"] == expected["loss"]
     for name, array in other.params.items():
         assert (network.params[name] == array).all()
+
+
+def test_settings_do_not_depend_on_how_numpy_prints() -> None:
+    """A loss with numbers of NumPy's is the same loss where print options are others."""
+    loss = functools.partial(losses.distillation, temperature=np.float64(10 / 3))
+    with np.printoptions(legacy="1.13"):
+        found = loop._arguments(loss)
+    assert found == loop._arguments(loss) == ["temperature=3.3333333333333335"]
