@@ -72,7 +72,7 @@ class Network:
         self.device = self.layers[0].device
         self.input_scale = self._per_feature("input_scale", input_scale)
         self.input_shift = self._per_feature("input_shift", input_shift)
-        self.class_names = None if class_names is None else tuple(map(str, class_names))
+        self.class_names = None if class_names is None else tuple(map(_name, class_names))
         wanted = 2 if self.out_features == 1 else self.out_features
         if self.class_names is not None and len(self.class_names) != wanted:
             raise ValueError(f"class_names has {len(self.class_names)} names, wanted {wanted}")
@@ -140,6 +140,48 @@ class Network:
             raise
         self.device = found
         return self
+
+    def astype(self, dtype: Any) -> Network:
+        """Return the network in another dtype: the same hashes, scaling and names, parameters rounded.
+
+        Parameters
+        ----------
+        dtype : float32 or float64.
+
+        Returns
+        -------
+        Network : another one, on the same device, even where it has the dtype already.
+
+        Raises
+        ------
+        ValueError for another dtype, and if a parameter is too large for it.
+
+        Examples
+        --------
+        >>> network = mlp([4, 3], num_buckets=5, dtype="float64")
+        >>> network.nbytes, network.astype("float32").nbytes
+        (40, 20)
+        """
+        dtype = checks.floating_dtype("dtype", dtype)
+        for name, one in (("dtype", dtype), ("network.dtype", self.dtype)):
+            checks.choice(name, one.name, ("float32", "float64"))
+        with np.errstate(over="ignore"):  # told below
+            made = self.with_layers([layer.copy(dtype=dtype.name) for layer in self.layers])
+        for name, array in self.params.items():
+            size = float(np.abs(self.device.get(array)).max(initial=0.0))
+            if float(np.finfo(dtype).max) < size < np.inf:
+                raise ValueError(f"{name} has a number of size {size:.4g}, wanted what {dtype} can hold")
+        return made if self.device is devices.CPU else made.to(self.device)
+
+    def with_layers(self, layers: Sequence[Layer]) -> Network:
+        """Return a network of other layers, with all else that this one has."""
+        return Network(
+            layers,
+            input_scale=self.input_scale,
+            input_shift=self.input_shift,
+            class_names=self.class_names,
+            schema=self.schema,
+        )
 
     def forward(self, inputs: Any, training: bool = False) -> np.ndarray:
         """Return the outputs (batch, out_features) for raw `inputs` (batch, in_features)."""
@@ -246,6 +288,11 @@ class Network:
         rows = [_summary_row(layer, layer.params) for layer in self.layers]
         rows.append(_summary_row(self, self.params))
         return text.table(SUMMARY_HEADER, rows, left=2)
+
+
+def _name(label: Any) -> str:
+    """Return a class's name as text; of a float64 without np.set_printoptions."""
+    return float.__repr__(label) if isinstance(label, np.float64) else str(label)
 
 
 SUMMARY_HEADER = ("layer", "shape", "virtual", "stored", "bytes", "compression")

@@ -82,26 +82,21 @@ def quantize(network: Network, bits: int = 8, scales: dict[str, float] | None = 
         _quantize_layer(layer, bits, scales.get(f"{position}.weight"))
         for position, layer in enumerate(network.layers)
     ]
-    return Network(
-        layers,
-        input_scale=network.input_scale,
-        input_shift=network.input_shift,
-        class_names=network.class_names,
-        schema=network.schema,
-    )
+    return network.with_layers(layers)
 
 
 def _quantize_layer(layer: Layer, bits: int, scale: float | None) -> Layer:
-    copy = type(layer)(**layer.config())
-    if type(layer) is HashedLinear:
-        made = QuantizedHashedLinear(**layer.config(), bits=bits)
-        scale = choose_scale(layer.weight, bits) if scale is None else scale
-        made.set_codes(codes_of(layer.weight, scale, bits), scale)
-        copy = made
-    for name, array in layer.params.items():
-        if name in copy.params:
-            copy.params[name][...] = array
-    return copy
+    if type(layer) is not HashedLinear:
+        return layer.copy()
+    made = QuantizedHashedLinear(**layer.config(), bits=bits)
+    if made.bucket_map != layer.bucket_map:
+        found = f"layer has a map {type(layer.bucket_map).__name__}"
+        raise ValueError(f"{found}, wanted one of its config()")
+    scale = choose_scale(layer.weight, bits) if scale is None else scale
+    made.set_codes(codes_of(layer.weight, scale, bits), scale)
+    if layer.bias == "free":
+        made.params["bias"][...] = layer.params["bias"]
+    return made
 
 
 def _check(network: Any, bits: Any) -> list[str]:

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 
 from minihash import checks
-from minihash.export import c_training
+from minihash.export import c_programs, c_training
 from minihash.export.c_layers import hash_sections
-from minihash.export.c_plan import CALLS, Plan, activate, make_plan
+from minihash.export.c_plan import CALLS, FORMS, Plan, activate, make_plan
 from minihash.export.c_report import Report
-from minihash.export.c_text import Constant, fill, indent, number, values
+from minihash.export.c_text import LEAST_SCALE, Constant, fill, indent, number
+from minihash.export.known import check_numbers
 from minihash.files import replacing_all
 from minihash.kernels.devices import check_on_host
-from minihash.layers import QuantizedHashedLinear, WeightLayer
+from minihash.layers import QuantizedHashedLinear
 from minihash.network import Network
 from minihash.quantization import quantize
 from minihash.version import __version__
@@ -34,8 +35,6 @@ HEADERS = set(
     "stddef stdint stdio stdlib string tgmath time wchar wctype".split()
 )
 MARK = "made by minihash"  # in the first line of every file: only such files are replaced
-VECTORS = 2  # of the self-test
-TOLERANCE = 1e-4  # of the self-test, relative to the largest output
 
 
 def to_c(
@@ -51,11 +50,12 @@ def to_c(
     The stored weights are constants (in flash memory on AVR), the hash is computed as the loops go, and
     nothing is allocated: the memory is static arrays, whose size is in the header. Beside the pair there are
     `name_selftest.c` with golden vectors, an example `main.c` and a `Makefile` for a computer and for AVR.
+    The example answers rows of numbers with the names of their classes, or without names with the outputs.
 
     Parameters
     ----------
-    network : of float32, made of hashed, dense, low-rank and sparse layers, ReLU, Tanh and Sigmoid; Dropout
-        is left out. Its input scaling is applied on the device.
+    network : made of hashed, dense, low-rank and sparse layers, ReLU, Tanh and Sigmoid; Dropout is left out.
+        One of float64 is rounded to float32 (`Network.astype`). Its input scaling is applied on the device.
     directory : where to; it is made if it is missing.
     name : of the files and in front of the functions; a C identifier.
     weights : how the buckets of hashed layers are kept, "float32", or quantised, "int8" or "int4"
@@ -76,6 +76,7 @@ def to_c(
     """
     _check_arguments(name, weights)
     _check_network(network)
+    given, network = network, network.astype(np.float32)
     network = _with_weights(network, weights)
     if checks.boolean("training", training) and _bits_of(network):
         raise ValueError("training is True and the weights are quantised, wanted weights of float32")
@@ -83,13 +84,13 @@ def to_c(
     if training:
         c_training.check(plan)
     scaling = _scaling_tables(network)
-    report = Report.of(plan, network, scaling)
+    report = Report.of(plan, network, scaling, given.dtype)
     common = {"name": name, "NAME": name.upper(), "version": __version__}
     files = {
         f"{name}.h": _header(plan, report, common),
         f"{name}.c": _source(plan, network, scaling, common),
-        f"{name}_selftest.c": _selftest(network, report.inputs, common),
-        "main.c": fill("main.c", **common),
+        f"{name}_selftest.c": c_programs.selftest(network, report.inputs, common),
+        "main.c": c_programs.example(network, report.inputs, common),
         "Makefile": fill("Makefile", **common),
     }
     _write(Path(directory), files)
@@ -108,13 +109,11 @@ def _check_arguments(name: Any, weights: Any) -> None:
 def _check_network(network: Any) -> None:
     if not isinstance(network, Network):
         raise ValueError(f"network is {network!r}, wanted a Network")
-    if network.dtype != np.float32:
-        raise ValueError(f"network has dtype {network.dtype}, wanted float32 for C")
+    if network.dtype not in (np.float32, np.float64):
+        raise ValueError(f"network has dtype {network.dtype}, wanted float32, or float64 to round, for C")
     check_on_host("network", network)
-    scaling = {"input_scale": network.input_scale, "input_shift": network.input_shift}
-    for name, array in {**network.params, **scaling}.items():
-        if not (np.abs(array) <= np.finfo(np.float32).max).all():
-            raise ValueError(f"{name} has NaN or infinity, wanted numbers that are finite in float32")
+    FORMS.check(network.layers)  # before copies are made, of what is known
+    check_numbers(network, np.float32)
 
 
 def _bits_of(network: Network) -> set[int]:
@@ -162,7 +161,9 @@ def _source(plan: Plan, network: Network, scaling: dict[str, Constant], common: 
     parts += _activations(plan)
     parts += [table.declaration() for table in scaling.values()]
     scaled = activate(plan.first, _scaled(network, scaling))
-    parts.append(fill("model.c", "input", scaled=scaled))
+    shift_and_scale = {"shift": _shift(network, scaling), "scale": _scale(network, scaling)}
+    least = number(LEAST_SCALE)
+    parts.append(fill("model.c", "input", **common, **shift_and_scale, least=least, scaled=scaled))
     if plan.training:
         parts.append(c_training.parameters_code(plan, common["name"]))
     for layer in plan.layers:
@@ -184,13 +185,13 @@ def _title(name: str, text: str) -> str:
 
 def _constant_parameter(layer: str, kind: str, array: np.ndarray) -> str:
     """Return a layer's weights or biases as a constant, and the name by which its functions read them."""
-    constant = Constant(f"{layer}_{kind}_values", np.asarray(array))
-    read = constant.read("k")
-    if array.dtype == np.int8:
-        read = f"(float){read}"
-    elif array.dtype == np.uint8:
-        read = f"unpack({constant.read('(k) >> 1')}, k)"
-    return f"{constant.declaration()}#define {layer}_{kind}(k) {read}\n"
+    constant = Constant(f"{layer}_{kind}_values", array)
+    reads = {
+        "float32": constant.read("k"),
+        "int8": f"(float){constant.read('k')}",
+        "uint8": f"unpack({constant.read('(k) >> 1')}, k)",
+    }
+    return f"{constant.declaration()}#define {layer}_{kind}(k) {reads[array.dtype.name]}\n"
 
 
 def _activations(plan: Plan) -> list[str]:
@@ -227,42 +228,22 @@ def _scaling_tables(network: Network) -> dict[str, Constant]:
     }
 
 
+def _shift(network: Network, tables: dict[str, Constant]) -> str:
+    """Return the expression of input j's shift."""
+    return tables["shift"].read("j") if "shift" in tables else number(network.input_shift)
+
+
+def _scale(network: Network, tables: dict[str, Constant]) -> str:
+    """Return the expression of input j's scale."""
+    return tables["scale"].read("j") if "scale" in tables else number(network.input_scale)
+
+
 def _scaled(network: Network, tables: dict[str, Constant]) -> str:
     """Return the expression of `(raw − input_shift) · input_scale`."""
-    expression = "raw"
-    if "shift" in tables:
-        expression = f"(raw - {tables['shift'].read('j')})"
-    elif network.input_shift != 0:
-        expression = f"(raw - {number(network.input_shift)})"
-    if "scale" in tables:
-        expression += f" * {tables['scale'].read('j')}"
-    elif network.input_scale != 1:
-        expression += f" * {number(network.input_scale)}"
-    return expression
-
-
-# ----------------------------------------------------------------------------------------- the self-test
-
-
-def _selftest(network: Network, inputs: int, common: dict[str, str]) -> str:
-    """Return golden vectors: inputs that a formula makes in the range of the data, and their outputs."""
-    shift = np.float32(network.input_shift.mean())
-    spread = float(np.abs(network.input_scale).mean())
-    step = np.float32(1 / (255 * spread) if spread > 1e-30 else 1)
-    j, vector = np.arange(inputs), np.arange(VECTORS)[:, None]
-    mixed = (j + 1 + vector * 1000003) * 2654435761 % 2**32
-    outputs = network.scale(shift + step * (mixed >> 24).astype(np.float32))
-    term = 1e-30  # the largest of the last sums: rounding is relative to terms, not to what is left of them
-    for layer in network.layers:
-        if isinstance(layer, WeightLayer):
-            term = max(1e-30, float(np.abs(outputs).max() * np.abs(layer.weight).max()))
-        outputs = layer.forward(outputs)
-    if not np.isfinite(outputs).all():
-        raise ValueError("network has infinite outputs in the range of its scaling, wanted finite ones")
-    rows = [f"    {{\n{values(row)}\n    }}," for row in outputs]
-    tolerance = TOLERANCE * max(term, float(np.abs(outputs).max()))
-    fields = {"shift": number(shift), "step": number(step), "tolerance": number(tolerance)}
-    return fill("selftest.c", **common, **fields, vectors=VECTORS, golden="\n".join(rows))
+    shifts = "shift" in tables or network.input_shift != 0
+    scales = "scale" in tables or network.input_scale != 1
+    expression = f"(raw - {_shift(network, tables)})" if shifts else "raw"
+    return f"{expression} * {_scale(network, tables)}" if scales else expression
 
 
 # -------------------------------------------------------------------------------------------- writing

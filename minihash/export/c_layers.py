@@ -27,7 +27,7 @@ from minihash.layers import (
     SparseLinear,
     WeightLayer,
 )
-from minihash.maps import WindowMap
+from minihash.maps import ElementMap, WindowMap
 
 Kind = TypeVar("Kind", bound=WeightLayer)
 
@@ -280,13 +280,23 @@ class Sparse(CLayer[SparseLinear]):
         return {**super().fields(), "rows": self.rows, "first": first}
 
 
-def kind_of(layer: WeightLayer) -> type[CLayer] | None:
-    """Return the class of a layer's C, or None where there is none."""
-    if type(layer) in (HashedLinear, QuantizedHashedLinear):
+LAYERS: dict[type[WeightLayer], type[CLayer] | None] = {
+    HashedLinear: None,  # by its map
+    QuantizedHashedLinear: None,
+    Linear: Dense,
+    LowRankLinear: LowRank,
+    SparseLinear: Sparse,
+}
+MAPS: dict[type, type[CLayer]] = {ElementMap: Element, WindowMap: Window}
+
+
+def kind_of(layer: WeightLayer) -> type[CLayer]:
+    """Return the class of a layer's C."""
+    kind = LAYERS[type(layer)]
+    if kind is None:
         assert isinstance(layer, HashedLinear)
-        return Window if layer.map == "window" else Element
-    kinds: dict[type, type[CLayer]] = {Linear: Dense, LowRankLinear: LowRank, SparseLinear: Sparse}
-    return kinds.get(type(layer))
+        return MAPS[type(layer.bucket_map)]
+    return kind
 
 
 def hash_sections(layers: list[CLayer]) -> Iterator[str]:

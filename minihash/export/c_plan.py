@@ -13,10 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from minihash.export.c_layers import CLayer, kind_of
+from minihash.export.c_layers import LAYERS, MAPS, CLayer, kind_of
+from minihash.export.known import Forms
 from minihash.layers import Dropout, Layer, ReLU, Sigmoid, Tanh, WeightLayer
 
-ACTIVATIONS: dict[type[Layer], str] = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
+#: Names in C; what does nothing in predictions has none.
+ACTIVATIONS: dict[type[Layer], str] = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid", Dropout: ""}
+FORMS = Forms("C", (*LAYERS, *ACTIVATIONS), MAPS, (8, 4))
 CALLS = {"relu": "relu", "tanh": "tanhf", "sigmoid": "sigmoid"}
 
 
@@ -65,23 +68,23 @@ class Plan:
 def make_plan(layers: Sequence[Layer], training: bool) -> Plan:
     """Return the plan of a network's layers.
 
+    Parameters
+    ----------
+    layers : such as `FORMS.check` lets pass.
+
     Raises
     ------
-    ValueError for a layer that C has no form of, and for a network without weights.
+    ValueError for a network without weights.
     """
     plan = Plan(training)
     kept = False  # whether the inputs of the layer at hand are all there
-    for position, layer in enumerate(layers):
-        if type(layer) in ACTIVATIONS:
-            names = plan.stages[-1].activations if plan.stages else plan.first
-            names.append(ACTIVATIONS[type(layer)])
-        elif type(layer) is not Dropout:
-            kind = kind_of(layer) if isinstance(layer, WeightLayer) else None
-            if kind is None:
-                what = f"layers[{position}] is a {type(layer).__name__}"
-                raise ValueError(f"{what}, wanted layers that C has a form of, such as HashedLinear")
+    for layer in layers:
+        if isinstance(layer, WeightLayer):
+            kind = kind_of(layer)
             plan.stages.append(Stage(kind(layer, len(plan.stages), by_input=not kept)))
             kept = training or not (kept or kind.has_inner)
+        elif name := ACTIVATIONS[type(layer)]:
+            (plan.stages[-1].activations if plan.stages else plan.first).append(name)
     if not plan.stages:
         raise ValueError("network has no layer with weights, wanted one at least")
     _write_forward(plan)

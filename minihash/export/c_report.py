@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from minihash import text
 from minihash.export import c_training
 from minihash.export.c_layers import CLayer
@@ -31,6 +33,7 @@ class Report:
     ram : bytes of static variables in `name.c`. The stack comes on top.
     ram_momentum : the same with momentum, or None where nothing is trained.
     multiply_adds, hashes : of one inference at most; inputs that are 0 are skipped.
+    rounded : the dtype of the network where that was rounded, else "".
     files : names of what was written.
     """
 
@@ -44,11 +47,12 @@ class Report:
     ram_momentum: int | None
     multiply_adds: int
     hashes: int
+    rounded: str = ""
     files: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, plan: Plan, network: Network, scaling: dict[str, Constant]) -> Report:
-        """Return the report of a plan."""
+    def of(cls, plan: Plan, network: Network, scaling: dict[str, Constant], given: np.dtype) -> Report:
+        """Return the report of a plan; `given` is the dtype from which the network was rounded."""
         outputs = plan.stages[-1].outputs
         ram = FLOAT * (sum(plan.buffers.values()) + outputs) + sum(layer.variables for layer in plan.layers)
         momentum = None
@@ -67,6 +71,7 @@ class Report:
             ram_momentum=momentum,
             multiply_adds=sum(layer.multiply_adds for layer in plan.layers),
             hashes=sum(layer.hashes for layer in plan.layers),
+            rounded=given.name if given != np.float32 else "",
         )
 
     def ram_macro(self, prefix: str) -> str:
@@ -80,6 +85,7 @@ class Report:
 
     def __str__(self) -> str:
         momentum = "" if self.ram_momentum is None else f" ({self.ram_momentum:,} with momentum)"
+        rounded = [f"numbers: float32, rounded from {self.rounded}"] if self.rounded else []
         return "\n".join(
             [
                 text.table(HEADER, self.rows, left=2),
@@ -88,6 +94,7 @@ class Report:
                 f"RAM: {self.ram:,} bytes{momentum} of variables, and at most {STACK} of stack",
                 f"work: {self.multiply_adds:,} multiply-adds, {self.hashes:,} hashes; less for inputs of 0",
                 "code and stack: on AVR, by gcc -Os; its routines for floats are about 2,000 bytes more",
+                *rounded,
             ]
         )
 

@@ -13,6 +13,9 @@ import numpy as np
 
 SECTION = "//: "  # starts a line that names the section below it
 WIDTH = 110
+LITERAL = 96  # characters of a string, in a line with its indent
+LEAST_SCALE = 1e-30  # of a feature: below, the inputs that it scales to a number may be beyond float32
+LEAST_PLAIN, LEAST_LONG = 1e-4, 1e6  # between them no exponent
 C_TYPES = {
     "float32": "float",
     "int8": "int8_t",
@@ -49,8 +52,38 @@ def fill(file: str, section: str = "", **fields: Any) -> str:
 
 
 def number(value: Any) -> str:
-    """Return a float32 as a literal that reads back as the same bits."""
-    return f"{np.float32(value)!s}f"
+    """Return a float32 as the shortest literal that reads back as the same bits.
+
+    `str` would do what np.set_printoptions says.
+    """
+    value = np.float32(value)
+    if value == 0 or LEAST_PLAIN <= abs(value) < LEAST_LONG:
+        return f"{np.format_float_positional(value, unique=True, trim='0')}f"
+    return f"{np.format_float_scientific(value, unique=True, trim='-', exp_digits=2)}f"
+
+
+def strings(text: str) -> list[str]:
+    """Return a text as string literals of UTF-8, one after the other, none longer than a line.
+
+    Quotes, backslashes and question marks (two would begin a trigraph) are escaped, and what is not printable
+    ASCII is octal: always three digits, so that a digit behind it is none of them.
+    """
+    letters = [_letter(byte) for byte in text.encode("utf-8", "surrogatepass")]
+    parts, part = [], ""
+    for letter in letters:
+        if len(part) + len(letter) > LITERAL:
+            parts.append(f'"{part}"')
+            part = ""
+        part += letter
+    return [*parts, f'"{part}"']
+
+
+def _letter(byte: int) -> str:
+    """Return a byte inside a string literal."""
+    letter = chr(byte)
+    if letter in '"\\?':
+        return f"\\{letter}"
+    return letter if 32 <= byte < 127 else f"\\{byte:03o}"
 
 
 def indent(lines: Iterable[str]) -> str:
@@ -62,7 +95,8 @@ def values(array: np.ndarray) -> str:
     """Return the numbers of an array for its initialiser, in lines of at most WIDTH characters."""
     array = array.ravel()
     ending = "u" if array.dtype.kind == "u" else ""
-    numbers = map(number, array) if array.dtype.kind == "f" else (f"{value}{ending}" for value in array)
+    whole = (f"{value}{ending}" for value in array.tolist())
+    numbers = map(number, array) if array.dtype.kind == "f" else whole
     lines, line = [], "   "
     for text in numbers:
         if len(line) + len(text) + 2 > WIDTH:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from minihash import checks
+from minihash.export.known import check_numbers
 from minihash.export.onnx_graph import Graph, Node, Value
-from minihash.export.onnx_layers import OPERATORS, WEIGHT_LAYERS, add_layer
+from minihash.export.onnx_layers import FORMS, add_layer
 from minihash.files import replacing
 from minihash.kernels.devices import check_on_host
 from minihash.layers import HashedLinear, Layer, LowRankLinear, SparseLinear
@@ -73,15 +74,8 @@ def _check_network(network: Any, dense: bool) -> None:
     if network.dtype not in (np.float32, np.float64):
         raise ValueError(f"network has dtype {network.dtype}, wanted float32 or float64 for ONNX")
     check_on_host("network", network)
-    known = (*WEIGHT_LAYERS, *OPERATORS)
-    for position, layer in enumerate(network.layers):
-        if type(layer) not in known:
-            name, wanted = type(layer).__name__, ", ".join(kind.__name__ for kind in known)
-            raise ValueError(f"layers[{position}] is a {name}, wanted for ONNX one of {wanted}")
-    scaling = {"input_scale": network.input_scale, "input_shift": network.input_shift}
-    for name, array in {**network.params, **scaling}.items():
-        if not (np.abs(array) <= np.finfo(network.dtype).max).all():
-            raise ValueError(f"{name} has NaN or infinity, wanted numbers that are finite in {network.dtype}")
+    FORMS.check(network.layers)
+    check_numbers(network, network.dtype)
     nbytes = network.dtype.itemsize * sum(_num_written(layer, dense) for layer in network.layers)  # at most
     if nbytes >= LIMIT_BYTES:
         raise ValueError(f"the weights are {nbytes:,} bytes in the file, wanted less than {LIMIT_BYTES:,}")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from minihash.export.known import Forms
 from minihash.export.onnx_graph import Graph, Value
 from minihash.layers import (
     Dropout,
@@ -26,6 +27,7 @@ from minihash.layers import (
 )
 from minihash.maps import EVERY, ElementMap, WindowMap
 
+Operands = tuple[Value, Value]  # of a product
 PRIME2, PRIME3, PRIME4, PRIME5 = 2246822519, 3266489917, 668265263, 374761393
 
 # ----------------------------------------------------------------------------- the hash (docs/format.md)
@@ -62,10 +64,21 @@ def hashed_linear(layer: HashedLinear, inputs: Value, weight: Value, bias: Value
     rows = weight.graph.range(0, layer.out_features).reshape(-1, 1)
     if layer.bias == "hashed":
         inputs = inputs.append_columns(1, 1)
-    if isinstance(layer.bucket_map, WindowMap):
-        return product(fold(layer.bucket_map, inputs), windows(layer.bucket_map, rows, weight), bias)
-    columns = weight.graph.range(0, layer.columns)
-    return product(inputs, element_matrix(layer.bucket_map, rows, columns, weight), bias)
+    operands = MAPS[type(layer.bucket_map)](layer.bucket_map, layer.columns, inputs, rows, weight)
+    return product(*operands, bias)
+
+
+def element_operands(map: ElementMap, columns: int, inputs: Value, rows: Value, weight: Value) -> Operands:
+    """Add V; the inputs are what they are."""
+    return inputs, element_matrix(map, rows, weight.graph.range(0, columns), weight)
+
+
+def window_operands(map: WindowMap, columns: int, inputs: Value, rows: Value, weight: Value) -> Operands:
+    """Add the folded inputs and the windows; `columns` are the map's own."""
+    return fold(map, inputs), windows(map, rows, weight)
+
+
+MAPS: dict[type, Callable[..., Operands]] = {ElementMap: element_operands, WindowMap: window_operands}
 
 
 def element_matrix(map: ElementMap, rows: Value, columns: Value, weight: Value) -> Value:
@@ -111,13 +124,19 @@ def fold(map: WindowMap, inputs: Value) -> Value:
 
 
 def quantized_weight(layer: QuantizedHashedLinear, codes: Value, scale: Value) -> Value:
-    """Add the weights (num_buckets,) of codes, int8 or two in a byte."""
-    if layer.bits == 4:
-        pairs = codes.cast(np.uint32).reshape(-1, 1)
-        high = pairs >> 4
-        halves = codes.graph.apply("Concat", pairs ^ (high << 4), high, axis=1).reshape(-1)
-        codes = halves.gather(codes.graph.range(0, layer.num_buckets).cast(np.int64)).cast(layer.dtype) - 8
-    return codes.cast(layer.dtype) * scale
+    """Add the weights (num_buckets,) of codes."""
+    return CODES[layer.bits](layer, codes).cast(layer.dtype) * scale
+
+
+def packed_codes(layer: QuantizedHashedLinear, codes: Value) -> Value:
+    """Add the codes (num_buckets,) of four bits, of which two lie in a byte, each plus 8."""
+    pairs = codes.cast(np.uint32).reshape(-1, 1)
+    high = pairs >> 4
+    halves = codes.graph.apply("Concat", pairs ^ (high << 4), high, axis=1).reshape(-1)
+    return halves.gather(codes.graph.range(0, layer.num_buckets).cast(np.int64)).cast(layer.dtype) - 8
+
+
+CODES: dict[int, Callable[..., Value]] = {8: lambda layer, codes: codes, 4: packed_codes}
 
 
 # -------------------------------------------------------------------------------------- other layers
@@ -172,6 +191,7 @@ WEIGHT_LAYERS: dict[type[Layer], Callable[..., Value]] = {
     SparseLinear: sparse_linear,
 }
 OPERATORS: dict[type[Layer], str | None] = {ReLU: "Relu", Tanh: "Tanh", Sigmoid: "Sigmoid", Dropout: None}
+FORMS = Forms("ONNX", (*WEIGHT_LAYERS, *OPERATORS), MAPS, CODES)
 
 
 def add_layer(graph: Graph, layer: Any, position: int, inputs: Value, dense: bool) -> Value:

@@ -11,8 +11,9 @@ import numpy as np
 from minihash import checks
 from minihash.gradient_check import diagnosis
 from minihash.gradient_check.derivatives import Derivatives
+from minihash.gradient_check.grid import value_dtype
 from minihash.gradient_check.objective import FunctionObjective, ModuleObjective, Objective
-from minihash.gradient_check.report import ArrayReport, GradientReport, Offender, severity
+from minihash.gradient_check.report import FLOAT32, ArrayReport, GradientReport, Offender, severity
 from minihash.gradient_check.rounding import OUTPUTS, Rounding, norm, typical
 from minihash.hashing import LIMIT_SEED
 from minihash.layers import Layer
@@ -106,7 +107,7 @@ class _Check:
         self.max_coordinates, self.directions = max_coordinates, directions
         self.point = objective.variables
         self.claimed = objective.gradients(self.point, np.float64)
-        self.rounding = Rounding(objective, self.claimed, rng)
+        self.rounding = Rounding(objective, self.claimed, rng, value_dtype(objective))
         self.derivatives = Derivatives(objective, self.rounding, rng)
 
     def run(self) -> GradientReport:
@@ -125,7 +126,7 @@ class _Check:
         report = ArrayReport(
             name,
             "float64",
-            "complex step" if self.derivatives.analytic else "differences",
+            self._method(),
             "every place",
             *(np.full(shape, np.nan), np.full(shape, np.nan), 0.0, 0.0),
         )
@@ -143,6 +144,11 @@ class _Check:
             for _ in range(self.directions):
                 self._check_direction(report, self._random_direction(name))
         return report
+
+    def _method(self) -> str:
+        if self.derivatives.analytic:
+            return "complex step"
+        return FLOAT32 if self.rounding.value_dtype == np.float32 else "differences"
 
     @staticmethod
     def _has_enough(report: ArrayReport) -> bool:
@@ -209,6 +215,9 @@ class _Check:
         agrees = abs(claimed - numeric.value) <= tolerance
         between = not agrees and self._is_between_slopes(name, direction, claimed, tolerance)
         report.has_kink |= between
+        if not (agrees or between) and self.derivatives.integrates(name, direction):
+            agrees, tolerance = True, abs(claimed - numeric.value)  # so much was not seen
+            report.resolution = max(report.resolution, _resolution(np.array(tolerance), np.array(size)))
         found = _Comparison(claimed, numeric.value, tolerance, agrees or between)
         if agrees or (not between and np.count_nonzero(direction) == 1):
             report.worst = float(np.maximum(report.worst, found.error / tolerance))  # NaN stays

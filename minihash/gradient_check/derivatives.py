@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,10 @@ from minihash.gradient_check.objective import Arrays, Objective
 from minihash.gradient_check.rounding import Rounding, norm
 
 STEP = 1e-3  # first step of differences, relative to the size of what is changed
+FLOAT32_STEP = 1.0  # the same where values are float32's, which drowns small steps
 KINK_STEPS = 1.0, 0.1
+SEGMENTS = 1.0, 0.1  # of a float32 step: the lengths of integrals
+SLOPES = 128, 125, 121, 113  # whose means are an integral, and differ by its error
 MOVES = 3  # points beside a kink that are asked whether the function is analytic
 
 
@@ -53,6 +57,35 @@ class Derivatives:
                 break
         return seen[-1] if not seen[-1].found else min(seen, key=lambda kink: kink.high - kink.low)
 
+    def integrates(self, name: str, direction: np.ndarray) -> bool:
+        """Tell whether `f(t) − f(−t)` is the integral of the claimed gradient, for large t in float32.
+
+        That holds whatever bends and kinks are in between. Differences err where float32 hides a kink that is
+        near the point.
+        """
+        if self.rounding.value_dtype != np.float32:
+            return False
+        step = self._step(name, direction)
+        return all(self._integrates(name, direction, part * step) for part in SEGMENTS)
+
+    def _integrates(self, name: str, direction: np.ndarray, step: float) -> bool:
+        function = self._function(name, direction, np.float64, self.point)
+        means = []
+        for count in SLOPES:
+            places = (np.arange(count) + 0.5) / count * 2 - 1
+            means.append(np.mean([self._claimed_slope(name, direction, step * place) for place in places]))
+        difference = (function(step) - function(-step)) / (2 * step)
+        slack = self.rounding.value_noise / step + self.rounding.along(name, direction)
+        middle, spread = (min(means) + max(means)) / 2, max(means) - min(means)
+        return bool(abs(difference - middle) <= 3 * spread + slack)
+
+    def _claimed_slope(self, name: str, direction: np.ndarray, t: float) -> float:
+        moved = self.point | {name: self.point[name] + t * direction}
+        try:
+            return float((self.objective.gradients(moved, np.float64)[name] * direction).sum())
+        except Exception:  # beyond what the function takes
+            return np.nan
+
     def random_direction(self, name: str) -> np.ndarray:
         # Of different lengths in each place: equal and opposite errors must not cancel.
         shape = self.point[name].shape
@@ -68,7 +101,9 @@ class Derivatives:
 
     def _agrees(self, name: str, direction: np.ndarray) -> bool:
         try:
-            value = self._function(name, direction, np.complex128, self.point)(1j * numerics.COMPLEX_STEP)
+            with warnings.catch_warnings():  # of what discards the imaginary part
+                warnings.simplefilter("ignore")
+                value = self._function(name, direction, np.complex128, self.point)(1j * numerics.COMPLEX_STEP)
         except Exception:  # whatever a forward pass says that was not made for complex numbers
             return False
         if not np.iscomplexobj(value):
@@ -109,19 +144,43 @@ class Derivatives:
 
     def _function(self, name: str, direction: np.ndarray, dtype: Any, point: Arrays) -> Callable[[Any], Any]:
         """Return the objective as a function of t, with `direction` times t added to one array."""
-        return lambda t: self.objective.value(point | {name: point[name] + t * direction}, dtype)
+
+        def function(t: Any) -> Any:
+            return self.objective.value(point | {name: point[name] + t * direction}, dtype)
+
+        large_steps = dtype == np.float64 and self.rounding.value_dtype == np.float32
+        return _where_defined(function) if large_steps else function
 
     def _complex_step(self, name: str, direction: np.ndarray, point: Arrays) -> Derivative:
         return numerics.complex_step(self._function(name, direction, np.complex128, point))
 
     def _difference(self, name: str, direction: np.ndarray, point: Arrays) -> Derivative:
         function = self._function(name, direction, np.float64, point)
-        return numerics.central_difference(function, self._step(name, direction), self.rounding.value_noise)
+        step, noise = self._step(name, direction), self.rounding.value_noise
+        if self.rounding.value_dtype == np.float32:
+            return numerics.noisy_difference(function, step, noise)
+        return numerics.central_difference(function, step, noise)
 
     def _step(self, name: str, direction: np.ndarray) -> float:
         moved = float(np.abs(self.point[name][direction != 0]).mean())
         # A tiny number among large ones is moved on their scale: on its own, rounding would drown it.
+        if self.rounding.value_dtype == np.float32:
+            # Each number moves by so much, and not all together: the rounding of a large sum would drown it.
+            typical_move = norm(direction) / float(np.sqrt(np.count_nonzero(direction)))
+            return FLOAT32_STEP * max(moved, self.rounding.scale(name)) / typical_move
         return STEP * max(moved, 0.1 * self.rounding.scale(name)) / norm(direction)
+
+
+def _where_defined(function: Callable[[float], float]) -> Callable[[float], float]:
+    """Return the function, but NaN where large steps lead beyond what it takes."""
+
+    def value(t: float) -> float:
+        try:
+            return function(t)
+        except Exception:
+            return np.nan
+
+    return value
 
 
 def _slopes(function: Callable[[float], float], step: float, noise: float) -> Kink:

@@ -13,6 +13,7 @@ SHRINK = 2.0  # of the step, from one row of the Richardson table to the next
 ROWS = 8
 OTHER_START = 0.7  # of a second table's steps, none of which the first one has
 DECADES = 7  # first steps 1, 0.1, … 1e-6 times the one asked for, where that one proves too large
+NOISY_STARTS, NOISY_SHRINK, NOISY_ROWS = 10, 4.0, 4  # tables that reach to a millionth of the step
 PROBE, PROBE_ROWS = 1e-3, 4  # a small table of a much smaller step
 
 Quotient = Callable[[float], tuple[float, float]]  # t -> difference quotient of step t, and its noise
@@ -64,6 +65,28 @@ def central_differences(
 ) -> list[Derivative]:
     """Return f'(0) by central differences from first steps over decades, `step` the largest."""
     return _decades(_central_quotient(function, noise), step, powers=2)
+
+
+def noisy_difference(function: Callable[[float], float], step: float, noise: float) -> Derivative:
+    """Return f'(0) by central differences of values with large errors, such as those of float32.
+
+    Tables of a few rows start at ever smaller steps. Large ones may lead beyond a kink, and look exact there;
+    small ones drown in the noise. So the error of a table is also its distance from the next two, and from
+    any of smaller steps that contradicts it. The table with the smallest error is taken.
+    """
+    quotient = _central_quotient(function, noise)
+    steps = [step / NOISY_SHRINK**start for start in range(NOISY_STARTS)]
+    found = [_table(quotient, start, powers=2, rows=NOISY_ROWS) for start in steps]
+    finite = [one for one in found if np.isfinite(one.error)]
+    if not finite:
+        return Derivative(np.nan, np.inf)
+    judged = []
+    for place, one in enumerate(finite):
+        below = finite[place + 1 :]
+        others = below[:2] + [other for other in below if not _agree(one, other)]
+        distances = [abs(one.value - other.value) for other in others]
+        judged.append(Derivative(one.value, max([one.error, *distances])))
+    return min(judged, key=lambda one: one.error)
 
 
 def _central_quotient(function: Callable[[float], float], noise: float | None) -> Quotient:

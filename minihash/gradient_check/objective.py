@@ -38,6 +38,10 @@ class Objective:
         """Return what the scalar is made of, where it is made of anything."""
         return np.zeros(0)
 
+    def stages(self, variables: Arrays) -> list[np.ndarray]:
+        """Return what is computed on the way to the value in float64, and the value."""
+        return [np.asarray(self.value(variables, np.float64))]
+
     def problems(self) -> list[str]:
         """Return what is wrong with the gradients beyond their values."""
         raise NotImplementedError
@@ -129,6 +133,17 @@ class ModuleObjective(Objective):
         if self.loss is None:
             return (self.cotangent * outputs).sum()
         return _value("loss", self.loss(outputs, self.targets), dtype)
+
+    def stages(self, variables: Arrays) -> list[np.ndarray]:
+        found = super().stages(variables)  # the parameters are in the twin after it
+        twin = self.twin(np.float64)
+        rewind(twin, self.module)
+        inputs = variables[INPUTS]
+        inputs = twin.scale(inputs) if isinstance(twin, Network) else inputs
+        for layer in layers_of(twin):
+            inputs = layer.forward(inputs, training=True)
+            found.append(np.array(inputs))
+        return found
 
     def gradients(self, variables: Arrays, dtype: Any) -> Arrays:
         outputs = self._forward(variables, dtype)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from minihash.gradient_check import numerics
 from minihash.gradient_check.objective import Arrays, Objective
 
 # Tolerance / estimated rounding error, for sums of thousands of terms and errors of unlucky seeds; in float64
@@ -24,12 +23,16 @@ class Rounding:
     """Estimates of rounding errors at the point of the check, and the tolerances that follow from them.
 
     All numbers are changed in their float32 last places (multiplied, so that exact zeros stay), and all is
-    computed again in float64; the median over a few draws is not moved by a rare kink.
+    computed again in float64; the median over a few draws is not moved by a rare kink. `value_dtype` says
+    what values are really computed in: float64, or float32 where the function rounds to that itself.
     """
 
-    def __init__(self, objective: Objective, claimed: Arrays, rng: np.random.Generator) -> None:
+    def __init__(
+        self, objective: Objective, claimed: Arrays, rng: np.random.Generator, value_dtype: Any = np.float64
+    ) -> None:
         self.objective, self.rng, self.point = objective, rng, objective.variables
         self._ranges: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.value_dtype = value_dtype
         size = FLOAT32_EPSILON
         value = objective.value(self.point, np.float64)
         exact = claimed | {OUTPUTS: objective.outputs(self.point, np.float64)}
@@ -71,8 +74,8 @@ class Rounding:
 
     @property
     def value_noise(self) -> float:
-        """What rounding does to the value in float64."""
-        return VALUE_SAFETY * numerics.EPSILON * self.value
+        """What rounding does to the value."""
+        return VALUE_SAFETY * float(np.finfo(self.value_dtype).eps) * self.value
 
     def outputs_tolerance(self, errors: np.ndarray) -> np.ndarray:
         """Return what float32 may do to the outputs; if that seems exceeded, estimate it with more draws.
@@ -100,7 +103,7 @@ class Rounding:
         moved = direction != 0
         size = norm(direction)
         rounding = norm(self.arrays[name][moved] * direction[moved])
-        return float(self.tolerance(name, rounding / size, np.float64)) * size
+        return float(self.tolerance(name, rounding / size, self.value_dtype)) * size
 
     def scale(self, name: str) -> float:
         """Return the typical size of an array's numbers, 1 if they are all 0."""

@@ -104,6 +104,23 @@ class Layer:
         """Return the constructor's arguments, as values that JSON holds."""
         return {"dtype": self.dtype.name}
 
+    def copy(self, **changes: Any) -> Layer:
+        """Return a layer on the CPU of the same configuration, but for `changes`, and the same parameters.
+
+        Raises
+        ------
+        ValueError if `config` does not say all of what the layer is made of.
+        """
+        try:
+            made = type(self)(**{**self.config(), **changes})
+        except TypeError as error:
+            raise ValueError(f"{type(self).__name__} has a config() that makes none: {error}") from None
+        if found := made.params.keys() ^ self.params.keys():
+            raise ValueError(f"{type(self).__name__} has a config() that does not settle {', '.join(found)}")
+        for name, array in self.params.items():
+            made.params[name][...] = self.device.get(array)
+        return made
+
     @property
     def num_parameters(self) -> int:
         """Stored numbers."""

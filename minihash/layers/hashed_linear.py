@@ -12,7 +12,7 @@ from minihash.hashing import LIMIT_BUCKETS, virtual_weight_matrix
 from minihash.kernels import panels
 from minihash.kernels.folds import fold, folds_bias, unfold
 from minihash.kernels.panels import Part
-from minihash.layers.base import WeightLayer
+from minihash.layers.base import Layer, WeightLayer
 from minihash.maps import ElementMap, WindowMap
 
 BIASES = ("hashed", "free", "none")
@@ -149,6 +149,12 @@ class HashedLinear(WeightLayer):
             ones = self.device.xp.ones((len(folded), 1), self.dtype)
             parts.append(Part(self.in_features, ones))
         return parts
+
+    def copy(self, **changes: Any) -> Layer:
+        made = super().copy(**changes)
+        if not isinstance(made, HashedLinear) or made.bucket_map != self.bucket_map:
+            raise ValueError(f"{type(self).__name__} has a config() that does not settle its map")
+        return made
 
     def virtual_weight_matrix(self) -> np.ndarray:
         """Return V without its bias column, (out_features, in_features): as large as a dense layer's."""

@@ -456,9 +456,14 @@ def _arguments(loss: Callable) -> list[str]:
     """Return what a `functools.partial` gives a loss, as text."""
     if not isinstance(loss, functools.partial):
         return []
-    words = [repr(value) for value in loss.args]
-    words += [f"{name}={value!r}" for name, value in sorted(loss.keywords.items())]
+    words = [_repr(value) for value in loss.args]
+    words += [f"{name}={_repr(value)}" for name, value in sorted(loss.keywords.items())]
     return [*_arguments(loss.func), *words]
+
+
+def _repr(value: Any) -> str:
+    """Return `repr`, but of NumPy's numbers and arrays what np.set_printoptions does not change."""
+    return repr(value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value)
 
 
 def _numbers(value: Any) -> dict[str, Any]:

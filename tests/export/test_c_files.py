@@ -37,7 +37,10 @@ def with_nan() -> Network:
     "arguments, found",
     [
         ({"network": None}, "network is None, wanted a Network"),
-        ({"network": Network([Linear(2, 2, dtype="float64")])}, "network has dtype float64, wanted float32"),
+        (
+            {"network": Network([Linear(2, 2, dtype="complex128")])},
+            "network has dtype complex128, wanted float32, or float64 to round",
+        ),
         ({"network": Network([Linear(2, 2), Other(2, 2)])}, r"layers\[1\] is a Other, wanted layers that C"),
         ({"network": Network([ReLU(), Tanh()])}, "network has no layer with weights"),
         ({"network": with_nan()}, "0.weight has NaN or infinity"),
@@ -152,3 +155,24 @@ def test_the_statics_are_what_the_report_says(tmp_path: Path) -> None:
     run("gcc", "-std=c99", "-Os", "-c", "-o", tmp_path / "model.o", tmp_path / "model.c")
     _, data, bss = map(int, run("size", tmp_path / "model.o").splitlines()[1].split()[:3])
     assert report.ram <= data + bss < report.ram + 64  # arrays are aligned
+
+
+def test_float64_is_rounded(tmp_path: Path) -> None:
+    """As `Network.astype` does, and the report and the header say so."""
+    network = mlp([8, 6, 3], compression=0.5, seed=1, input_shift=0.25, dtype="float64")
+    report = to_c(network, tmp_path / "rounded")
+    to_c(network.astype("float32"), tmp_path / "float32")
+    assert "numbers: float32, rounded from float64" in str(report)
+    assert "rounded from float64" in (tmp_path / "rounded" / "model.h").read_text()
+    for name in ("model.c", "model_selftest.c", "main.c"):
+        first, second = ((tmp_path / folder / name).read_bytes() for folder in ("rounded", "float32"))
+        assert first == second
+    to_c(network, tmp_path / "small", weights="int4")
+
+
+def test_what_float32_cannot_hold_is_not_rounded(tmp_path: Path) -> None:
+    network = Network([Linear(2, 2, dtype="float64")])
+    network.layers[0].params["bias"][0] = 1e300
+    with pytest.raises(ValueError, match="0.bias has NaN or infinity, wanted .* finite in float32"):
+        to_c(network, tmp_path / "c")
+    assert not (tmp_path / "c").exists()

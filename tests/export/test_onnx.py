@@ -230,7 +230,7 @@ def with_nan() -> Network:
     [
         ({"network": None}, "network is None, wanted a Network"),
         ({"network": Network([Linear(2, 2, dtype="complex128")])}, "network has dtype complex128, wanted"),
-        ({"network": Network([Linear(2, 2), Other(2, 2)])}, r"layers\[1\] is a Other, wanted for ONNX"),
+        ({"network": Network([Linear(2, 2), Other(2, 2)])}, r"layers\[1\] is a Other, wanted layers"),
         ({"network": with_nan()}, "0.weight has NaN or infinity"),
         ({"network": Network([Linear(2, 2)], input_scale=1e300)}, "input_scale has NaN or infinity"),
         ({"dense": 1}, "dense is 1, wanted True or False"),

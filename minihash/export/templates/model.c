@@ -38,6 +38,14 @@ static float input(const float *x, float (*read)(uint32_t j), index_t j)
 
     return $scaled;
 }
+
+float ${name}_unscaled(uint32_t j, float value)
+{
+    const float scale = $scale;
+
+    (void)j; /* unless features have a scaling each */
+    return (scale > $least || scale < -$least ? value / scale : 0.0f) + $shift;
+}
 //: forward
 /* ------------------------------------------------------------------------------------------ the network */
 

@@ -28,6 +28,9 @@ void ${name}_predict_stream(float (*read)(uint32_t j), float *out);
 int ${name}_label(const float *out);
 int ${name}_classify(const float *x);
 
+/* The raw input j that the model scales to a value; of standardised data most are between -2 and 2. */
+float ${name}_unscaled(uint32_t j, float value);
+
 /* In ${name}_selftest.c: 0 if the golden vectors come out, else the number (1, 2) of the first wrong one. */
 int ${name}_selftest(void);
 $training

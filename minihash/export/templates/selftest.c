@@ -20,7 +20,7 @@ static float read(uint32_t j)
 {
     const uint32_t byte = ((j + 1u + vector * 1000003u) * 2654435761u) >> 24;
 
-    return $shift + $step * (float)byte;
+    return $value;
 }
 
 int ${name}_selftest(void)
@@ -38,3 +38,7 @@ int ${name}_selftest(void)
     }
     return 0;
 }
+//: pixel
+(float)byte
+//: number
+${name}_unscaled(j, ((float)byte - 128.0f) / 64.0f)
