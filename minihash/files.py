@@ -22,6 +22,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 PARTS = ".minihash-*.part"  # temporary files: their names are short, whatever they become
+MAX_NAME = 60  # letters of the name under which something is kept, of four bytes at most
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a file system without any
 
@@ -46,7 +47,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     ------
     OSError with the name of `path` if it cannot be written. Where the last step alone fails, as for a file
     that is a mount of its own, `path` is written in place; if that fails too, the finished temporary file
-    stays, and the error names it.
+    stays, and the error (`Kept`) names it. It says so where `path` is damaged: it was half written.
     """
     with replacing_all([path]) as (stream,):
         yield stream
@@ -74,12 +75,16 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Sequence[
             try:
                 os.replace(part, path)
             except OSError as error:
-                if not _is_copied_over(part, path):
-                    unfinished.remove(part)
-                    raise _kept(OSError(error.errno, error.strerror, str(path)), part) from None
+                unfinished.remove(part)  # from here on it may be all that is whole
+                _copy_over(part, path, OSError(error.errno, error.strerror, str(path)))
+                part.unlink()
     finally:
         for part in unfinished:
             part.unlink(missing_ok=True)
+
+
+class Kept(OSError):
+    """A file could not be written, and what it was to hold is elsewhere, which the message names."""
 
 
 def write_or_keep(path: str | os.PathLike[str], content: bytes) -> None:
@@ -87,23 +92,33 @@ def write_or_keep(path: str | os.PathLike[str], content: bytes) -> None:
 
     Raises
     ------
-    OSError as `replacing`. Where the disk is full, the file is kept in the folder of temporary files, if that
-    is another one, and the error names it.
+    OSError as `replacing`. Whatever the reason, the content is then kept in the folder of temporary files, if
+    that is possible, and the error (`Kept`) names it.
     """
     try:
         with replacing(path) as file:
             file.write(content)
+    except Kept:
+        raise
     except OSError as error:
-        if error.errno not in FULL:
-            raise
+        kept = _write_elsewhere(Path(path).name[:MAX_NAME], content)
+        raise error if kept is None else _kept(error, kept) from None
+
+
+def _write_elsewhere(name: str, content: bytes) -> Path | None:
+    """Write a file of that name into a new folder of temporary files; None if that fails."""
+    folder = None
+    try:
         folder = Path(tempfile.mkdtemp(prefix="minihash-"))
-        try:
-            with replacing(folder / Path(path).name) as file:
-                file.write(content)
-        except OSError:
-            folder.rmdir()
-            raise error from None
-        raise _kept(error, folder / Path(path).name) from None
+        with replacing(folder / name) as file:
+            file.write(content)
+        return folder / name
+    except BaseException as error:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
+        return None
 
 
 @contextmanager
@@ -143,20 +158,33 @@ def _check_target(path: Path) -> None:
         raise PermissionError(errno.EACCES, "cannot write into the folder", str(path.parent))
 
 
-def _is_copied_over(part: Path, path: Path) -> bool:
-    """Copy a file over another; False if that is not possible, and there is still what was there."""
+def _copy_over(part: Path, path: Path, failure: OSError) -> None:
+    """Copy a file over another.
+
+    Raises
+    ------
+    Kept, made of `failure`, if that is not possible: there is still what was there, unless an error came in
+    the middle. The message says then that `path` is damaged; an interrupt is passed on with a warning.
+    """
+    begun = False
     try:
         with open(part, "rb") as source, open(path, "r+b") as target:
             size, before = (os.fstat(file.fileno()).st_size for file in (source, target))
             if size > before and hasattr(os, "posix_fallocate") and not _has_room(target, size, before):
-                return False
+                raise _kept(failure, part)
+            begun = True
             shutil.copyfileobj(source, target)
             target.truncate(size)
             target.flush()
             os.fsync(target.fileno())
+    except Kept:
+        raise
     except OSError:
-        return False
-    return True
+        raise _kept(failure, part, damaged=begun) from None
+    except BaseException:
+        kept = _kept(failure, part, damaged=begun)
+        warnings.warn(f"{path}: {kept.strerror}", stacklevel=2)
+        raise
 
 
 def _has_room(file: BinaryIO, size: int, before: int) -> bool:
@@ -169,8 +197,9 @@ def _has_room(file: BinaryIO, size: int, before: int) -> bool:
     return True
 
 
-def _kept(error: OSError, where: Path) -> OSError:
-    return OSError(error.errno, f"{error.strerror}; what was to be written is {where}", error.filename)
+def _kept(error: OSError, where: Path, damaged: bool = False) -> Kept:
+    harm = "; it is damaged now" if damaged else ""
+    return Kept(error.errno, f"{error.strerror}{harm}; what was to be written is {where}", error.filename)
 
 
 @contextmanager

@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from minihash import files
-from minihash.files import check_writable, claimed, locked, naming, replacing, replacing_all, write_or_keep
+from minihash.files import (
+    check_writable,
+    claimed,
+    locked,
+    naming,
+    replacing,
+    replacing_all,
+    write_or_keep,
+)
 
 
 def failing(number: int) -> Any:
@@ -132,6 +140,71 @@ def test_a_network_that_has_no_room_is_kept_elsewhere(tmp_path: Path, monkeypatc
     with pytest.raises(OSError, match="No space left on device: '.*disk/model'$"):
         write_or_keep(disk / "model", b"long work")
     assert left(disk) == [] and len(left(other)) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EFBIG, errno.EIO])
+def test_whatever_the_reason_a_network_is_kept(number: int, tmp_path: Path, monkeypatch: Any) -> None:
+    disk, other = tmp_path / "disk", tmp_path / "tmp"
+    disk.mkdir()
+    other.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(other))
+
+    def failing_there(path: Any, mode: str) -> Any:
+        return failing(number)() if disk in Path(path).parents else open(path, mode)
+
+    monkeypatch.setattr(files, "open", failing_there, raising=False)
+    with pytest.raises(OSError) as found:
+        write_or_keep(disk / "model", b"long work")
+    assert found.value.errno == number and found.value.filename == str(disk / "model")
+    kept = (found.value.strerror or "").rpartition(" ")[2]
+    assert Path(kept).read_bytes() == b"long work" and Path(kept).parent.parent == other
+
+
+@pytest.mark.parametrize("name", ["gone/model", "é" * 255])
+def test_a_network_without_its_folder_or_with_too_long_a_name_is_kept(
+    name: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(OSError, match="what was to be written is") as found:
+        write_or_keep(tmp_path / name, b"long work")
+    assert Path((found.value.strerror or "").rpartition(" ")[2]).read_bytes() == b"long work"
+
+
+def test_an_interrupt_leaves_no_folder(tmp_path: Path, monkeypatch: Any) -> None:
+    disk, other = tmp_path / "disk", tmp_path / "tmp"
+    other.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(other))
+
+    def interrupt(number: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_or_keep(disk / "model", b"long work")  # the folder disk is not there
+    assert left(other) == []
+
+
+@pytest.mark.parametrize("stop", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
+def test_a_target_that_is_half_overwritten_is_called_damaged(
+    stop: BaseException, tmp_path: Path, monkeypatch: Any
+) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(b"the old one")
+
+    def copy(source: Any, target: Any) -> None:
+        target.write(source.read(3))
+        raise stop
+
+    monkeypatch.setattr(os, "replace", failing(errno.EBUSY))
+    monkeypatch.setattr(files.shutil, "copyfileobj", copy)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(type(stop)) as found:
+            write_or_keep(path, b"THE NEW ONE")
+    said = str(found.value) if isinstance(stop, OSError) else str(warned[0].message)
+    kept = re.search(r"it is damaged now; what was to be written is ([^\s:']+)", said)
+    assert str(path) in said and kept and Path(kept[1]).read_bytes() == b"THE NEW ONE"
+    assert path.read_bytes() == b"THE old one"
 
 
 def test_writing_is_tried_and_leaves_nothing(tmp_path: Path, monkeypatch: Any) -> None:
