@@ -11,7 +11,7 @@ import shutil
 import stat
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -140,6 +140,32 @@ def check_writable(path: str | os.PathLike[str]) -> None:
             open(part, "xb").close()
         finally:
             part.unlink(missing_ok=True)
+
+
+def check_outputs(
+    paths: Iterable[str | os.PathLike[str] | None], *read: str | os.PathLike[str] | None
+) -> None:
+    """Refuse files to be written, before any work, that cannot be, or would end another file.
+
+    Parameters
+    ----------
+    paths : all files that a command will write; None where one is not wanted.
+    read : the files that it reads.
+
+    Raises
+    ------
+    OSError as `check_writable`; ValueError if a file is read, too, or written twice.
+    """
+    names: set[str] = set()
+    for path in paths:
+        if path is None:
+            continue
+        check_not_read(path, *read)
+        check_writable(path)
+        name = os.path.normcase(os.path.realpath(path))
+        if name in names:
+            raise ValueError(f"{os.fspath(path)}: is to be written twice, wanted a file for each output")
+        names.add(name)
 
 
 def _part(path: Path) -> Path:

@@ -14,6 +14,7 @@ import pytest
 
 from minihash import files
 from minihash.files import (
+    check_outputs,
     check_writable,
     claimed,
     locked,
@@ -205,6 +206,22 @@ def test_a_target_that_is_half_overwritten_is_called_damaged(
     kept = re.search(r"it is damaged now; what was to be written is ([^\s:']+)", said)
     assert str(path) in said and kept and Path(kept[1]).read_bytes() == b"THE NEW ONE"
     assert path.read_bytes() == b"THE old one"
+
+
+def test_outputs_end_no_other_file(tmp_path: Path) -> None:
+    data, link = tmp_path / "data", tmp_path / "link"
+    data.write_bytes(b"rows")
+    link.symlink_to(data)
+    check_outputs([tmp_path / "a", None, tmp_path / "b"], data, None)
+    with pytest.raises(ValueError, match="link: is read, wanted another file to write"):
+        check_outputs([tmp_path / "a", link], data)
+    with pytest.raises(ValueError, match="a: is to be written twice, wanted a file for each output"):
+        check_outputs([tmp_path / "a", tmp_path / "." / "a"])
+    with pytest.raises(ValueError, match="link: is to be written twice"):
+        check_outputs([data, link])
+    with pytest.raises(OSError, match="there is no such folder"):
+        check_outputs([tmp_path / "none" / "a"])
+    assert left(tmp_path) == ["data", "link"]
 
 
 def test_writing_is_tried_and_leaves_nothing(tmp_path: Path, monkeypatch: Any) -> None:

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     from minihash import checks, figures
     from minihash.bench import card_cases, cases, report
-    from minihash.files import check_writable
+    from minihash.files import check_outputs
 
     every = card_cases.card_cases() if args.device == "cuda" else cases.all_cases()
     if args.list:
@@ -36,8 +36,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for name in args.cases:
         checks.choice("CASE", name, tuple(every))
-    for path in filter(None, (args.out, args.plot)):
-        check_writable(path)
+    check_outputs([args.out, args.plot])
     if args.plot:
         figures.check_format(args.plot)
         figures.require_matplotlib()

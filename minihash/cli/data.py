@@ -91,7 +91,9 @@ def run(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace) -> None:
     """Convert, saying every few seconds how far it is, and at the end what there is."""
     from minihash.datasets.csv_rows import convert
+    from minihash.files import check_outputs
 
+    check_outputs([args.target], args.source)
     progress = convert(
         args.source,
         args.target,
@@ -108,7 +110,9 @@ def _convert(args: argparse.Namespace) -> None:
 def _synthesize(args: argparse.Namespace) -> None:
     """Synthesize, and say as much."""
     from minihash.datasets.synthetic import synthesize_higgs
+    from minihash.files import check_outputs
 
+    check_outputs([args.target])
     progress = synthesize_higgs(args.target, args.rows, seed=args.seed, report=_reporter())
     say(f"{_speed(progress)}: wrote {args.target}, synthetic")
 
@@ -165,7 +169,9 @@ def _where(source: IdxSource, data_dir: str | None) -> str:
 def _show(name: str, data_dir: str | None, path: str, rows: int) -> str:
     """Write a contact sheet to `path`, and return that."""
     from minihash import datasets, figures
+    from minihash.files import check_outputs
 
+    check_outputs([path])
     figures.check_format(path)
     figures.require_matplotlib()  # before a minute of making
     data = datasets.load(name, data_dir)

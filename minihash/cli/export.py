@@ -32,11 +32,13 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load, write, say what it costs."""
     from minihash.export import to_c, to_onnx
+    from minihash.files import check_outputs
     from minihash.persistence import load
 
     if args.format == "onnx":
         if args.training or args.weights or args.name != "model":
             raise ValueError("--name, --weights and --training are for --format c")
+        check_outputs([args.out], args.model)
         to_onnx(load(args.model), args.out, dense=args.dense)
         say(f"wrote {args.out}, {os.path.getsize(args.out):,} bytes")
         return 0

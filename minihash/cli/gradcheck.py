@@ -37,12 +37,12 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from minihash import figures
-    from minihash.files import check_writable
+    from minihash.files import check_outputs
     from minihash.gradient_check import check_gradients, heat_map
     from minihash.persistence import load
 
+    check_outputs([args.plot], args.model)
     if args.plot:
-        check_writable(args.plot)
         figures.check_format(args.plot)
         figures.require_matplotlib()
     network = load(args.model)

@@ -26,8 +26,14 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load and describe."""
+    from minihash import figures
+    from minihash.files import check_outputs
     from minihash.persistence import load
 
+    check_outputs([args.plot], args.model)
+    if args.plot:
+        figures.check_format(args.plot)
+        figures.require_matplotlib()
     network = load(args.model)
     say(network.summary())
     say(f"file: {os.path.getsize(args.model):,} bytes")

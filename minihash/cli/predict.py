@@ -39,9 +39,10 @@ def run(args: argparse.Namespace) -> int:
     """Load, predict, write."""
     from minihash.cli.data_sets import layout
     from minihash.datasets.inputs import input_chunks
-    from minihash.files import check_not_read, replacing
+    from minihash.files import check_outputs, replacing
     from minihash.persistence import load
 
+    check_outputs([args.out], args.model, args.inputs)
     network = load(args.model).to(args.device, deterministic=args.deterministic)
 
     def left_out(column: int) -> None:
@@ -56,7 +57,6 @@ def run(args: argparse.Namespace) -> int:
         _warn_of_letters(network)
         _write(sys.stdout or io.StringIO(), network, begun)
         return 0
-    check_not_read(args.out, args.model, args.inputs)
     with replacing(args.out) as binary:
         file = io.TextIOWrapper(binary, "utf-8", newline="")
         _write(file, network, outputs)

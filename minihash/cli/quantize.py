@@ -42,12 +42,11 @@ def run(args: argparse.Namespace) -> int:
     from minihash import quantization
     from minihash.callbacks import KeepLastGood
     from minihash.cli.data_sets import count, main_score, open_data, say_what_was_guessed
-    from minihash.files import check_not_read, check_writable
+    from minihash.files import check_outputs
     from minihash.persistence import load, save
     from minihash.training import evaluate
 
-    check_writable(args.out)
-    check_not_read(args.out, args.model, args.data)
+    check_outputs([args.out], args.model, args.data)
     network, before = load(args.model), load(args.model)
     try:
         small = quantization.quantize(network, args.bits)

@@ -163,12 +163,11 @@ def _name(args: argparse.Namespace) -> str:
 def _check_files(args: argparse.Namespace) -> None:
     """Refuse files that could not be written, or are read."""
     from minihash import figures
-    from minihash.files import check_not_read, check_writable
+    from minihash.files import check_outputs
 
     settings = args.out and f"{args.out}.settings.json"
-    for path in filter(None, (args.out, settings, args.plot, args.log)):
-        check_writable(path)
-        check_not_read(path, args.data, args.from_settings if path != settings else None)
+    check_outputs([args.out, settings, args.plot, args.log], args.data)
+    check_outputs([args.out, args.plot, args.log], args.from_settings)  # the next settings may replace it
     if args.plot:
         figures.check_format(args.plot)
         figures.require_matplotlib()

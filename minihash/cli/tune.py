@@ -77,12 +77,11 @@ def run(args: argparse.Namespace) -> int:
     """Search, print, write."""
     from minihash import checks
     from minihash.experiments import grids, rules, search, studies
-    from minihash.files import check_writable
+    from minihash.files import check_outputs
     from minihash.kernels import threads
 
     checks.choice("--method", args.method, tuple(grids.ROWS))
-    for path in filter(None, (args.journal, args.out, args.settings)):
-        check_writable(path)
+    check_outputs([args.journal, args.out, args.settings], args.data)
     studies.require_optuna()
     threads.num_threads()  # refuses a wrong MINIHASH_NUM_THREADS
     if args.settings:

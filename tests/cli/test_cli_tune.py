@@ -147,13 +147,15 @@ def test_wrong_arguments(fails: Fails, mine: Path, tmp_path: Path) -> None:
     assert "--epochs: '2' is not an integer from 3" in fails(2, "tune", mine, "--epochs", "3-2")
     assert "not allowed with argument" in fails(2, "tune", mine, "--layers", 3, "--hidden", 5)
     assert "there is no such folder" in fails(1, "tune", mine, "--out", tmp_path / "none" / "best.json")
-    assert "--settings is for the paper's networks" in fails(1, "tune", mine, "--settings", mine)
+    assert "--settings is for the paper's networks" in fails(1, "tune", mine, "--settings", tmp_path / "none")
     assert "is no list of rules" in fails(1, "tune", "mnist-small", "--settings", mine)
 
 
 def test_wrong_files(fails: Fails, run: Run, mine: Path, tmp_path: Path) -> None:
-    status, _, err = run("tune", mine, *SHORT, "--journal", mine)
-    assert (status, err) == (1, f"minihash: error: {mine}: is damaged, or no journal of a search\n")
+    journal = tmp_path / "journal"
+    journal.write_bytes(mine.read_bytes())
+    status, _, err = run("tune", mine, *SHORT, "--journal", journal)
+    assert (status, err) == (1, f"minihash: error: {journal}: is damaged, or no journal of a search\n")
     other = tmp_path / "other.npz"
     np.savez(other, inputs=np.zeros((3, 2)))
     wanted = f"minihash: error: {other}: holds inputs, wanted the arrays inputs and labels\n"
