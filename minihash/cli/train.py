@@ -307,18 +307,22 @@ def _train(
 def _fit(
     name: str, args: argparse.Namespace, task: str, network: Network, rows: Any, validation: Any
 ) -> tuple[History, BaseException | None]:
-    """Train; return the history, and what ended it early: then the network is that of the last good epoch."""
+    """Train; return the history, and what ended it early: then the network is as of the last finished epoch.
+
+    Where a signal ended it and the checkpoint has the state, that is raised: the same command goes on.
+    """
     from minihash import optimizers, schedules
-    from minihash.callbacks import KeepLastGood
+    from minihash.cli.last_good import LastGood
     from minihash.training import fit
     from minihash.training.checkpoint import NAME as CHECKPOINT
+    from minihash.training.interrupts import Interrupted
 
     momentum = {"momentum" if args.optimizer == "sgd" else "beta1": args.momentum}
     optimizer = optimizers.get(args.optimizer)(args.learning_rate, weight_decay=args.weight_decay, **momentum)
     folder = Path(args.checkpoint, name) if args.checkpoint else None
     if args.resume and folder and (folder / CHECKPOINT).exists():
         say(f"going on from {folder}")
-    keep = None if folder else KeepLastGood()
+    keep = LastGood()
     try:
         history = fit(
             network,
@@ -331,17 +335,17 @@ def _fit(
             batch_size=args.batch_size,
             class_weight="balanced" if args.balanced else None,
             seed=args.seed,
-            callbacks=[*([keep] if keep else []), *_callbacks(args, task)],
+            callbacks=[keep, *_callbacks(args, task)],
             checkpoint=folder,
             resume=args.resume,
             distributed=args.distributed or False,
             shards=args.shards,
         )
-    except KeyboardInterrupt as stop:
-        if keep is None:  # the checkpoint has the state
+    except (KeyboardInterrupt, Exception) as stop:
+        if folder and isinstance(stop, Interrupted):  # the checkpoint has the state
             raise
         return keep.history, stop
-    return (keep.history, keep.divergence) if keep and keep.divergence else (history, None)
+    return history, None
 
 
 def _callbacks(args: argparse.Namespace, task: str) -> list[Callback]:
