@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from minihash.files import check_outputs
     from minihash.persistence import load, save
     from minihash.training import evaluate
+    from minihash.training.interrupts import held_back
 
     check_outputs([args.out], args.model, args.data)
     network, before = load(args.model), load(args.model)
@@ -59,8 +60,9 @@ def run(args: argparse.Namespace) -> int:
         if unfit:
             raise ValueError(f"{args.model} has {unfit} --data {args.data}")
         small = _fine_tune(args, network, dataset, keep)
-    save(small, args.out)
-    say(f"saved {args.out}" + f" as of epoch {keep.epochs} of {args.epochs}" * bool(keep.interrupt))
+    with held_back():
+        save(small, args.out)
+        say(f"saved {args.out}" + f" as of epoch {keep.epochs} of {args.epochs}" * bool(keep.interrupt))
     if keep.interrupt:
         raise keep.interrupt
     for name, one in {"before": before, f"{args.bits} bits": small}.items():

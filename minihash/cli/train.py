@@ -366,13 +366,17 @@ def _callbacks(args: argparse.Namespace, task: str) -> list[Callback]:
 
 
 def _save(network: Network, args: argparse.Namespace, out: str, what: str) -> None:
-    """Save a network and its settings, and say so."""
+    """Save a network, say so, and save its settings; signals wait until that is done."""
+    from minihash.files import tolerated
     from minihash.persistence import save
+    from minihash.training.interrupts import held_back
 
-    save(network, out)
-    write_settings(args, f"{out}.settings.json")
     best = ", the best epoch's weights" if what and args.patience is not None else ""
-    say(f"saved {out}{what}{best}")
+    with held_back():
+        save(network, out)
+        say(f"saved {out}{what}{best}")
+        with tolerated("the network is saved without its settings"):
+            write_settings(args, f"{out}.settings.json")
 
 
 def _comparison(runs: list[_Run]) -> str:

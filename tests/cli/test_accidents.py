@@ -231,10 +231,12 @@ def test_the_disk_is_full(place: Any, draw: int, tmp_path: Path) -> None:
     check(command, here, out, printed)
     assert not left(out)
     if found.returncode == 0:
+        without_settings = "the network is saved without its settings" in found.stderr
         for new in filter(Path.is_file, here.new.rglob("*")):
-            assert (out / new.relative_to(here.new)).read_bytes() == new.read_bytes()
+            if not (without_settings and new.name.endswith(".settings.json")):
+                assert (out / new.relative_to(here.new)).read_bytes() == new.read_bytes()
     else:
         assert found.stderr.count("\n") == 1 and str(disk) in found.stderr
         assert "No space left on device" in found.stderr
-        if command.argv[0] in ("train", "quantize") and "settings.json" not in found.stderr:
+        if command.argv[0] in ("train", "quantize"):
             assert re.search(r"to be written is /\S+", found.stderr)  # and check() has read it

@@ -1,4 +1,4 @@
-"""What took long to make is kept, where a checkpoint fails too."""
+"""What took long to make is kept: where a checkpoint fails, where signals come twice, where settings fail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minihash import Network
+from minihash import Network, persistence
 from minihash.cli import train
 from minihash.persistence import load
 from minihash.training import Callback, History
@@ -98,4 +98,37 @@ def test_data_that_go_away_do_not_take_the_network_along(
     status, said, err = run(*TRAIN, rows, "--out", tmp_path / "model")
     assert (status, err) == (1, "minihash: error: state: No space left on device\n")
     assert f"saved {tmp_path / 'model'} as of epoch 3 of 5\n" in said
+    load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("command", ["train", "quantize"])
+def test_a_signal_during_the_save_waits(
+    command: str, rows: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out, write = tmp_path / "model", tmp_path / "out", persistence.write_or_keep
+    argv: tuple[Any, ...] = (*TRAIN, rows, "--out", out)
+    if command == "quantize":
+        assert run(*TRAIN, rows, "--out", model)[0] == 0
+        argv = ("quantize", model, "--data", rows, "--out", out)
+
+    def interrupted(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        write(*arguments)
+
+    monkeypatch.setattr(persistence, "write_or_keep", interrupted)
+    status, said, err = run(*argv)
+    assert (status, err) == (130, "minihash: interrupted\n") and f"saved {out}\n" in said
+    load(out)
+    assert command == "quantize" or (tmp_path / "out.settings.json").exists()
+
+
+@pytest.mark.filterwarnings("default")
+def test_settings_that_cannot_be_written_are_a_warning(
+    rows: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "write_settings", full)
+    status, said, err = run(*TRAIN, rows, "--out", tmp_path / "model")
+    what = "the network is saved without its settings"
+    assert (status, err) == (0, f"minihash: warning: state: No space left on device; {what}\n")
+    assert f"saved {tmp_path / 'model'}\n" in said and "test error" in said
     load(tmp_path / "model")
