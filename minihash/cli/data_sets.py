@@ -43,11 +43,18 @@ def open_data(args: argparse.Namespace, network: Network | None = None) -> Datas
     return open_dataset(
         args.data,
         task=task,
-        classes=None if network is None else network.out_features,
+        classes=_classes(network, task),
         **layout(args, args.data, network),
         validation=args.validation_rows,
         test=args.test_rows,
     )
+
+
+def _classes(network: Network | None, task: str | None) -> int | None:
+    """Return how many classes a network tells apart; None for a new one, or where there are none."""
+    if network is None or task == "regression":
+        return None
+    return 2 if network.out_features == 1 else network.out_features  # one output: yes or no
 
 
 def task_for(args: argparse.Namespace, network: Network) -> str | None:

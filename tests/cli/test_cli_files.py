@@ -150,6 +150,21 @@ def test_files_that_cannot_be_used(tmp_path: Path, fails: Fails, run: Run) -> No
     assert "narrow: inputs has shape (3, 2), wanted" in fails(1, *narrow)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_npz_files_are_evaluated_and_quantised(classes: int, tmp_path: Path, run: Run) -> None:
+    data, model = tmp_path / "rows.npz", tmp_path / "model"
+    inputs = np.random.default_rng(0).normal(size=(90, 5))
+    np.savez(data, inputs=inputs, labels=np.arange(90) % classes)
+    assert run(*TRAIN, "--data", data, "--out", model)[0] == 0
+    assert load(model).out_features == (1 if classes == 2 else 3)
+    status, out, err = run("evaluate", model, "--data", data, "--part", "all")
+    assert (status, err) == (0, "") and ("all AUC: " in out) == (classes == 2)
+    status, out, err = run("quantize", model, "--data", data, "--epochs", "1", "--out", tmp_path / "small")
+    assert (status, err) == (0, "") and "8 bits: " in out and "test error" in out
+    np.savez(tmp_path / "some.npz", inputs=inputs, labels=np.ones(90, int))  # a test set of one class
+    assert run("evaluate", model, "--data", tmp_path / "some.npz")[0] == 0
+
+
 def test_what_is_read_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows, model = tmp_path / "rows.csv", tmp_path / "model.safetensors"
     rows.write_text("".join(f"{number % 2},{number},{-number}\n" for number in range(40)))
