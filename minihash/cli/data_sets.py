@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -70,12 +71,16 @@ def task_for(args: argparse.Namespace, network: Network) -> str | None:
     return known or args.task
 
 
-def layout(args: argparse.Namespace, path: str, network: Network | None) -> dict[str, Any]:
+def layout(
+    args: argparse.Namespace, path: str, network: Network | None, *, targets: bool = True
+) -> dict[str, Any]:
     """Return how a file is to be read: whether its first line is a header, and which column is the target.
+
+    `targets` says whether the file must have them.
 
     Raises
     ------
-    ValueError if --label-column or the file's header is not what the network was trained with.
+    ValueError if --label-column, or the file's header or width, is not what the network was trained with.
     """
     schema = None if network is None else network.schema
     if schema is None or schema.columns is None:
@@ -84,24 +89,51 @@ def layout(args: argparse.Namespace, path: str, network: Network | None) -> dict
         trained = f"{args.model} was trained with the target in column {schema.target} of {schema.columns}"
         raise ValueError(f"--label-column is {args.label_column}, and {trained}")
     header = schema.header if args.header is None else args.header
-    _check_header(args, path, schema, header)
+    _check_table(args, path, schema, header, targets)
     return {"label_column": schema.target, "header": header}
 
 
-def _check_header(args: argparse.Namespace, path: str, schema: Schema, header: bool) -> None:
-    """Refuse a CSV file whose first line is not what a model's was."""
-    from minihash.datasets.csv_rows import read_header
-    from minihash.datasets.kinds import kind_of
+def _check_table(args: argparse.Namespace, path: str, schema: Schema, header: bool, targets: bool) -> None:
+    """Refuse an .npy or CSV file whose columns, or their names, are not what a model's were."""
+    from minihash.datasets.csv_rows import first_bytes, read_header
+    from minihash.datasets.kinds import LOOKED_AT, kind_of
     from minihash.files import check_regular
 
     check_regular(path)
-    if not header or kind_of(path) != "csv":
-        return
-    names = read_header(path)
-    if names is None and args.header is None:
-        trained = f"{args.model} was trained with a header: wanted one, or --no-header"
-        raise ValueError(f"{path}: its first line has numbers, and {trained}")
-    if names is None or schema.feature_names is None:
+    kind, names = kind_of(path), None
+    if kind == "csv" and header and first_bytes(path, LOOKED_AT).strip():
+        names = read_header(path)
+        if names is None and args.header is None:
+            trained = f"{args.model} was trained with a header: wanted one, or --no-header"
+            raise ValueError(f"{path}: its first line has numbers, and {trained}")
+    width, columns = _width(path, kind, header), schema.columns or 0
+    if width not in (None, columns, *([] if targets else [columns - 1])):
+        wanted = "wanted as many" + f", or {columns - 1} without the target" * (not targets)
+        trained = f"{args.model} was trained with {columns}, the target among them"
+        raise ValueError(f"{path}: has {width} columns, and {trained}: {wanted}")
+    if names is not None:
+        _check_names(args, path, schema, names)
+
+
+def _width(path: str, kind: str, header: bool) -> int | None:
+    """Return the columns of an .npy or CSV file; None of another file, or an array that is no table."""
+    from minihash.datasets.csv_rows import Progress, read_chunks
+    from minihash.datasets.npy import NpyRows
+
+    if kind == "npy":
+        with contextlib.suppress(ValueError):  # images, or what its reader will refuse
+            return NpyRows(path, label_column=None).features
+    if kind != "csv":
+        return None
+    rows = next(read_chunks(path, Progress(), header=header), None)
+    if rows is None:
+        raise ValueError(f"{path}: has no rows, wanted one at least")
+    return rows.shape[1]
+
+
+def _check_names(args: argparse.Namespace, path: str, schema: Schema, names: tuple[str, ...]) -> None:
+    """Refuse a CSV file with other features than a model's."""
+    if schema.feature_names is None:
         return
     features = list(names)
     if len(features) == schema.columns and schema.target is not None:

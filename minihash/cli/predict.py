@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     def left_out(column: int) -> None:
         print(f"minihash: {args.inputs}: column {column} is left out, as the target", file=sys.stderr)
 
-    how = layout(args, args.inputs, network)
+    how = layout(args, args.inputs, network, targets=False)
     chunks = input_chunks(args.inputs, network.in_features, **how, report=left_out)
     outputs = _predict(network, chunks, args.inputs)
     if args.out is None:

@@ -147,7 +147,21 @@ def test_files_that_cannot_be_used(tmp_path: Path, fails: Fails, run: Run) -> No
     assert f"{other} was trained for binary" in fails(1, "evaluate", other, "--task", "regression")
     np.savetxt(tmp_path / "narrow", np.zeros((3, 2)), delimiter=",")
     narrow = ("predict", model, tmp_path / "narrow", "--no-header")
-    assert "narrow: inputs has shape (3, 2), wanted" in fails(1, *narrow)
+    trained = f"{model} was trained with 4, the target among them: wanted as many"
+    wanted = f"narrow: has 2 columns, and {trained}, or 3 without the target\n"
+    assert fails(1, *narrow).endswith(wanted)
+    np.savetxt(tmp_path / "features", np.zeros((3, 3)), delimiter=",")
+    assert run("predict", model, tmp_path / "features", "--no-header")[0] == 0
+    no_targets = ("evaluate", model, "--data", tmp_path / "features", "--no-header")
+    assert fails(1, *no_targets).endswith(f"features: has 3 columns, and {trained}\n")
+    np.save(tmp_path / "wide", np.zeros((3, 5)))
+    wide = tmp_path / "wide.npy"
+    for command in (("evaluate", model, "--data", wide), ("predict", model, wide)):
+        assert f"wide.npy: has 5 columns, and {trained}" in fails(1, *command)
+    for content in ("", "\n\n", "a,b,c,d\n"):
+        (tmp_path / "empty").write_text(content)
+        for command in (("evaluate", model, "--data"), ("predict", model)):
+            assert "empty: has no rows, wanted one" in fails(1, *command, tmp_path / "empty")
 
 
 @pytest.mark.parametrize("classes", [2, 3])
