@@ -46,7 +46,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         from minihash.machine import launched
 
-        self.exit(2, f"{self.prog}: error: {message}\n" if launched()[0] == 0 else None)
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n" if launched()[0] == 0 else None)
 
 
 def build_parser() -> argparse.ArgumentParser:

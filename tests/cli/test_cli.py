@@ -203,6 +203,11 @@ def test_wrong_usage(argv: list[str], fails: Fails) -> None:
     fails(2, *argv)
 
 
+@pytest.mark.parametrize("argv", [["data\nlist"], ["data", "list", "a\r\nb"], ["train", "--epochs", "1\n2"]])
+def test_wrong_usage_of_several_lines_is_told_in_one(argv: list[str], fails: Fails) -> None:
+    assert "\r" not in fails(2, *argv)
+
+
 @pytest.mark.parametrize("command", ["evaluate", "inspect", "predict"])
 def test_bad_model(command: str, model: Path, idx: Path, tmp_path: Path, fails: Fails) -> None:
     rest = [idx] if command == "predict" else []
