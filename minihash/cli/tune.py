@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from minihash.experiments import grids, rules, search, studies
     from minihash.files import check_outputs
     from minihash.kernels import threads
+    from minihash.training.interrupts import held_back
 
     checks.choice("--method", args.method, tuple(grids.ROWS))
     check_outputs([args.journal, args.out, args.settings], args.data)
@@ -95,21 +96,29 @@ def run(args: argparse.Namespace) -> int:
     for note in dataset.notes:
         say(note)
     say(_title(args, cell, dataset, sizes))
-    found = search.search(
-        cell,
-        dataset,
-        trials=args.trials,
-        epochs=args.epochs,
-        sizes=sizes,
-        journal=args.journal,
-        minutes=args.minutes,
-        report=_Printer(args.trials),
-    )
+    stop = None
+    try:
+        found = search.search(
+            cell,
+            dataset,
+            trials=args.trials,
+            epochs=args.epochs,
+            sizes=sizes,
+            journal=args.journal,
+            minutes=args.minutes,
+            report=_Printer(args.trials),
+        )
+    except search.Stopped as stopped:
+        found, stop = stopped.found, stopped.__cause__
+        say(f"interrupted after {found.trials} of {args.trials} trials")
     early = f" ({found.pruned} stopped early)" if found.pruned else ""
     say(f"best of {found.trials} trials{early}: {_percent(found.error)} of the validation rows wrong with")
     say(f"  {_describe(found.settings, found.names)}")
-    _write(args, cell, sizes, found)
+    with held_back():
+        _write(args, cell, sizes, found)
     say(_use(args, cell, dataset, sizes, found.settings))
+    if stop:
+        raise stop
     return 0
 
 

@@ -79,6 +79,17 @@ class Found(NamedTuple):
     pruned: int
 
 
+class Stopped(KeyboardInterrupt):
+    """A search was interrupted, which is its cause.
+
+    found : the best of the trials that had ended.
+    """
+
+    def __init__(self, found: Found) -> None:
+        super().__init__()
+        self.found = found
+
+
 def search(
     cell: Cell,
     dataset: Dataset,
@@ -115,7 +126,8 @@ def search(
     Raises
     ------
     ImportError without Optuna. ValueError for a wrong argument or a damaged journal; ArithmeticError if no
-    trial was trained to its end; OSError if the journal cannot be written.
+    trial was trained to its end; OSError if the journal cannot be written; `Stopped` after Ctrl-C, with the
+    best of the trials so far, if one was trained to its end.
 
     Source: Bergstra et al., Algorithms for Hyper-Parameter Optimization, NIPS 2011 (TPE). The paper tunes by
     Bayesian optimisation on 20 % of the training rows, too (section 6).
@@ -129,12 +141,17 @@ def search(
     study = open_study(name, journal, larger_is_better=metrics.larger_is_better(SCORE))
     end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     teacher = None
-    if ROWS[cell.row].method in methods.DISTILLED and len(ended(study)) < trials:
-        folder = None if journal is None else f"{os.fspath(journal)}.teachers-{crc}"
-        teacher = _teacher(cell, rows, sizes, most, folder)
-    while len(ended(study)) < trials and (time.monotonic() < end or not ended(study)):
-        trial = ask(study, space, start.as_dict(), cell.seed)
-        report(_try(study, trial, _settings(trial.params, start), cell, rows, sizes, teacher))
+    try:
+        if ROWS[cell.row].method in methods.DISTILLED and len(ended(study)) < trials:
+            folder = None if journal is None else f"{os.fspath(journal)}.teachers-{crc}"
+            teacher = _teacher(cell, rows, sizes, most, folder)
+        while len(ended(study)) < trials and (time.monotonic() < end or not ended(study)):
+            trial = ask(study, space, start.as_dict(), cell.seed)
+            report(_try(study, trial, _settings(trial.params, start), cell, rows, sizes, teacher))
+    except KeyboardInterrupt as stop:
+        if complete(study):
+            raise Stopped(_best(study, start)) from stop
+        raise
     return _best(study, start)
 
 

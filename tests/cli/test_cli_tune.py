@@ -138,6 +138,31 @@ def test_an_interrupted_search_goes_on(run: Run, mine: Path, tmp_path: Path, mon
     assert (status, err) == (0, "") and "trial 2 of 2" in out and "trial 1 of 2" not in out
 
 
+@pytest.mark.parametrize("finished", [0, 1, 2])
+def test_an_interrupt_throws_no_finished_trial_away(
+    finished: int, run: Run, few_rows, tmp_path: Path, monkeypatch
+) -> None:
+    """Without a journal: the best one is written."""
+    outcomes = iter([0.25, 0.5][:finished])
+
+    def train(*arguments, callbacks):
+        callbacks[0].error = next(outcomes, None)
+        if callbacks[0].error is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "train", train)
+    best, rules = tmp_path / "best.json", tmp_path / "settings.json"
+    rules.write_text("[]")
+    files = ("--out", best, "--settings", rules)
+    status, out, err = run("tune", "mnist-small", "--epochs", 1, "--trials", 5, *files)
+    assert (status, err) == (130, "minihash: interrupted\n")
+    assert best.exists() == bool(finished) == bool(read_rules(rules))
+    if finished:
+        assert f"interrupted after {finished} of 5 trials\n" in out and f"wrote {best}\n" in out
+        assert f"best of {finished} trials: 25.00 %" in out
+        assert json.loads(best.read_text())["found"]["trials"] == finished
+
+
 def test_wrong_arguments(fails: Fails, mine: Path, tmp_path: Path) -> None:
     line = fails(1, "tune", mine, "--method", "HashNets")
     assert line.startswith("minihash: error: --method is 'HashNets', wanted one of 'RER', 'LRD', 'NN', 'DK'")
