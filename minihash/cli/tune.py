@@ -162,11 +162,16 @@ class _Printer:
     """Says what became of each trial, in a line."""
 
     def __init__(self, trials: int) -> None:
-        self.trials, self.best = trials, math.inf
+        from minihash import metrics
+        from minihash.experiments.search import SCORE
+
+        self.trials, self._larger = trials, metrics.larger_is_better(SCORE)
+        self._better, self.best = metrics.better, metrics.worst(self._larger)
 
     def __call__(self, trial: Trial) -> None:
-        self.best = min(self.best, math.inf if trial.pruned else trial.error)
-        if trial.error == math.inf:
+        if not trial.pruned and self._better(trial.error, self.best, self._larger):
+            self.best = trial.error
+        if not math.isfinite(trial.error):
             what = "diverged"
         elif trial.pruned:
             what = f"stopped at {_percent(trial.error)}"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from minihash.cli import build_parser
+from minihash.cli.tune import _Printer
 from minihash.experiments import search
 from minihash.experiments.grids import Cell
 from minihash.experiments.rules import read_rules
@@ -119,6 +120,16 @@ def test_what_diverged_or_was_stopped_is_said(run: Run, mine: Path, monkeypatch)
         "trial 4 of 4: 12.50 %, best 12.50 %",
         "best of 4 trials (2 stopped early): 12.50 % of the validation rows wrong with",
     ]
+
+
+@pytest.mark.parametrize("score, best", [("error", [0.5, 0.25, 0.25]), ("accuracy", [0.5, 0.5, 0.75])])
+def test_the_best_score_so_far_is_told(score: str, best: list[float], capsys, monkeypatch) -> None:
+    monkeypatch.setattr(search, "SCORE", score)
+    tell, settings = _Printer(3), settings_of(Cell("mine.npz", 3, "HashNet", "1/8", 0, 0))
+    for number, error in enumerate((0.5, 0.25, 0.75), 1):
+        tell(search.Trial(number, settings, (), error, False))
+    found = [float(line.split("best ")[1].split()[0]) for line in capsys.readouterr().out.splitlines()]
+    assert found == [100 * one for one in best]
 
 
 def test_an_interrupted_search_goes_on(run: Run, mine: Path, tmp_path: Path, monkeypatch) -> None:
