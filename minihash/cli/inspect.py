@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from minihash.terminal import say
 
 if TYPE_CHECKING:
     from minihash.network import Network
+    from minihash.schema import Schema
 
 UNITS = 24  # images
+WIDTH = 90  # letters of the names of features
 
 
 def add_parser(subparsers: Any) -> None:
@@ -41,11 +44,25 @@ def run(args: argparse.Namespace) -> int:
         say(f"layer {position}: {layer!r}")
     if network.class_names is not None:
         say(f"classes: {', '.join(network.class_names)}")
+    if network.schema is not None:
+        say("\n".join(_describe(network.schema)))
     say(f"input scale: {_range(network.input_scale)}, input shift: {_range(network.input_shift)}")
     if args.plot:
         _plot(network, args.plot)
         say(f"drew {args.plot}")
     return 0
+
+
+def _describe(schema: Schema) -> list[str]:
+    """Return what the network was trained for, and on what columns, in lines."""
+    lines = [f"task: {schema.task}"]
+    if schema.columns is not None:
+        header = f"{'with' if schema.header else 'without'} a header"
+        lines.append(f"table: {schema.columns} columns, {header}; the target is column {schema.target}")
+    if schema.feature_names is not None:
+        names = textwrap.shorten(", ".join(schema.feature_names), WIDTH, placeholder=" …")
+        lines.append(f"features: {len(schema.feature_names)}: {names}")
+    return [*lines, *(["features are standardised"] if schema.standardized else [])]
 
 
 def _plot(network: Network, path: str) -> None:

@@ -78,7 +78,7 @@ def _write(file: TextIO, network: Network, outputs: Iterator[np.ndarray]) -> Non
     from minihash import losses
 
     writer = csv.writer(file, lineterminator="\n")
-    names = network.class_names
+    names = _classes(network)
     if names is None:
         writer.writerow(f"output {k}" for k in range(network.out_features or 0))
         for chunk in _until_nobody_reads(file, outputs):
@@ -88,6 +88,15 @@ def _write(file: TextIO, network: Network, outputs: Iterator[np.ndarray]) -> Non
     for chunk in _until_nobody_reads(file, outputs):
         for row in losses.class_probabilities(chunk):
             writer.writerow([names[row.argmax()], *(f"{probability:.6f}" for probability in row)])
+
+
+def _classes(network: Network) -> tuple[str, ...] | None:
+    """Return the classes' names, or their numbers; None of a network without them, or with several labels."""
+    outputs = network.out_features or 0
+    known = network.task == "classification" or network.task == "binary" and outputs == 1
+    if network.class_names is not None or not known:
+        return network.class_names
+    return tuple(map(str, range(max(2, outputs))))
 
 
 def _until_nobody_reads(file: Any, outputs: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -18,6 +18,7 @@ import pytest
 from minihash import Network, datasets, evaluate, losses, save
 from minihash.layers import Linear
 from minihash.persistence import load
+from minihash.schema import Schema
 
 Run = Callable[..., tuple[int, str, str]]
 Fails = Callable[..., str]
@@ -113,6 +114,19 @@ def test_inspect_without_classes(tmp_path: Path, run: Run) -> None:
     assert status == 0 and "classes" not in out and "input scale: 1 to 2, input shift: 0\n" in out
 
 
+def test_inspect_tells_the_schema(model: Path, tmp_path: Path, run: Run) -> None:
+    names = tuple(f"feature {number}" for number in range(40))
+    schema = Schema("regression", 41, 3, True, names, standardized=True)
+    save(Network([Linear(40, 1)], schema=schema), tmp_path / "model")
+    lines = run("inspect", tmp_path / "model")[1].splitlines()
+    assert "task: regression" in lines and "features are standardised" in lines
+    assert "table: 41 columns, with a header; the target is column 3" in lines
+    (features,) = [line for line in lines if line.startswith("features: 40: feature 0, feature 1, ")]
+    assert features.endswith(" …") and len(features) < 110
+    plain = run("inspect", model)[1]
+    assert "task: classification\n" in plain and "table:" not in plain and "standardised" not in plain
+
+
 def test_data_list(run: Run, tmp_path: Path) -> None:
     status, out, err = run("data", "list", "--data-dir", tmp_path)
     assert (status, err) == (0, "")
@@ -167,6 +181,27 @@ def test_predict_without_classes(tmp_path: Path, run: Run) -> None:
     header, *lines = csv.reader(out.splitlines())
     assert header == ["output 0", "output 1", "output 2"]
     np.testing.assert_allclose(np.array(lines, float), network.predict(rows), rtol=1e-5)
+
+
+@pytest.mark.parametrize("task, outputs", [("classification", 3), ("binary", 1)])
+def test_predict_numbers_classes_without_names(task: str, outputs: int, tmp_path: Path, run: Run) -> None:
+    network = Network([Linear(2, outputs)], schema=Schema(task))
+    save(network, tmp_path / "model")
+    rows = np.random.default_rng(0).normal(size=(20, 2))
+    out = run("predict", tmp_path / "model", write_npz(tmp_path / "rows.npz", rows=rows))[1]
+    header, labels, probabilities = read_csv(out)
+    assert header == ["label", *(f"p({number})" for number in range(max(2, outputs)))]
+    expected = losses.class_probabilities(network.predict(rows))
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    assert labels == [str(row.argmax()) for row in expected] and len(set(labels)) > 1
+
+
+@pytest.mark.parametrize("schema", [Schema("regression"), Schema("binary")])
+def test_predict_numbers_where_there_are_no_classes(schema: Schema, tmp_path: Path, run: Run) -> None:
+    """A regression, and yes or no for each of several outputs."""
+    save(Network([Linear(2, 3)], schema=schema), tmp_path / "model")
+    out = run("predict", tmp_path / "model", write_npz(tmp_path / "rows.npz", rows=np.ones((1, 2))))[1]
+    assert out.startswith("output 0,output 1,output 2\n")
 
 
 def test_predict_no_rows(model: Path, tmp_path: Path, run: Run) -> None:
