@@ -14,6 +14,7 @@ from minihash.datasets import npz
 from minihash.datasets.dataset import Dataset
 from minihash.datasets.pixels import scaling
 from minihash.datasets.rows import ArrayRows
+from minihash.files import naming
 
 
 def read_labelled(path: str | os.PathLike[str], classes: int | None = None) -> Dataset:
@@ -38,7 +39,7 @@ def read_labelled(path: str | os.PathLike[str], classes: int | None = None) -> D
     lose the spread of a feature; OSError if it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with naming(path), open(path, "rb") as file:
             inputs, labels = _read(file)
         if inputs.ndim < 2:
             raise ValueError(f"inputs has shape {inputs.shape}, wanted (rows, features)")

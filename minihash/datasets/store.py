@@ -25,6 +25,7 @@ import numpy as np
 from minihash import checks
 from minihash.datasets.blocks import NUMBER, BlockRows
 from minihash.datasets.rows import Statistics
+from minihash.files import naming
 
 MAGIC = b"minihash"
 VERSION = 1
@@ -150,7 +151,7 @@ class Store(BlockRows):
         self.path = Path(path)
         self.folder: object = None
         self.column_names: tuple[str, ...] = ()
-        with open(self.path, "rb") as file:
+        with naming(self.path), open(self.path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             columns, index, index_bytes = self._read_index(file, size)
         try:
