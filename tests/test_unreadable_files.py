@@ -22,7 +22,7 @@ from minihash.datasets.inputs import input_chunks, read_inputs
 from minihash.datasets.labelled import read_labelled
 from minihash.datasets.npy import NpyRows
 from minihash.datasets.store import Store, StoreWriter
-from minihash.experiments import rules
+from minihash.experiments import rules, studies
 from minihash.experiments.ledger import Ledger
 from minihash.training.checkpoint import NAME, Checkpoint
 
@@ -156,3 +156,34 @@ def test_a_file_that_cannot_be_mapped_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError) as found:
         persistence.load("/proc/self/status")
     assert found.value.errno is not None and found.value.filename == "/proc/self/status"
+
+
+def _full(*arguments: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_ledger_on_a_full_disk_is_named(tmp_path: Path, monkeypatch: Any) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl", ("a",))
+    monkeypatch.setattr(os, "fsync", _full)
+    with pytest.raises(OSError) as found:
+        ledger.append({"a": 1})
+    assert (found.value.errno, found.value.filename) == (errno.ENOSPC, str(ledger.path))
+
+
+def test_a_journal_on_a_full_disk_is_named(tmp_path: Path, monkeypatch: Any) -> None:
+    pytest.importorskip("optuna")
+    path, space = str(tmp_path / "journal"), {"rate": studies.Range(0.001, 0.1, True)}
+    study = studies.open_study("name", path)
+    trial, other = (studies.ask(study, space, {"rate": 0.01}, seed) for seed in range(2))
+    monkeypatch.setattr(os, "fsync", _full)
+    calls: list[Callable[[], Any]] = [
+        lambda: studies.ask(study, space, {"rate": 0.01}, 2),
+        lambda: trial.report(0.5, 1),
+        lambda: studies.tell(study, trial, 0.5),
+        lambda: studies.forget(study, other),
+        lambda: studies.open_study("other", path),
+    ]
+    for call in calls:
+        with pytest.raises(OSError) as found:
+            call()
+        assert (found.value.errno, found.value.filename) == (errno.ENOSPC, path)
