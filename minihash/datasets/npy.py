@@ -114,7 +114,8 @@ class NpyRows(BlockRows):
         found, of_label = Statistics(self.features), Statistics(len(label))
         for values in self.chunks(STATISTICS_ROWS):
             targets = values[:, label].astype(NUMBER) if label else np.zeros((len(values), 1))
-            found.add(values[:, features], targets)
+            # In C order, as batches are: sums in another order have other last bits, and so another network.
+            found.add(np.take(values, features, axis=1), targets)
             of_label.add(values[:, label], targets)
         try:
             for statistics, columns in ((of_label, label), (found, features)):
