@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minihash import checks
+
 STATISTICS_ROWS = 8192  # a batch of the pass that takes statistics
 LOST = 0.05  # of a standard deviation: what float32 may change
 
@@ -156,9 +158,15 @@ class ArrayRows(Rows):
     inputs : (rows, features).
     targets : (rows,) or (rows, …).
     weight : (rows,), or None.
+
+    Raises
+    ------
+    ValueError for masked entries.
     """
 
     def __init__(self, inputs: np.ndarray, targets: np.ndarray, weight: np.ndarray | None = None) -> None:
+        inputs, targets = checks.array("inputs", inputs), checks.array("targets", targets)
+        weight = None if weight is None else checks.array("weight", weight)
         self._arrays = Batch(inputs, targets, weight)
         self.rows, self.features = inputs.shape
         self.weighted = weight is not None

@@ -69,8 +69,9 @@ class StoreWriter:
 
         Raises
         ------
-        ValueError for another width, NaN or infinity, or a negative weight.
+        ValueError for another width, masked entries, NaN or infinity, or a negative weight.
         """
+        rows = checks.array("rows", rows)
         if rows.ndim != 2 or rows.shape[1] != self._columns:
             raise ValueError(f"rows has shape {rows.shape}, wanted (rows, {self._columns})")
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
