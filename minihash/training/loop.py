@@ -140,6 +140,7 @@ def fit(
             callbacks=[callback for callback in callbacks if ranks.is_first or not callback.observer],
             ranks=ranks,
         )
+        sources.check_rounding_of("train", rows, network)
         training.check_memory()
         training.agree()
         with contextlib.ExitStack() as held:
