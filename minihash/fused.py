@@ -266,7 +266,7 @@ TAKES = {
 
 def _targets(loss: Callable, targets: Any, outputs: np.ndarray) -> np.ndarray | None:
     """Return (batch, 1) labels or (batch, out) targets for the compiled step, None if it takes others."""
-    targets = np.asarray(targets)
+    targets = np.asarray(checks.array("targets", targets))
     if not TAKES[loss](targets, outputs) or not outputs.size:
         return None
     return np.array(targets.reshape(len(outputs), -1), outputs.dtype)  # writable: kernels are for one kind

@@ -101,7 +101,7 @@ class Network:
         return "binary" if self.out_features == 1 else "classification"
 
     def _per_feature(self, name: str, value: Any) -> np.ndarray:
-        array = np.asarray(value)
+        array = np.asarray(checks.array(name, value))
         if array.dtype.kind not in "fiub" or array.shape not in ((), (self.in_features,)):
             wanted = f"a number or {self.in_features} of them"
             raise ValueError(f"{name} has shape {array.shape} ({array.dtype}), wanted {wanted}")

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from minihash import checks, layers, schema
-from minihash.files import write_or_keep
+from minihash.files import naming, write_or_keep
 from minihash.layers import Layer, WeightLayer
 from minihash.network import Network
 from minihash.version import __version__
@@ -88,17 +91,38 @@ def load(path: str | os.PathLike[str]) -> Network:
     OSError if the file cannot be read; ValueError with its name if it is damaged, of an unknown format,
     or does not hold what its architecture wants.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
-    with open(path, "rb"):
-        pass  # the usual OSError for a file that is missing or unreadable
     try:
-        with safe_open(path, framework="numpy") as file:
+        with opened(path) as file:
             return _build(_description(file.metadata()), _Tensors(file))
     except SafetensorError as error:
         raise ValueError(f"{os.fspath(path)}: not a safetensors file ({error})") from None
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open a safetensors file, as `safetensors.safe_open` does for NumPy.
+
+    Raises
+    ------
+    OSError with the file's name, in the block too; SafetensorError as safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with naming(path):
+        with open(path, "rb") as start:
+            start.read(1)  # the usual OSError for a file that is missing or unreadable
+        try:
+            with safe_open(path, framework="numpy") as file:
+                yield file
+        except (OSError, SafetensorError) as error:  # those of Rust tell their number in the text alone
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
 
 
 class _Tensors:

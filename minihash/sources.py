@@ -10,7 +10,7 @@ import numpy as np
 
 from minihash import checks, losses
 from minihash.datasets.files import open_rows
-from minihash.datasets.rows import ArrayRows, Batch, Rows
+from minihash.datasets.rows import ArrayRows, Batch, Rows, check_rounding
 from minihash.network import Network
 
 #: (inputs, targets), (inputs, targets, weights of the rows), rows, or the name of a file of them.
@@ -65,6 +65,25 @@ def source(
     if class_weight is None:
         return found
     return found._replace(class_weight=_weights_of_classes(class_weight, found, network))
+
+
+def check_rounding_of(name: str, found: Source, network: Network) -> None:
+    """Refuse arrays to train on of which float32 would lose the spread of a feature or a target.
+
+    What a network subtracts, its `input_shift`, is subtracted before. Files were looked at when they were
+    opened; arrays to evaluate are taken as they are, as a few rows may be close to each other.
+
+    Raises
+    ------
+    ValueError with the column.
+    """
+    if network.dtype != np.float32 or not isinstance(found.rows, ArrayRows):
+        return
+    inputs, targets, _ = found.rows.arrays
+    less = " less input_shift" if network.input_shift.any() else ""
+    check_rounding(f"{name} inputs{less}", inputs, network.input_shift)
+    if found.loss == "mean_squared_error":
+        check_rounding(f"{name} targets", targets.reshape(len(targets), -1))
 
 
 def _arrays(name: str, data: Any, network: Network, loss: str | Callable) -> Rows:

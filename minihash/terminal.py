@@ -22,11 +22,14 @@ GONE = (errno.EPIPE, errno.EIO, errno.ENXIO, errno.EBADF)  # the reader of a pip
 class Forgiving:
     """A text stream whose failures end nothing: there may be a network to save.
 
-    error : the first one, or None. What is written after it leads nowhere.
+    error : the first one, or None.
+    own : whether the stream is a command's: then after a failure the process's output leads nowhere, until
+        `close_own`. That of a program which uses minihash is not ours to lead.
     """
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any, own: bool = False) -> None:
+        self._stream, self._own = stream, own
+        self._descriptor: int | None = None  # of the output that was lost
         self.error: Exception | None = None
 
     def write(self, text: str) -> int:
@@ -49,17 +52,29 @@ class Forgiving:
     def _lose(self, error: Exception) -> None:
         """Remember the error, and lead what is in the buffer nowhere: Python flushes it at its end."""
         self.error = self.error or error
-        with contextlib.suppress(OSError, ValueError):  # of a stream without a file
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), self._stream.fileno())
+        if self._own and self._descriptor is None:
+            with contextlib.suppress(OSError, ValueError):  # of a stream without a file
+                number = self._stream.fileno()
+                with open(os.devnull, "wb") as nowhere:
+                    self._descriptor = os.dup(number)
+                    os.dup2(nowhere.fileno(), number)
+
+    def close_own(self) -> None:
+        """Forget what could not be written, and let the process have its output again."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.flush()
+                os.dup2(self._descriptor, self._stream.fileno())
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-def forgiving(stream: Any) -> Any:
+def forgiving(stream: Any, own: bool = False) -> Any:
     """Return a stream that forgives; None, which is what stdout is under pythonw, stays."""
-    return stream if stream is None or isinstance(stream, Forgiving) else Forgiving(stream)
+    return stream if stream is None or isinstance(stream, Forgiving) else Forgiving(stream, own)
 
 
 def say(text: object) -> None:
@@ -78,7 +93,8 @@ def lost(stream: Any) -> OSError | None:
 def attended() -> Iterator[None]:
     """Run a command: its output forgives, its warnings are a line, and signals end it in order."""
     streams, hook = (sys.stdout, sys.stderr), sys.unraisablehook
-    sys.stdout, sys.stderr = map(forgiving, streams)
+    own = [forgiving(stream, own=True) for stream in streams]
+    sys.stdout, sys.stderr = own
     before = end_in_order()
     sys.unraisablehook = functools.partial(_send_again, hook)
     try:
@@ -86,6 +102,9 @@ def attended() -> Iterator[None]:
             warnings.showwarning = _show_warning
             yield
     finally:
+        for stream, before_it in zip(own, streams):
+            if stream is not before_it:  # else it is that of a command which runs this one
+                stream.close_own()
         (sys.stdout, sys.stderr), sys.unraisablehook = streams, hook
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -295,6 +295,32 @@ def test_other_settings_are_named(folder, tmp_path) -> None:
             run(**options)
 
 
+def test_another_scaling_is_named_in_a_short_line(tmp_path) -> None:
+    data = np.ones((8, 2)), np.zeros(8, int)
+    options = {"epochs": 1, "checkpoint": tmp_path, "resume": True, "progress": False}
+    fit(mlp([2, 3, 2], input_shift=1.0), data, **options)
+    with pytest.raises(ValueError, match=r"has a training with scaling \d+, wanted \d+: resume it") as found:
+        fit(mlp([2, 3, 2], input_shift=1.0 + 2**-52), data, **options)
+    assert "Linear" not in str(found.value)
+
+
+@pytest.mark.parametrize("shift, resumed", [(1.0, True), (2.0, False)])
+def test_a_checkpoint_with_the_scaling_beside_the_network_is_resumed(tmp_path, shift, resumed) -> None:
+    """So they were until 0.2: `"network": [repr, checksum of the scaling]`."""
+    data = np.ones((8, 2)), np.zeros(8, int)
+    options = {"epochs": 1, "checkpoint": tmp_path, "resume": True, "progress": False}
+    fit(mlp([2, 3, 2], input_shift=1.0), data, **options)
+    with checkpoints.Checkpoint(tmp_path) as saved:
+        state = saved.read()
+        state.settings["network"] = [state.settings["network"], state.settings.pop("scaling")]
+        saved.write(state)
+    if resumed:
+        assert len(fit(mlp([2, 3, 2], input_shift=shift), data, **options)) == 1
+    else:
+        with pytest.raises(ValueError, match="has a training with scaling"):
+            fit(mlp([2, 3, 2], input_shift=shift), data, **options)
+
+
 def test_a_state_that_does_not_fit_is_not_taken_up(tmp_path, monkeypatch) -> None:
     """Whatever a file says, even with the right checksum: all is looked at before anything is taken up."""
     data = np.ones((8, 2)), np.zeros(8, int)

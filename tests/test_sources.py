@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minihash import datasets, evaluate, fit, mlp, optimizers, sources
+from minihash import Network, datasets, evaluate, fit, mlp, optimizers, sources
 from minihash.datasets import blocks
 from minihash.datasets.csv_rows import convert
 from minihash.datasets.rows import ArrayRows
 from minihash.datasets.store import StoreWriter
+from minihash.gradient_check import check_gradients
+from minihash.quantization import quantize
 
 ROWS = 200
 
@@ -227,6 +229,32 @@ def test_masks_are_not_dropped(rows, loss) -> None:
     for call in (mlp([2, 2]).predict, mlp([2, 2]).forward, mlp([2, 2]).layers[0].forward):
         with pytest.raises(ValueError, match=f"^inputs has 2 {wanted}"):
             call(masked[0])
+
+
+def test_masks_are_not_dropped_where_rows_and_networks_are_made(tmp_path, rows) -> None:
+    inputs, targets, weight = rows[:, 1:], rows[:, 0], np.ones(ROWS)
+    given = (inputs, targets, weight, rows, np.ones(2), np.arange(3))
+    masked = [np.ma.array(array, mask=np.arange(array.size).reshape(array.shape) == 1) for array in given]
+    layer = mlp([2, 2], num_buckets=3).layers[0]
+    quantized = quantize(Network([layer]), 8).layers[0]
+    with open(tmp_path / "a.mh", "wb") as file:
+        writer = StoreWriter(file, 2)
+        for name, call in {
+            "inputs": lambda: ArrayRows(masked[0], targets),
+            "targets": lambda: ArrayRows(inputs, masked[1]),
+            "weight": lambda: ArrayRows(inputs, targets, masked[2]),
+            "rows": lambda: writer.append(masked[3]),
+            "input_shift": lambda: mlp([2, 2], input_shift=masked[4]),
+            "input_scale": lambda: mlp([2, 2], input_scale=masked[4]),
+            "codes": lambda: quantized.set_codes(masked[5], 1.0),
+        }.items():
+            with pytest.raises(ValueError, match=f"^{name} has 1 masked entries, wanted none: fill them or"):
+                call()
+        writer.append(np.ma.array(rows))  # a mask of nothing
+        assert writer.rows == ROWS and len(ArrayRows(np.ma.array(inputs), targets)) == ROWS
+    for target in (layer, mlp([2, 2]), lambda inputs: (inputs.sum(), np.ones_like(inputs))):
+        with pytest.raises(ValueError, match="^inputs has 1 masked entries, wanted none: fill them or"):
+            check_gradients(target, masked[0])
 
 
 @pytest.mark.parametrize("loss, outputs", [("softmax_cross_entropy", 2), ("mean_squared_error", 1)])

@@ -106,3 +106,49 @@ def test_help_in_an_encoding_without_its_letters(encoding: str) -> None:
     argv = [sys.executable, "-m", "minihash", "train", "--help"]
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     assert subprocess.run(argv, capture_output=True, env=environment).returncode == 0
+
+
+def program(text: str) -> subprocess.CompletedProcess:
+    """A program of a user's own, whose output is a full disk."""
+    with open("/dev/full", "w") as full:
+        argv = [sys.executable, "-c", text]
+        return subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True)
+
+
+ON_LINUX = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no such file here")
+
+
+@ON_LINUX
+@pytest.mark.parametrize("later", ["print('mine', flush=True)", "os.write(1, b'mine')"])
+def test_the_output_of_a_program_stays_its_own(later: str) -> None:
+    """What minihash says may be lost; what the program prints fails as ever, where nothing takes it."""
+    said = "import os, sys; from minihash.terminal import say; say('ours'); print('on', file=sys.stderr)"
+    found = program(f"{said}; {later}")
+    assert found.stderr.startswith("on\n") and "OSError: [Errno 28] No space left on device" in found.stderr
+    assert found.returncode
+
+
+@ON_LINUX
+def test_a_command_in_a_program_gives_the_output_back() -> None:
+    """While it runs its output leads nowhere; after it, it leads where it did, and holds nothing of it."""
+    text = """
+import os
+from minihash.cli import main
+status = main(["data", "list"])
+try:
+    os.write(1, b"mine")
+except OSError as error:
+    print(status, error.strerror, file=os.sys.stderr)
+"""
+    found = program(text)
+    ours = "minihash: error: standard output: No space left on device\n"
+    assert (found.returncode, found.stderr) == (0, ours + "1 No space left on device\n")
+
+
+def test_a_pipe_without_a_reader_ends_a_command_without_a_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    argv = [sys.executable, "-m", "minihash", "data", "list"]
+    found = subprocess.run(argv, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (found.returncode, found.stderr) == (0, "")

@@ -110,7 +110,9 @@ def _data(args: argparse.Namespace) -> tuple[Path, str, int, int]:
 
 def _fingerprint(path: Path) -> str:
     """Return eight letters for a file: of its size, its beginning and its end."""
-    with open(path, "rb") as file:
+    from minihash.files import naming
+
+    with naming(path), open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         checksum = zlib.crc32(str(size).encode())
         for place in (0, max(0, size - FINGERPRINTED)):
@@ -121,5 +123,6 @@ def _fingerprint(path: Path) -> str:
 
 def _describe(record: dict[str, Any]) -> str:
     speed, peak = record["rows_per_second"], record["memory"]["peak"] / 1e6
-    figures = f"AUC {record['auc']:.4f}, {speed:,.0f} rows/s, peak {peak:.0f} MB"
+    auc = "undefined" if record["auc"] is None else f"{record['auc']:.4f}"  # of test rows of one class
+    figures = f"AUC {auc}, {speed:,.0f} rows/s, peak {peak:.0f} MB"
     return f"{record['network']}, seed {record['seed']}: {figures}"

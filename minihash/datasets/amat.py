@@ -11,6 +11,7 @@ import numpy as np
 
 from minihash.datasets.dataset import Part
 from minihash.datasets.text_files import encoding_of
+from minihash.files import naming
 
 SIDE = 28
 FEATURES = SIDE * SIDE
@@ -75,7 +76,7 @@ def read(path: str | os.PathLike[str], rows: int, classes: int, transposed: bool
     """
     encoding = encoding_of(path)
     try:
-        with warnings.catch_warnings():
+        with naming(path), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # an empty file: reported below
             table = np.loadtxt(path, dtype=np.float32, ndmin=2, encoding=encoding)
     except ValueError:
@@ -100,7 +101,7 @@ def _is_right(table: np.ndarray, classes: int) -> bool:
 
 def _first_wrong_line(path: str | os.PathLike[str], classes: int) -> str:
     """Say which line is the first that is not a row, and why; slow, and only for files that are wrong."""
-    with open(path, encoding=encoding_of(path), errors="replace") as lines:
+    with naming(path), open(path, encoding=encoding_of(path), errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             fields = line.partition("#")[0].split()
             if not fields:

@@ -14,6 +14,7 @@ import numpy as np
 
 from minihash import checks
 from minihash.datasets.rows import Batch, Batches, Rows
+from minihash.files import naming
 
 BLOCKS = 8  # of a buffer: rows are shuffled among so many blocks
 NUMBER = np.dtype("<f4")
@@ -147,13 +148,13 @@ class BlockRows(Rows):
     def _read_alone(self, groups: list[np.ndarray], held: int) -> Buffers:
         """Yield the rows of some blocks after the other, each read when it is wanted."""
         buffer = np.empty((held, self._columns), NUMBER)
-        with open(self.path, "rb") as file:
+        with naming(self.path), open(self.path, "rb") as file:
             for group in groups:
                 yield buffer[: self._read_group(file, group.tolist(), buffer)]
 
     def _fill(self, groups: list[np.ndarray], free: queue.Queue, full: queue.Queue) -> None:
         try:
-            with open(self.path, "rb") as file:
+            with naming(self.path), open(self.path, "rb") as file:
                 for group in groups:
                     buffer = free.get()
                     if buffer is None:

@@ -18,7 +18,7 @@ import numpy as np
 from minihash import checks
 from minihash.datasets.store import StoreWriter
 from minihash.datasets.text_files import without_mark
-from minihash.files import check_not_read, replacing
+from minihash.files import check_not_read, naming, replacing
 
 CHUNK_BYTES = 2**20  # of lines that are parsed together: of the shortest lines they are half a million
 FIRST_LINES = 100  # that say how many numbers a line has
@@ -168,7 +168,7 @@ def _usual_width(lines: list[bytes]) -> int | None:
 
 @contextlib.contextmanager
 def _open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    with open(path, "rb") as file:  # once: what has been read of a pipe is gone
+    with naming(path), open(path, "rb") as file:  # once: what has been read of a pipe is gone
         if file.peek(2)[:2] == b"\x1f\x8b":
             with gzip.open(file) as unpacked:
                 yield cast(BinaryIO, unpacked)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from minihash import checks
 from minihash.datasets import made, names
 from minihash.datasets.mnist import SMALL, SOURCES, IdxFile, data_folders, find_file
-from minihash.files import replacing
+from minihash.files import naming, replacing
 
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 16
@@ -98,11 +98,13 @@ def _fetch_file(file: IdxFile, folder: Path, urls: list[str], progress: bool | N
 
 def _fetch_url(file: IdxFile, folder: Path, url: str, progress: bool | None) -> None:
     """Download `url`, verify it and give it its name; a FetchError says only what went wrong."""
-    with replacing(folder / f"{file.name}.gz") as part:
+    path = folder / f"{file.name}.gz"
+    with replacing(path) as part:
         _download(url, part, file.nbytes + GZIP_OVERHEAD, progress)
         part.flush()
         try:
-            file.read(Path(part.name))
+            with naming(path, part.name):
+                file.read(Path(part.name))
         except ValueError as error:
             raise FetchError(str(error).removeprefix(f"{part.name}: ")) from None
 

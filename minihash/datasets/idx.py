@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from minihash.files import naming
+
 #: The third byte of a file names the type of its items; multi-byte items are big-endian.
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -56,7 +58,7 @@ def read_idx(
     path = os.fspath(path)
     if not stat.S_ISREG(os.stat(path).st_mode):  # asked before opening: a FIFO would block
         raise ValueError(f"{path}: not a regular file, wanted an idx file")
-    with open(path, "rb") as file:
+    with naming(path), open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         try:

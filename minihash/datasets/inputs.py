@@ -15,7 +15,7 @@ from minihash.datasets.idx import read_idx
 from minihash.datasets.kinds import kind_of
 from minihash.datasets.npy import NpyRows, check_header
 from minihash.datasets.store import Store
-from minihash.files import check_regular
+from minihash.files import check_regular, naming
 
 CHUNK_ROWS = 8192
 
@@ -93,7 +93,7 @@ def read_inputs(path: str | os.PathLike[str]) -> np.ndarray:
     ------
     ValueError with the file's name if it is damaged or has no such array; OSError if it cannot be read.
     """
-    with open(path, "rb") as file:
+    with naming(path), open(path, "rb") as file:
         start = file.read(6)
     of_numpy = start.startswith((b"PK", b"\x93NUMPY"))
     array = _read_numpy(path) if of_numpy else read_idx(path)
@@ -104,7 +104,7 @@ def read_inputs(path: str | os.PathLike[str]) -> np.ndarray:
 
 def _read_numpy(path: str | os.PathLike[str]) -> np.ndarray:
     try:
-        with open(path, "rb") as file:
+        with naming(path), open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
                 file.seek(0)
                 check_header(file)

@@ -7,6 +7,7 @@ import os
 from minihash.datasets.csv_rows import first_bytes
 from minihash.datasets.store import MAGIC
 from minihash.datasets.text_files import without_mark
+from minihash.files import naming
 
 #: How a file starts -> its kind. What starts otherwise is text, or refused.
 STARTS = {MAGIC: "store", b"\x93NUMPY": "npy", b"PK": "npz", b"\0\0": "idx"}
@@ -32,5 +33,5 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 
 
 def _is_packed(path: str | os.PathLike[str]) -> bool:
-    with open(path, "rb") as file:
+    with naming(path), open(path, "rb") as file:
         return file.read(2) == b"\x1f\x8b"

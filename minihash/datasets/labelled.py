@@ -13,7 +13,8 @@ from minihash import checks
 from minihash.datasets import npz
 from minihash.datasets.dataset import Dataset
 from minihash.datasets.pixels import scaling
-from minihash.datasets.rows import ArrayRows
+from minihash.datasets.rows import check_rounding
+from minihash.files import naming
 
 
 def read_labelled(path: str | os.PathLike[str], classes: int | None = None) -> Dataset:
@@ -38,7 +39,7 @@ def read_labelled(path: str | os.PathLike[str], classes: int | None = None) -> D
     lose the spread of a feature; OSError if it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with naming(path), open(path, "rb") as file:
             inputs, labels = _read(file)
         if inputs.ndim < 2:
             raise ValueError(f"inputs has shape {inputs.shape}, wanted (rows, features)")
@@ -46,7 +47,7 @@ def read_labelled(path: str | os.PathLike[str], classes: int | None = None) -> D
         inputs = inputs.reshape(len(inputs), int(np.prod(inputs.shape[1:])))
         inputs = checks.data("inputs", inputs, None, np.dtype(np.float32))
         count = _count_classes(labels, len(inputs), classes)
-        _check_rounding(inputs)
+        check_rounding("inputs", inputs)
     except npz.DAMAGES as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
     train, nothing = (inputs, labels.astype(np.int64)), (inputs[:0], labels[:0].astype(np.int64))
@@ -88,10 +89,3 @@ def _count_classes(labels: np.ndarray, rows: int, known: int | None) -> int:
         found = f"{len(classes)} classes from {classes[0]} to {classes[-1]}" if rows else "no rows"
         raise ValueError(f"labels has {found}, wanted 0 … C - 1, at least two, each with a row")
     return len(classes)
-
-
-def _check_rounding(inputs: np.ndarray) -> None:
-    """Refuse features whose spread float32 would lose; of a type that float32 holds there is none."""
-    if np.result_type(inputs.dtype, np.float32) != np.float32:
-        found = ArrayRows(inputs, np.zeros(len(inputs))).statistics
-        found.check_rounding([f"column {column} of inputs" for column in range(inputs.shape[1])])

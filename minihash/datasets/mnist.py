@@ -14,6 +14,7 @@ import numpy as np
 
 from minihash.datasets.dataset import Part
 from minihash.datasets.idx import DigestError, read_idx
+from minihash.files import naming
 
 SMALL = "mnist-small"
 SMALL_FILE = "mnist-small.npz"
@@ -176,7 +177,8 @@ def _read_checked(source: IdxSource, file: IdxFile, path: Path) -> np.ndarray:
 def read_small() -> tuple[Part, Part]:
     """Return the 12,000 training rows and 10,000 test rows that come with the package."""
     file = resources.files("minihash.datasets").joinpath(SMALL_FILE)
-    content = file.read_bytes()
+    with naming(str(file)):
+        content = file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if digest != SMALL_SHA256:
         raise ValueError(f"{file}: sha256 is {digest[:12]}..., wanted {SMALL_SHA256[:12]}...: damaged?")

@@ -15,6 +15,7 @@ import numpy as np
 from minihash import checks
 from minihash.datasets.blocks import NUMBER, BlockRows
 from minihash.datasets.rows import STATISTICS_ROWS, Statistics
+from minihash.files import naming
 
 BLOCK_BYTES = 2**20
 #: What NumPy raises for damaged npy files: their header is a piece of Python to it.
@@ -43,7 +44,7 @@ class NpyRows(BlockRows):
 
     def __init__(self, path: str | os.PathLike[str], *, label_column: int | None = 0) -> None:
         path = Path(path)
-        with open(path, "rb") as file:
+        with naming(path), open(path, "rb") as file:
             shape, self._fortran, self._dtype = _read_header(path, file)
             self._start, size = file.tell(), os.fstat(file.fileno()).st_size
         rows, columns = shape
@@ -99,7 +100,7 @@ class NpyRows(BlockRows):
         ValueError for a number that is not finite in float32; OSError if the file cannot be read.
         """
         end = self._first + self.rows
-        with open(self.path, "rb") as file:
+        with naming(self.path), open(self.path, "rb") as file:
             for first in range(self._first, end, chunk_rows):
                 values = self._read(file, first, min(chunk_rows, end - first))
                 with np.errstate(over="ignore"):
@@ -113,7 +114,8 @@ class NpyRows(BlockRows):
         found, of_label = Statistics(self.features), Statistics(len(label))
         for values in self.chunks(STATISTICS_ROWS):
             targets = values[:, label].astype(NUMBER) if label else np.zeros((len(values), 1))
-            found.add(values[:, features], targets)
+            # In C order, as batches are: sums in another order have other last bits, and so another network.
+            found.add(np.take(values, features, axis=1), targets)
             of_label.add(values[:, label], targets)
         try:
             for statistics, columns in ((of_label, label), (found, features)):

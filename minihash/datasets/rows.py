@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minihash import checks
+
 STATISTICS_ROWS = 8192  # a batch of the pass that takes statistics
-LOST = 0.05  # of a standard deviation: what float32 may change
+LOST = 0.03  # of a standard deviation: what float32 may change
 
 
 class Batch(NamedTuple):
@@ -100,6 +102,37 @@ class Statistics:
             raise ValueError(f"{found}, {lost}: subtract {middle} first")
 
 
+def check_rounding(name: str, values: np.ndarray, shift: Any = 0.0) -> None:
+    """Refuse a column of an array whose spread float32 would lose, as `Statistics.check_rounding` does.
+
+    Parameters
+    ----------
+    name : of the array, in messages.
+    values : (rows, columns).
+    shift : a number or (columns,), subtracted before anything is rounded.
+
+    Raises
+    ------
+    ValueError with the first such column.
+    """
+    numbers = len(values) > 0 and values.dtype.kind in "fiu"
+    if not numbers or np.result_type(values.dtype, np.float32) == np.float32:  # which holds them all
+        return
+    low, high = (extreme(values, axis=0) - np.asarray(shift) for extreme in (np.min, np.max))
+    # Rounding errs by 2^-24 of a number at most, and the standard deviation of n numbers is at least
+    # their range / sqrt(2n), where all but two lie in the middle: statistics are of few columns, or none.
+    rounding = 2.0**-24 * np.maximum(np.abs(low), np.abs(high)) + 2.0**-150
+    columns = np.flatnonzero(rounding * np.sqrt(2 * len(values)) > LOST * (high - low))
+    columns = columns[(high > low)[columns]]
+    if not len(columns):
+        return
+    found, shifts = Statistics(len(columns)), np.broadcast_to(shift, low.shape)[columns]
+    for start in range(0, len(values), STATISTICS_ROWS):
+        some = np.take(values[start : start + STATISTICS_ROWS], columns, axis=1)
+        found.add(some - shifts if shifts.any() else some, np.zeros(len(some)))
+    found.check_rounding([f"column {column} of {name}" for column in columns])
+
+
 class Rows:
     """Labelled rows.
 
@@ -156,10 +189,18 @@ class ArrayRows(Rows):
     inputs : (rows, features).
     targets : (rows,) or (rows, …).
     weight : (rows,), or None.
+
+    `arrays` are all three, as a batch.
+
+    Raises
+    ------
+    ValueError for masked entries.
     """
 
     def __init__(self, inputs: np.ndarray, targets: np.ndarray, weight: np.ndarray | None = None) -> None:
-        self._arrays = Batch(inputs, targets, weight)
+        inputs, targets = checks.array("inputs", inputs), checks.array("targets", targets)
+        weight = None if weight is None else checks.array("weight", weight)
+        self.arrays = Batch(inputs, targets, weight)
         self.rows, self.features = inputs.shape
         self.weighted = weight is not None
 
@@ -173,5 +214,5 @@ class ArrayRows(Rows):
         return ArrayRows(*self._take(slice(start, stop)))
 
     def _take(self, rows: Any) -> Batch:
-        inputs, targets, weight = self._arrays
+        inputs, targets, weight = self.arrays
         return Batch(inputs[rows], targets[rows], None if weight is None else weight[rows])

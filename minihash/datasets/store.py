@@ -25,6 +25,7 @@ import numpy as np
 from minihash import checks
 from minihash.datasets.blocks import NUMBER, BlockRows
 from minihash.datasets.rows import Statistics
+from minihash.files import naming
 
 MAGIC = b"minihash"
 VERSION = 1
@@ -68,8 +69,9 @@ class StoreWriter:
 
         Raises
         ------
-        ValueError for another width, NaN or infinity, or a negative weight.
+        ValueError for another width, masked entries, NaN or infinity, or a negative weight.
         """
+        rows = checks.array("rows", rows)
         if rows.ndim != 2 or rows.shape[1] != self._columns:
             raise ValueError(f"rows has shape {rows.shape}, wanted (rows, {self._columns})")
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
@@ -150,7 +152,7 @@ class Store(BlockRows):
         self.path = Path(path)
         self.folder: object = None
         self.column_names: tuple[str, ...] = ()
-        with open(self.path, "rb") as file:
+        with naming(self.path), open(self.path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             columns, index, index_bytes = self._read_index(file, size)
         try:

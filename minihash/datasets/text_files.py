@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import os
 
+from minihash.files import naming
+
 #: In this order: the mark of UTF-32 begins with that of UTF-16.
 OTHERS = {
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -40,6 +42,6 @@ def encoding_of(path: str | os.PathLike[str]) -> str:
     ------
     ValueError if the mark says that it is UTF-16 or UTF-32; OSError if it cannot be read.
     """
-    with open(path, "rb") as file:
+    with naming(path), open(path, "rb") as file:
         start = file.read(MARK)
     return "latin-1" if without_mark(path, start) == start else "utf-8-sig"

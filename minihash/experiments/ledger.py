@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from minihash import strict_json
-from minihash.files import locked
+from minihash.files import locked, naming
 
 Record = dict[str, Any]
 
@@ -38,7 +38,8 @@ class Ledger:
         ValueError with the line that is no record; OSError if the file cannot be read.
         """
         found: dict[str, Record] = {}
-        content = self.path.read_bytes() if self.path.exists() else b""
+        with naming(self.path):
+            content = self.path.read_bytes() if self.path.exists() else b""
         # What follows the last newline was cut off by the end of its process.
         for number, line in enumerate(content.split(b"\n")[:-1], 1):
             try:
@@ -62,7 +63,7 @@ class Ledger:
         """Write a record to the disk, whole, whoever else writes; a result that is not a number is null."""
         line = strict_json.dumps(record).encode() + b"\n"
         self.identity(record)
-        with open(self.path, "ab+") as file, locked(file):
+        with naming(self.path), open(self.path, "ab+") as file, locked(file):
             _drop_torn_line(file)
             file.write(line)
             file.flush()

@@ -9,7 +9,7 @@ from typing import Any
 from minihash import strict_json
 from minihash.experiments.grids import ROWS, Cell
 from minihash.experiments.search import Found
-from minihash.files import locked, replacing
+from minihash.files import locked, naming, replacing
 
 Rule = dict[str, Any]
 
@@ -72,7 +72,7 @@ def read_rules(path: str | os.PathLike[str]) -> list[Rule]:
     ------
     ValueError if it is no list of rules; OSError if it cannot be read.
     """
-    with open(path, "rb") as file:
+    with naming(path), open(path, "rb") as file:
         content = file.read()
     try:
         rules = json.loads(content)

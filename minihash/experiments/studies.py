@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from minihash.files import check_writable
+from minihash.files import check_writable, naming
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
     from optuna.trial import FrozenTrial
 
 STEPS = 10  # how often a trial is looked at: after each tenth of its training, whatever its epochs
@@ -133,7 +134,7 @@ def _quiet() -> Iterator[None]:
 
 def _open_journal(path: str) -> JournalStorage:
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+    from optuna.storages.journal import JournalFileOpenLock
 
     check_writable(path)
     lock = JournalFileOpenLock(path)
@@ -143,16 +144,32 @@ def _open_journal(path: str) -> JournalStorage:
     finally:
         lock.release()
     try:
-        return JournalStorage(JournalFileBackend(path, lock_obj=lock))
+        return JournalStorage(_backend(path, lock))
     except OSError:
         raise
     except Exception:  # whatever Optuna makes of other lines
         raise _damaged(path) from None
 
 
+def _backend(path: str, lock: Any) -> JournalFileBackend:
+    """Return Optuna's file of a journal, whose errors name it whenever the study reads or writes."""
+    from optuna.storages.journal import JournalFileBackend
+
+    class Named(JournalFileBackend):
+        def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+            with naming(path):
+                yield from super().read_logs(log_number_from)
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            with naming(path):
+                super().append_logs(logs)
+
+    return Named(path, lock_obj=lock)
+
+
 def _check_journal(path: str) -> None:
     """Refuse a file of another kind; cut off the last line of a killed process, or the next would join it."""
-    with open(path, "ab+") as file:
+    with naming(path), open(path, "ab+") as file:
         file.seek(0)
         content = file.read()
         if content and not content.startswith(b'{"op_code":'):

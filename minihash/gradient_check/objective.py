@@ -315,7 +315,7 @@ def _gradient(name: str, result: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 def _check_inputs(inputs: Any) -> np.ndarray:
     """Return `inputs` as an array of real numbers, at least one."""
-    inputs = np.asarray(inputs)
+    inputs = np.asarray(checks.array(INPUTS, inputs))
     if inputs.dtype.kind not in "fiub" or not inputs.size:
         raise ValueError(f"inputs has dtype {inputs.dtype} and shape {inputs.shape}, wanted real numbers")
     return inputs

@@ -103,7 +103,7 @@ class QuantizedHashedLinear(HashedLinear):
     def set_codes(self, codes: np.ndarray, scale: float) -> None:
         """Take over codes (num_buckets,), −127 … 127 or −7 … 7, and their scale."""
         largest = largest_code(self.bits)
-        codes = np.asarray(codes)
+        codes = np.asarray(checks.array("codes", codes))
         if codes.shape != (self.num_buckets,) or codes.dtype.kind not in "iu":
             found = f"codes have shape {codes.shape} ({codes.dtype})"
             raise ValueError(f"{found}, wanted {self.num_buckets} integers")

@@ -23,6 +23,7 @@ import numpy as np
 
 from minihash import checks, strict_json
 from minihash.files import PARTS, check_writable, claimed, replacing
+from minihash.persistence import opened
 from minihash.training.history import WEIGHTS, Callback
 from minihash.training.ranks import ALONE, Ranks
 
@@ -129,14 +130,12 @@ class Checkpoint:
         return self._ranks.first(self._read)
 
     def _read(self) -> State | None:
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
 
         if not self.path.exists():
             return None
-        with open(self.path, "rb"):
-            pass  # the usual OSError for a file that is unreadable
         try:
-            with safe_open(self.path, framework="numpy") as file:
+            with opened(self.path) as file:
                 metadata, names = file.metadata() or {}, list(file.keys())
                 if not {file.get_slice(name).get_dtype() for name in names} <= set(DTYPES):
                     raise ValueError("an array is not of real numbers")

@@ -140,6 +140,7 @@ def fit(
             callbacks=[callback for callback in callbacks if ranks.is_first or not callback.observer],
             ranks=ranks,
         )
+        sources.check_rounding_of("train", rows, network)
         training.check_memory()
         training.agree()
         with contextlib.ExitStack() as held:
@@ -325,8 +326,8 @@ class Training:
             "validation rows": None if held_out is None else _fingerprint(held_out.rows),
             "callbacks": [[type(callback).__name__, _numbers(callback)] for callback in self._lasting()],
             "distributed": self.gradients.setting,
-            # Last: with another seed it is another too, and long.
-            "network": [repr(self.network), zlib.crc32(scaling)],
+            "scaling": zlib.crc32(scaling),
+            "network": repr(self.network),  # last: with another seed it is another too, and long
         }
         return strict_json.tagged(settings)
 
@@ -402,9 +403,10 @@ class Training:
         if not resume:
             found = f"checkpoint is {saved.folder}, which has a training"
             raise ValueError(f"{found}, wanted it resumed, or another folder")
+        before = _with_scaling(state.settings)
         for name, value in self._settings.items():
-            if state.settings.get(name) != value:
-                found = f"{saved.folder} has a training with {name} {state.settings.get(name)!r}"
+            if before.get(name) != value:
+                found = f"{saved.folder} has a training with {name} {before.get(name)!r}"
                 raise ValueError(f"{found}, wanted {value!r}: resume it with the same settings")
         params, slots = self.network.params, dict.fromkeys(self.optimizer.slots)
         dropouts = [layer for layer in self.network.layers if isinstance(layer, Dropout)]
@@ -423,6 +425,14 @@ class Training:
         self.order, self.mean = progress["order"], Mean(*progress["mean"])
         self.history.records[:] = History.from_json(progress["history"]).records
         self._seconds, self._kept = progress["seconds"], state.callbacks
+
+
+def _with_scaling(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's settings; in those of earlier versions the scaling is beside the network."""
+    match settings.get("network"):
+        case [network, scaling]:
+            return {**settings, "network": network, "scaling": scaling}
+    return settings
 
 
 PLAIN = (bool, int, float, str, list, dict, type(None))  # of a callback's state: what JSON holds

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gzip
 import hashlib
 import http.server
+import os
 import socket
 import struct
 import threading
@@ -18,7 +20,7 @@ import pytest
 
 from minihash import datasets
 from minihash.cli import data as data_command
-from minihash.datasets import mnist
+from minihash.datasets import idx, mnist
 from minihash.datasets.fetch import FetchError, fetch
 
 SHAPES = ((6, 28, 28), (6,), (3, 28, 28), (3,))
@@ -274,3 +276,15 @@ def test_command(tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[s
     assert args.run(args) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'tiny'}\n"
     assert listing(tmp_path) == all_files()
+
+
+def test_a_file_that_cannot_be_read_again_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(idx, "_read", fail)
+    with pytest.raises(OSError) as found:
+        fetch("tiny", tmp_path, progress=False)
+    first = tmp_path / "tiny" / f"{mnist.MNIST.files[0].name}.gz"
+    assert (found.value.errno, found.value.filename) == (errno.EIO, str(first))
+    assert listing(tmp_path) == []

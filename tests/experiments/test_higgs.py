@@ -127,3 +127,17 @@ def test_test_rows_of_one_class_have_no_auc(tmp_path: Path) -> None:
     assert "| 0.5000 |" in higgs.table([found, {**found, "auc": 0.5}])
     with pytest.raises(ValueError, match="^networks is 'tiny', wanted one of '8 buckets a layer'"):
         higgs.plans(["tiny"], [0], "a", 50, 10)
+
+
+def test_an_auc_of_one_class_is_undefined(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rows = np.random.default_rng(0).normal(size=(400, 29))
+    rows[:, 0] = np.arange(400) < 200  # the test rows are the last
+    with open(tmp_path / "a.mh", "wb") as file:
+        writer = StoreWriter(file, 28)
+        writer.append(rows)
+        writer.finish()
+    argv = ["reproduce", "higgs", "--data", str(tmp_path / "a.mh"), "--networks", "1/8"]
+    assert main([*argv, "--batch-size", "128", "--out", str(tmp_path)]) == 0
+    out = capfd.readouterr().out
+    assert re.search(r"^1/8, seed 0: AUC undefined, [\d,]+ rows/s, peak \d+ MB$", out, re.MULTILINE)
+    assert "| undefined |" in (tmp_path / "higgs.md").read_text()
