@@ -8,6 +8,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tempfile
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,7 @@ def test_arrays_of_any_order_are_saved_right(tmp_path: Path) -> None:
         np.testing.assert_array_equal(array, expected[name])
 
 
-def test_what_cannot_be_saved(tmp_path: Path) -> None:
+def test_what_cannot_be_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Mine(ReLU):
         pass
 
@@ -202,11 +203,14 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             save(network, tmp_path / "model")
-    with pytest.raises(FileNotFoundError):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    with pytest.raises(FileNotFoundError, match=f"what was to be written is {elsewhere}/"):
         save(Network([Linear(2, 2)]), tmp_path / "no folder" / "model")
-    with pytest.raises(OSError):
+    with pytest.raises(IsADirectoryError):
         save(Network([Linear(2, 2)]), tmp_path)
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ["elsewhere"] and len(list(elsewhere.rglob("*/*"))) == 2
 
 
 # Whole or not there
