@@ -49,7 +49,8 @@ class Schema:
         checks.boolean("standardized", self.standardized)
         names = self.feature_names
         if names is not None:
-            if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+            listed = isinstance(names, Sequence) and not isinstance(names, str)
+            if not listed or not all(isinstance(name, str) for name in names):
                 raise ValueError(f"feature_names is {names!r}, wanted a name for each feature")
             object.__setattr__(self, "feature_names", tuple(names))
 
