@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -54,6 +55,8 @@ class Network:
     ValueError if the layers do not fit together or an argument is wrong.
     """
 
+    _schema: Schema | None = None  # of networks that were pickled before there were schemas
+
     def __init__(
         self,
         layers: Sequence[Layer],
@@ -67,7 +70,6 @@ class Network:
             raise ValueError(f"layers is {layers!r}, wanted a list of layers")
         self.layers = list(layers)
         self.in_features, self.out_features = _check_layers(self.layers)
-        self._widest = max([self.in_features or 0, *(layer.out_features or 0 for layer in self.layers)])
         self.dtype = self.layers[0].dtype
         self.device = self.layers[0].device
         self.input_scale = self._per_feature("input_scale", input_scale)
@@ -77,6 +79,10 @@ class Network:
         if self.class_names is not None and len(self.class_names) != wanted:
             raise ValueError(f"class_names has {len(self.class_names)} names, wanted {wanted}")
         self.schema = schema
+
+    @functools.cached_property
+    def _widest(self) -> int:
+        return max([self.in_features or 0, *(layer.out_features or 0 for layer in self.layers)])
 
     @property
     def schema(self) -> Schema | None:
