@@ -430,3 +430,8 @@ def test_masks_are_not_dropped() -> None:
             regressor(5, max_iter=1).fit(*rows)
     with pytest.raises(ValueError, match="^X has 1 masked entries, wanted none"):
         model.predict(X)
+    for model, good in ((model, TARGETS), (classifier(5, max_iter=1).fit(INPUTS, CLASSES), CLASSES)):
+        with pytest.raises(ValueError, match="^y has 1 masked entries, wanted none"):
+            model.score(INPUTS, np.ma.array(good, mask=y.mask))
+        with pytest.raises(ValueError, match="^sample_weight has 1 masked entries, wanted none"):
+            model.score(INPUTS, good, weight)

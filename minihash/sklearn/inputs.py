@@ -59,6 +59,11 @@ def predict(network: Network, X: Any) -> np.ndarray:
     return np.concatenate([network.predict(X[row : row + CHUNK_ROWS].toarray()) for row in chunks])
 
 
+def unmasked(y: Any, sample_weight: Any) -> tuple[Any, Any]:
+    """Return targets and weights as they are; refuse masked entries, which scores would count or choke on."""
+    return checks.unmasked("y", y), checks.unmasked("sample_weight", sample_weight)
+
+
 def weights(sample_weight: Any, rows: int) -> np.ndarray | None:
     """Return the weight of each row, (rows,) float64, or None."""
     if sample_weight is None:
