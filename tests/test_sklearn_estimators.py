@@ -117,6 +117,26 @@ def test_standardize_off() -> None:
     assert network.input_scale == 1 and network.input_shift == 0
 
 
+@pytest.mark.parametrize("params, X", [
+    ({}, np.float32(16000) + np.linspace(-0.015, 0.015, 64, dtype=np.float32)),
+    ({"dtype": "float32"}, 1.7e9 + 1000 * np.linspace(-1, 1, 64)),
+    ({}, 0.1 + 1e-15 * np.arange(64)),
+])
+def test_a_small_spread_is_scaled(params: dict, X: np.ndarray) -> None:
+    """What the type of X holds is there to learn from, far from 0 too."""
+    y = np.linspace(-1, 1, 64)
+    model = regressor(20, **params, learning_rate_init=0.02, max_iter=60).fit(X[:, None], y)
+    spread = X.astype(np.float64).std()
+    np.testing.assert_allclose(model.network_.input_scale, 1 / spread, rtol=0.05)  # of a mean that is rounded
+    assert model.score(X[:, None], y) > 0.9
+
+
+def test_rows_without_weight_do_not_make_a_spread() -> None:
+    X, weight = np.full((30, 1), 0.3), np.ones(30)
+    X[4], weight[4] = 5, 0
+    assert regressor(5, max_iter=1).fit(X, X[:, 0], weight).network_.input_scale == 1
+
+
 def test_constant_features_are_shifted_only() -> None:
     X = np.tile([0.1, 1e-320, 3e7, 0], (1000, 1))
     X[:, 3] = RNG.normal(size=1000)
