@@ -93,13 +93,14 @@ class Network:
     def schema(self, schema: Schema | None) -> None:
         if schema is not None:
             schema.check_features(self.in_features)
+            schema.check_outputs(self.out_features)
             if schema.task == "regression" and self.class_names is not None:
                 raise ValueError("task is 'regression' and class_names are given, wanted one of them")
         self._schema = schema
 
     @property
     def task(self) -> str | None:
-        """What it is trained for, of `schema.TASKS`; None if neither schema nor names of classes tell."""
+        """What it is trained for, of `schema.LOSSES`; None if neither schema nor names of classes tell."""
         if self.schema is not None:
             return self.schema.task
         if self.class_names is None:

@@ -486,7 +486,7 @@ def test_a_full_disk_ends_no_training(folder, tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize("loss, outputs, task", [
     ("softmax_cross_entropy", 3, "classification"),
     ("binary_cross_entropy", 1, "binary"),
-    ("binary_cross_entropy", 3, None),
+    ("binary_cross_entropy", 3, "multilabel"),
     ("mean_squared_error", 1, "regression"),
 ])
 def test_a_network_knows_what_it_was_trained_for(loss, outputs, task) -> None:

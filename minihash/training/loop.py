@@ -437,10 +437,9 @@ def _check_kind(name: str, value: Any, kind: Any, example: str) -> Any:
 
 
 def _note_task(network: Network, loss: str) -> None:
-    """Let the network know its task; that of a binary loss with several outputs has no name."""
-    task = task_of(loss)
-    one_output = task != "binary" or network.out_features == 1
-    if network.schema is None and task is not None and one_output and network.task in (None, task):
+    """Let the network know its task; names of its outputs may be those of labels that a row has several of."""
+    task = task_of(loss, network.out_features)
+    if network.schema is None and task is not None and (network.task in (None, task) or task == "multilabel"):
         network.schema = Schema(task)
 
 
