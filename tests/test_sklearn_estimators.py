@@ -6,6 +6,7 @@ import tracemalloc
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import test_sklearn
 from hypothesis import assume, given, settings
@@ -17,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from test_sklearn import BENIGN, CANCER, CULTIVAR, DIABETES, FEW, WINE, same_weights
 
 import minihash
+from minihash.schema import Schema
 from minihash.sklearn import HashedMLPClassifier, HashedMLPRegressor
 
 PROGRESSION = (test_sklearn.PROGRESSION - 150) / 80
@@ -135,6 +137,25 @@ def test_rows_without_weight_do_not_make_a_spread() -> None:
     X, weight = np.full((30, 1), 0.3), np.ones(30)
     X[4], weight[4] = 5, 0
     assert regressor(5, max_iter=1).fit(X, X[:, 0], weight).network_.input_scale == 1
+
+
+def test_the_network_knows_its_task_and_its_features(tmp_path: Any) -> None:
+    names = ["left", "right"]
+    frame = pd.DataFrame(INPUTS[:, :2], columns=names)
+    for model, y, task in (
+        (classifier(5), CLASSES > 1, "binary"),
+        (classifier(5), CLASSES, "classification"),
+        (classifier(5), np.eye(3, dtype=int)[CLASSES], "multilabel"),
+        (regressor(5), TARGETS, "regression"),
+    ):
+        model.set_params(max_iter=1, warm_start=True, standardize=task != "binary").fit(frame, y)
+        wanted = Schema(task, feature_names=names, standardized=task != "binary")
+        assert model.network_.schema == wanted
+        assert model.fit(frame, y).network_.schema == wanted
+        minihash.save(model.network_, tmp_path / "model.safetensors")
+        assert minihash.load(tmp_path / "model.safetensors").schema == wanted
+    X = INPUTS[:, :2]
+    assert regressor(5, max_iter=1).fit(X, TARGETS).network_.schema == Schema("regression", standardized=True)
 
 
 def test_constant_features_are_shifted_only() -> None:
