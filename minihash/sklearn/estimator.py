@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minihash import checks, terminal
+from minihash.builders import mlp
 from minihash.datasets.rows import Batch
-from minihash.network import mlp
 from minihash.optimizers import SGD, Adam, Optimizer
 from minihash.schema import Schema, task_of
 from minihash.sklearn import inputs
