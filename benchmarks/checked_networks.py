@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from minihash import HashedLinear, Network
+from minihash.builders import ACTIVATIONS
 from minihash.hashing import layer_seed
 from minihash.maps import ElementMap
-from minihash.network import ACTIVATIONS
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         quantization,
         schedules,
     )
+    from minihash.builders import mlp
     from minihash.layers import (
         Dropout,
         HashedLinear,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         SparseLinear,
         Tanh,
     )
-    from minihash.network import Network, mlp
+    from minihash.network import Network
     from minihash.persistence import load, save
     from minihash.training import History, evaluate, fit
 
@@ -47,7 +48,7 @@ _HOMES = {
     "SparseLinear": "layers",
     "Tanh": "layers",
     "Network": "network",
-    "mlp": "network",
+    "mlp": "builders",
     "load": "persistence",
     "save": "persistence",
     "History": "training",

@@ -171,8 +171,9 @@ def fine_tune(
 
     Parameters
     ----------
-    network : trained; its weights become those of the result, or after an error what they were.
-    train, validation, epochs, arguments : as in `fit`.
+    network : trained; its weights become those of the result, or after an error what they were, and so its
+        schema.
+    train, validation, epochs, arguments : as in `fit`; `loss` is by default that of the network's task.
     bits : 8 or 4.
     optimizer : by default Adam at a learning rate of 3e-4, small against what trained the network.
     keep : if given, Ctrl-C returns what the last finished epoch made, if there is one, and its history.
@@ -188,7 +189,7 @@ def fine_tune(
     _check(network, bits)
     if arguments.get("checkpoint") is not None:  # it would not keep the weights that are rounded
         raise ValueError("checkpoint is given, and fine_tune keeps none, wanted None")
-    before = {name: array.copy() for name, array in network.params.items()}
+    before, schema = {name: array.copy() for name, array in network.params.items()}, network.schema
     try:
         through = StraightThrough(Adam(3e-4) if optimizer is None else optimizer, network, bits)
         callbacks = [*([] if keep is None else [keep]), *arguments.pop("callbacks", ())]
@@ -203,5 +204,6 @@ def fine_tune(
             return quantize(network, bits, through.scales), keep.history
         for name, array in before.items():
             network.params[name][...] = array
+        network.schema = schema
         raise
     return quantize(network, bits, through.scales), history

@@ -8,12 +8,14 @@ from typing import Any
 
 from minihash import checks
 
-#: The loss of each task.
+#: The loss of each task that rows of files may be for, with one target a row.
 TASKS = {
     "classification": "softmax_cross_entropy",
     "binary": "binary_cross_entropy",
     "regression": "mean_squared_error",
 }
+#: The loss of each task.
+LOSSES = TASKS | {"multilabel": "binary_cross_entropy"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Schema:
 
     Parameters
     ----------
-    task : one of TASKS: classes, yes or no, or numbers.
+    task : one of LOSSES: classes, yes or no, numbers, or several labels that each are yes or no.
     columns : numbers in a line of the file that it was trained on, the target among them; None if that was
         no table, or nobody knows.
     target : which of them is the target, from 0; None where `columns` is None.
@@ -39,7 +41,7 @@ class Schema:
     standardized: bool = False
 
     def __post_init__(self) -> None:
-        checks.choice("task", self.task, tuple(TASKS))
+        checks.choice("task", self.task, tuple(LOSSES))
         if (self.columns is None) != (self.target is None):
             raise ValueError(f"columns is {self.columns} and target is {self.target}, wanted both or none")
         if self.columns is not None:
@@ -49,7 +51,8 @@ class Schema:
         checks.boolean("standardized", self.standardized)
         names = self.feature_names
         if names is not None:
-            if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+            listed = isinstance(names, Sequence) and not isinstance(names, str)
+            if not listed or not all(isinstance(name, str) for name in names):
                 raise ValueError(f"feature_names is {names!r}, wanted a name for each feature")
             object.__setattr__(self, "feature_names", tuple(names))
 
@@ -58,7 +61,13 @@ class Schema:
     @property
     def loss(self) -> str:
         """The name of the task's loss."""
-        return TASKS[self.task]
+        return LOSSES[self.task]
+
+    def check_outputs(self, outputs: int | None) -> None:
+        """Raise a ValueError if a network of so many outputs is for another task."""
+        wanted = {"binary": "one", "multilabel": "several"}.get(self.task)
+        if wanted is not None and outputs is not None and (outputs == 1) != (wanted == "one"):
+            raise ValueError(f"task is {self.task!r} and the network has {outputs} outputs, wanted {wanted}")
 
     def check_features(self, features: int | None) -> None:
         """Raise a ValueError if a network of so many inputs does not fit."""
@@ -69,8 +78,10 @@ class Schema:
             raise ValueError(f"columns is {self.columns}, wanted more than the {features} features")
 
 
-def task_of(loss: str) -> str | None:
-    """Return the task of a loss; None for one of the user's own."""
+def task_of(loss: str, outputs: int | None) -> str | None:
+    """Return the task of a loss for so many outputs; None for one of the user's own."""
+    if loss == LOSSES["multilabel"] and outputs != 1:
+        return None if outputs is None else "multilabel"
     known = {name: task for task, name in TASKS.items()} | {"distillation": "classification"}
     return known.get(loss)
 

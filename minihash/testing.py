@@ -28,6 +28,7 @@ except ImportError:
     raise ImportError("minihash.testing needs Hypothesis: pip install hypothesis") from None
 
 from minihash import checks, optimizers
+from minihash.builders import ACTIVATIONS, mlp
 from minihash.gradient_check import check_gradients
 from minihash.hashing import LIMIT_SEED
 from minihash.layers import (
@@ -43,7 +44,7 @@ from minihash.layers import (
     WeightLayer,
 )
 from minihash.layers.hashed_linear import BIASES
-from minihash.network import ACTIVATIONS, Network, mlp
+from minihash.network import Network
 from minihash.persistence import load, save
 
 PROFILES = {"dev": 10, "ci": 25, "nightly": 1000}  # examples of each property

@@ -509,20 +509,6 @@ def test_a_full_disk_ends_no_training(folder, tmp_path, monkeypatch) -> None:
     assert (again.params["0.weight"] == network.params["0.weight"]).all()
 
 
-@pytest.mark.parametrize("loss, outputs, task", [
-    ("softmax_cross_entropy", 3, "classification"),
-    ("binary_cross_entropy", 1, "binary"),
-    ("binary_cross_entropy", 3, None),
-    ("mean_squared_error", 1, "regression"),
-])
-def test_a_network_knows_what_it_was_trained_for(loss, outputs, task) -> None:
-    targets = np.zeros(8, int) if loss == "softmax_cross_entropy" else np.zeros((8, outputs))
-    network = mlp([2, outputs])
-    assert network.task is None
-    fit(network, (np.ones((8, 2)), targets), loss=loss, epochs=1)
-    assert network.task == task
-
-
 def test_settings_do_not_depend_on_how_numpy_prints() -> None:
     """A loss with numbers of NumPy's is the same loss where print options are others."""
     loss = functools.partial(losses.distillation, temperature=np.float64(10 / 3))

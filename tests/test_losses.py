@@ -552,3 +552,10 @@ def test_name_of():
     assert losses.name_of(partial) == losses.name_of("distillation") == "distillation"
     assert losses.name_of(naive_mean) == "naive_mean"
     assert losses.name_of(type("Loss", (), {"__call__": naive_mean})()) == ""
+
+
+def test_probabilities_of_several_labels_are_by_themselves() -> None:
+    logits = np.array([[0.0, 2.0, -3.0]])
+    found = losses.class_probabilities(logits, "multilabel")
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), rtol=1e-12)
+    np.testing.assert_allclose(losses.class_probabilities(logits, "classification").sum(), 1, rtol=1e-12)

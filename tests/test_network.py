@@ -21,7 +21,8 @@ from minihash import (
     hashing,
     mlp,
 )
-from minihash.network import PREDICT_ROWS, stack
+from minihash.builders import stack
+from minihash.network import PREDICT_ROWS
 
 
 def kinds(network):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from minihash import Dropout, HashedLinear, LowRankLinear, Network, SparseLinear, fit, machine, mlp
+from minihash.builders import stack
 from minihash.memory import check_building, check_predicting, check_training
-from minihash.network import stack
 from minihash.optimizers import SGD, Adam
 
 

@@ -6,6 +6,7 @@ import tracemalloc
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import test_sklearn
 from hypothesis import assume, given, settings
@@ -17,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from test_sklearn import BENIGN, CANCER, CULTIVAR, DIABETES, FEW, WINE, same_weights
 
 import minihash
+from minihash.schema import Schema
 from minihash.sklearn import HashedMLPClassifier, HashedMLPRegressor
 
 PROGRESSION = (test_sklearn.PROGRESSION - 150) / 80
@@ -115,6 +117,45 @@ def test_the_network_takes_raw_rows(tmp_path: Any) -> None:
 def test_standardize_off() -> None:
     network = classifier(standardize=False).fit(WINE / 100, CULTIVAR).network_
     assert network.input_scale == 1 and network.input_shift == 0
+
+
+@pytest.mark.parametrize("params, X", [
+    ({}, np.float32(16000) + np.linspace(-0.015, 0.015, 64, dtype=np.float32)),
+    ({"dtype": "float32"}, 1.7e9 + 1000 * np.linspace(-1, 1, 64)),
+    ({}, 0.1 + 1e-15 * np.arange(64)),
+])
+def test_a_small_spread_is_scaled(params: dict, X: np.ndarray) -> None:
+    """What the type of X holds is there to learn from, far from 0 too."""
+    y = np.linspace(-1, 1, 64)
+    model = regressor(20, **params, learning_rate_init=0.02, max_iter=60).fit(X[:, None], y)
+    spread = X.astype(np.float64).std()
+    np.testing.assert_allclose(model.network_.input_scale, 1 / spread, rtol=0.05)  # of a mean that is rounded
+    assert model.score(X[:, None], y) > 0.9
+
+
+def test_rows_without_weight_do_not_make_a_spread() -> None:
+    X, weight = np.full((30, 1), 0.3), np.ones(30)
+    X[4], weight[4] = 5, 0
+    assert regressor(5, max_iter=1).fit(X, X[:, 0], weight).network_.input_scale == 1
+
+
+def test_the_network_knows_its_task_and_its_features(tmp_path: Any) -> None:
+    names = ["left", "right"]
+    frame = pd.DataFrame(INPUTS[:, :2], columns=names)
+    for model, y, task in (
+        (classifier(5), CLASSES > 1, "binary"),
+        (classifier(5), CLASSES, "classification"),
+        (classifier(5), np.eye(3, dtype=int)[CLASSES], "multilabel"),
+        (regressor(5), TARGETS, "regression"),
+    ):
+        model.set_params(max_iter=1, warm_start=True, standardize=task != "binary").fit(frame, y)
+        wanted = Schema(task, feature_names=names, standardized=task != "binary")
+        assert model.network_.schema == wanted
+        assert model.fit(frame, y).network_.schema == wanted
+        minihash.save(model.network_, tmp_path / "model.safetensors")
+        assert minihash.load(tmp_path / "model.safetensors").schema == wanted
+    X = INPUTS[:, :2]
+    assert regressor(5, max_iter=1).fit(X, TARGETS).network_.schema == Schema("regression", standardized=True)
 
 
 def test_constant_features_are_shifted_only() -> None:
@@ -430,3 +471,8 @@ def test_masks_are_not_dropped() -> None:
             regressor(5, max_iter=1).fit(*rows)
     with pytest.raises(ValueError, match="^X has 1 masked entries, wanted none"):
         model.predict(X)
+    for model, good in ((model, TARGETS), (classifier(5, max_iter=1).fit(INPUTS, CLASSES), CLASSES)):
+        with pytest.raises(ValueError, match="^y has 1 masked entries, wanted none"):
+            model.score(INPUTS, np.ma.array(good, mask=y.mask))
+        with pytest.raises(ValueError, match="^sample_weight has 1 masked entries, wanted none"):
+            model.score(INPUTS, good, weight)

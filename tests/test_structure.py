@@ -36,6 +36,7 @@ ROOMS = (
     ("layers",),
     ("memory",),
     ("network",),
+    ("builders",),
     ("whole_matrices",),
     ("fused",),
     ("persistence",),

@@ -27,9 +27,9 @@ from minihash import (
     persistence,
     testing,
 )
+from minihash.builders import ACTIVATIONS
 from minihash.hashing import LIMIT_SEED
 from minihash.maps import ElementMap
-from minihash.network import ACTIVATIONS
 
 KINDS = (HashedLinear, Linear, LowRankLinear, SparseLinear, ReLU, Tanh, Sigmoid, Dropout)
 BIASES = ("hashed", "free", "none")

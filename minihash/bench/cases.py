@@ -15,9 +15,9 @@ from minihash import losses, optimizers
 from minihash.bench import peers, processes
 from minihash.bench.breakdown import breakdown
 from minihash.bench.timing import Ratio, Samples, Side
+from minihash.builders import mlp
 from minihash.kernels import threads
 from minihash.layers import HashedLinear
-from minihash.network import mlp
 from minihash.training import fit
 
 

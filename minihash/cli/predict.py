@@ -74,7 +74,10 @@ def _predict(network: Network, chunks: Iterator[np.ndarray], path: str) -> Itera
 
 
 def _write(file: TextIO, network: Network, outputs: Iterator[np.ndarray]) -> None:
-    """Write a row per input: label and class probabilities, or the outputs of a network without classes."""
+    """Write a row per input: label and class probabilities, or the outputs of a network without classes.
+
+    Of several labels that a row may have, the probabilities alone.
+    """
     from minihash import losses
 
     writer = csv.writer(file, lineterminator="\n")
@@ -84,10 +87,12 @@ def _write(file: TextIO, network: Network, outputs: Iterator[np.ndarray]) -> Non
         for chunk in _until_nobody_reads(file, outputs):
             writer.writerows([f"{value:.6g}" for value in row] for row in chunk)
         return
-    writer.writerow(["label", *(f"p({name})" for name in names)])
+    labelled = network.task != "multilabel"  # of whose labels a row may have several, or none
+    writer.writerow(["label"] * labelled + [f"p({name})" for name in names])
     for chunk in _until_nobody_reads(file, outputs):
-        for row in losses.class_probabilities(chunk):
-            writer.writerow([names[row.argmax()], *(f"{probability:.6f}" for probability in row)])
+        for row in losses.class_probabilities(chunk, network.task):
+            label = [names[row.argmax()]] * labelled
+            writer.writerow([*label, *(f"{probability:.6f}" for probability in row)])
 
 
 def _classes(network: Network) -> tuple[str, ...] | None:

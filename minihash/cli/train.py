@@ -236,7 +236,7 @@ def _sizes(args: argparse.Namespace, dataset: Dataset | FileDataset) -> list[int
 
 def _build(args: argparse.Namespace, dataset: Dataset | FileDataset) -> Network:
     """Make the network that the arguments describe; compression 0 means dense layers."""
-    from minihash.network import mlp
+    from minihash.builders import mlp
 
     sizes = _sizes(args, dataset)
     network = mlp(

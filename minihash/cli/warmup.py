@@ -22,9 +22,9 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from minihash import kernels
+    from minihash.builders import ACTIVATIONS, mlp
     from minihash.fused import FusedNetwork
     from minihash.losses import mean_squared_error
-    from minihash.network import ACTIVATIONS, mlp
     from minihash.quantization import quantize
 
     start = time.perf_counter()

@@ -19,11 +19,12 @@ from threadpoolctl import threadpool_limits
 
 from minihash import metrics, optimizers, schedules, strict_json
 from minihash.bench import peers
+from minihash.builders import stack
 from minihash.datasets.files import FileDataset, open_dataset
 from minihash.datasets.rows import Rows
 from minihash.kernels import threads
 from minihash.layers import HashedLinear, Layer, Linear, Tanh
-from minihash.network import Network, stack
+from minihash.network import Network
 from minihash.training import fit
 
 MOMENTUM = 0.9

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from minihash import checks
+from minihash.builders import mlp, stack
 from minihash.experiments.size_matching import dense_size, dense_sizes
 from minihash.layers import Layer, LowRankLinear, SparseLinear
-from minihash.network import Network, mlp, stack
+from minihash.network import Network
 
 NAMES = ("RER", "LRD", "NN", "DK", "HashNet", "HashNet_DK")  # in the paper's order
 DISTILLED = ("DK", "HashNet_DK")  # trained with a teacher: `build("NN", sizes, 1)`, and `losses.distillation`

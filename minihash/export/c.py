@@ -50,7 +50,8 @@ def to_c(
     The stored weights are constants (in flash memory on AVR), the hash is computed as the loops go, and
     nothing is allocated: the memory is static arrays, whose size is in the header. Beside the pair there are
     `name_selftest.c` with golden vectors, an example `main.c` and a `Makefile` for a computer and for AVR.
-    The example answers rows of numbers with the names of their classes, or without names with the outputs.
+    The example answers rows of numbers with the names of their classes, or without names with the outputs,
+    and so where each output is a label by itself (`network.task` "multilabel").
 
     Parameters
     ----------

@@ -48,9 +48,12 @@ def _rows(network: Network, inputs: int, pixels: bool) -> np.ndarray:
 
 
 def example(network: Network, inputs: int, common: dict[str, str]) -> str:
-    """Return the program that answers rows: with the names of their classes, or the outputs."""
+    """Return the program that answers rows: with the names of their classes, or the outputs.
+
+    Of several labels that a row may have, the outputs too: none of them is the likeliest.
+    """
     section, names = "outputs", ""
-    if network.class_names is not None:
+    if network.class_names is not None and network.task != "multilabel":
         section, names = "class", "\n".join(_literals(network.class_names))
     answer = fill("main.c", section, **common, names=names)
     return fill("main.c", **common, inputs=inputs, answer=answer)

@@ -121,9 +121,10 @@ def _model(onnx: Any, network: Network, graph: Graph, outputs: Value) -> Any:
         producer_name="minihash",
         producer_version=__version__,
     )
+    notes = {} if network.task is None else {"task": network.task}
     if network.class_names is not None:
-        names = json.dumps(network.class_names, ensure_ascii=False, allow_nan=False)
-        helper.set_model_props(model, {"class_names": names})
+        notes["class_names"] = json.dumps(network.class_names, ensure_ascii=False, allow_nan=False)
+    helper.set_model_props(model, notes)
     return model
 
 

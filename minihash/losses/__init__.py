@@ -261,13 +261,16 @@ def distillation_targets(labels: Any, teacher_outputs: Any) -> np.ndarray:
     return targets
 
 
-def class_probabilities(outputs: np.ndarray) -> np.ndarray:
+def class_probabilities(outputs: np.ndarray, task: str | None = None) -> np.ndarray:
     """Return the probabilities of the classes, (batch, classes), that the two cross-entropies imply.
 
-    The softmax of logits (batch, classes); for one logit a row, `[1 − p, p]` with p its sigmoid.
+    The softmax of logits (batch, classes); for one logit a row, `[1 − p, p]` with p its sigmoid; for the task
+    "multilabel", of `Network.task`, the sigmoid of every logit.
     """
     from scipy.special import expit
 
+    if task == "multilabel":
+        return expit(outputs)
     if outputs.shape[1] == 1:
         return np.hstack([expit(-outputs), expit(outputs)])
     return _softmax(outputs)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash.sklearn import scores
+from minihash.sklearn import inputs, scores
 from minihash.sklearn.estimator import HashedMLP
 from minihash.sklearn.found import ClassifierMixin, check_classification_targets, column_or_1d
 from minihash.sources import ClassWeight
@@ -87,6 +87,10 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
         """Return the likeliest class of each row, (rows,), or an indicator matrix, for X (rows, features)."""
         found = self._decide(self._outputs(X))
         return found if self._multilabel else self.classes_[found]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the fraction of rows, by weight, that are right in all their labels."""
+        return super().score(X, *inputs.unmasked(y, sample_weight))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class, (rows, classes), for X (rows, features).

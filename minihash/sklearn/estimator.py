@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minihash import checks, terminal
+from minihash.builders import mlp
 from minihash.datasets.rows import Batch
-from minihash.network import mlp
 from minihash.optimizers import SGD, Adam, Optimizer
+from minihash.schema import Schema, task_of
 from minihash.sklearn import inputs
 from minihash.sklearn.convergence import Convergence
 from minihash.sklearn.found import BaseEstimator, ConvergenceWarning, check_is_fitted, validate_data
@@ -190,6 +191,12 @@ class HashedMLP(BaseEstimator):
             input_scale=scale,
             class_names=getattr(self, "classes_", None),
             dtype=dtype,
+        )
+        task = task_of(self._loss, self.n_outputs_)
+        assert task is not None
+        names = getattr(self, "feature_names_in_", None)
+        self.network_.schema = Schema(
+            task, feature_names=None if names is None else tuple(map(str, names)), standardized=standardize
         )
         self.n_layers_ = len(sizes) + 2
         self.loss_curve_: list[float] = []

@@ -59,6 +59,11 @@ def predict(network: Network, X: Any) -> np.ndarray:
     return np.concatenate([network.predict(X[row : row + CHUNK_ROWS].toarray()) for row in chunks])
 
 
+def unmasked(y: Any, sample_weight: Any) -> tuple[Any, Any]:
+    """Return targets and weights as they are; refuse masked entries, which scores would count or choke on."""
+    return checks.unmasked("y", y), checks.unmasked("sample_weight", sample_weight)
+
+
 def weights(sample_weight: Any, rows: int) -> np.ndarray | None:
     """Return the weight of each row, (rows,) float64, or None."""
     if sample_weight is None:
@@ -90,15 +95,17 @@ def dtype_of(X: Any) -> type[np.floating]:
 def standardization(rows: Batch, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return `input_shift` and `input_scale`, (features,), which make mean 0 and standard deviation 1.
 
-    A feature that is constant, but for the rounding of `dtype`, is shifted only.
+    A feature that is the same in all rows that count is shifted only, and one whose spread is too small for
+    `dtype` to scale. Networks shift in the type of X, so that others keep all their digits.
     """
     X, count = rows.inputs, len(rows.targets)
     weight = np.full(count, 1 / count) if rows.weight is None else rows.weight / rows.weight.sum()
     chunks = [slice(row, row + CHUNK_ROWS) for row in range(0, count, CHUNK_ROWS)]
     mean = np.sum([weight[chunk] @ X[chunk] for chunk in chunks], axis=0)
     std = np.sqrt(np.sum([weight[chunk] @ np.square(X[chunk] - mean) for chunk in chunks], axis=0))
-    rounding = np.finfo(dtype)
-    constant = std <= 10 * rounding.eps * np.abs(mean) + rounding.tiny
+    first = X[weight.argmax()]
+    same = [((X[chunk] == first) | (weight[chunk, None] == 0)).all(axis=0) for chunk in chunks]
+    constant = np.all(same, axis=0) | (std <= np.finfo(dtype).tiny)
     return mean, 1 / np.where(constant, 1, std)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash.sklearn import scores
+from minihash.sklearn import inputs, scores
 from minihash.sklearn.estimator import HashedMLP
 from minihash.sklearn.found import RegressorMixin, column_or_1d
 
@@ -44,6 +44,10 @@ class HashedMLPRegressor(RegressorMixin, HashedMLP):
         """Return the predicted targets, (rows,) or (rows, outputs), for X (rows, features)."""
         outputs = self._outputs(X)
         return outputs[:, 0] if self.n_outputs_ == 1 else outputs
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R², the mean over outputs."""
+        return super().score(X, *inputs.unmasked(y, sample_weight))
 
     def _encode(self, y: np.ndarray, reset: bool, classes: Any) -> np.ndarray:
         outputs = 1 if y.ndim == 1 else y.shape[1]

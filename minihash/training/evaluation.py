@@ -14,6 +14,7 @@ from minihash.network import PREDICT_ROWS, Network
 from minihash.sources import Data, Source
 from minihash.training.distributed import mode_of, ranks_of
 from minihash.training.ranks import ALONE, Ranks
+from minihash.training.tasks import loss_for
 
 Scores = dict[str, tuple[Callable[[], Any], Callable[[Any], float]]]
 ERROR: Scores = {"error": (metrics.Accuracy, metrics.Accuracy.error)}
@@ -48,7 +49,7 @@ def evaluate(
     network: Network,
     data: Data,
     *,
-    loss: str | Callable = "softmax_cross_entropy",
+    loss: str | Callable | None = None,
     distributed: bool | str = False,
 ) -> dict[str, float]:
     """Measure a network on data, in bounded memory.
@@ -57,7 +58,7 @@ def evaluate(
     ----------
     network : as in `fit`.
     data : as `train` in `fit`.
-    loss : as in `fit`.
+    loss : as in `fit`; by default that of the network's task, where it has one. Any other may be asked for.
     distributed : as in `fit`; every process predicts its share of the rows, and gets the result.
 
     Returns
@@ -77,6 +78,7 @@ def evaluate(
     mode = mode_of(distributed)
     ranks = ranks_of(mode)
     with ranks.together(), ranks.cores(mode == "exact"):
+        loss = loss_for(network, loss)
         return scores_of(network, sources.source("data", data, network, loss), losses.get(loss), ranks)
 
 

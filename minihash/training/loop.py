@@ -22,7 +22,6 @@ from minihash.kernels.devices import CPU
 from minihash.layers import Dropout
 from minihash.network import PREDICT_ROWS, Network
 from minihash.optimizers import Adam, Optimizer
-from minihash.schema import Schema, task_of
 from minihash.sources import ClassWeight, Data, Source
 from minihash.terminal import forgiving
 from minihash.training.checkpoint import Checkpoint, State
@@ -33,6 +32,7 @@ from minihash.training.history import Callback, History
 from minihash.training.interrupts import Interrupted, Signals, held_back
 from minihash.training.mpi import MpiRanks
 from minihash.training.ranks import Ranks
+from minihash.training.tasks import loss_for, schema_after
 
 
 def fit(
@@ -40,7 +40,7 @@ def fit(
     train: Data,
     validation: Data | None = None,
     *,
-    loss: str | Callable = "softmax_cross_entropy",
+    loss: str | Callable | None = None,
     optimizer: Optimizer | None = None,
     schedule: Callable[[float], float] | None = None,
     epochs: int = 10,
@@ -68,7 +68,9 @@ def fit(
         .npy or a CSV file. They are read in blocks, shuffled among some of them (`datasets.blocks`).
     validation : the same, evaluated after each epoch, never trained on; or None.
     loss : "softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy", "distillation", or a
-        function such, also as a `functools.partial`; on a card it is given arrays of CuPy.
+        function such, also as a `functools.partial`; on a card it is given arrays of CuPy. By default that of
+        the network's task, where it has one, else the first. The network notes its task by the loss; that of
+        another task replaces the one that it had.
     optimizer : default `Adam()`.
     schedule : learning rate as a function of the fraction of training done; see schedules.py.
     epochs : passes over the training rows.
@@ -97,9 +99,10 @@ def fit(
 
     Raises
     ------
-    ValueError for wrong arguments, a damaged file or a checkpoint of another training, and where there is
-    too little memory; OSError if a file cannot be read or written; FloatingPointError when
-    the loss becomes NaN or infinite, with the weights as they were before the step that would have followed;
+    ValueError for wrong arguments, a damaged file or a checkpoint of another training, a loss of another task
+    than the names of classes are for, and where there is too little memory; OSError if a file cannot be read
+    or written; FloatingPointError when the loss becomes NaN or infinite, with the weights as they were before
+    the step that would have followed;
     `Interrupted` (a KeyboardInterrupt) after a signal where there is a checkpoint, or more than one process.
 
     Examples
@@ -123,6 +126,8 @@ def fit(
             raise ValueError("resume is True and checkpoint is None, wanted the folder to go on from")
         if shards is not None and not mode:
             raise ValueError(f"shards is {shards} and distributed is False, wanted None")
+        loss = loss_for(network, loss)
+        schema = schema_after(network, losses.name_of(loss))
         rows = sources.source("train", train, network, loss, class_weight)
         given = network, rows, losses.get(loss), checks.integer("batch_size", batch_size, 1, 2**31)
         if isinstance(ranks, MpiRanks):
@@ -149,7 +154,7 @@ def fit(
             signals = held.enter_context(Signals()) if saved or mode else None
             if saved:
                 training.go_on_from(saved, resume)
-            _note_task(network, rows.loss)
+            network.schema = schema
             training.run(progress if ranks.is_first else False, saved, signals)
             if signals and ranks.any(signals.caught > 0):  # after the last step
                 raise Interrupted(signals.caught, f"stopped{_kept_in(saved)}")
@@ -444,14 +449,6 @@ def _check_kind(name: str, value: Any, kind: Any, example: str) -> Any:
     if not isinstance(value, kind):
         raise ValueError(f"{name} is {value!r}, wanted one such as {example}")
     return value
-
-
-def _note_task(network: Network, loss: str) -> None:
-    """Let the network know its task; that of a binary loss with several outputs has no name."""
-    task = task_of(loss)
-    one_output = task != "binary" or network.out_features == 1
-    if network.schema is None and task is not None and one_output and network.task in (None, task):
-        network.schema = Schema(task)
 
 
 def _kept_in(saved: Checkpoint | None) -> str:

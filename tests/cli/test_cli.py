@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minihash import Network, datasets, evaluate, losses, save
+from minihash import Network, datasets, evaluate, losses, mlp, save
 from minihash.layers import Linear
 from minihash.persistence import load
 from minihash.schema import Schema
@@ -140,6 +140,20 @@ def read_csv(text: str) -> tuple[list[str], list[str], np.ndarray]:
     """The header, the labels and the probabilities."""
     header, *rows = csv.reader(text.splitlines())
     return header, [row[0] for row in rows], np.array([row[1:] for row in rows], float)
+
+
+def test_predict_several_labels_a_row(tmp_path: Path, run: Run) -> None:
+    """Each label has a probability of its own, and no label is the row's."""
+    network = mlp([4, 3], class_names=["red", "round", "large"], seed=1)
+    network.schema = Schema("multilabel")
+    save(network, tmp_path / "model.safetensors")
+    rows = np.random.default_rng(0).normal(size=(5, 4))
+    np.save(tmp_path / "rows.npy", rows)
+    status, text, err = run("predict", tmp_path / "model.safetensors", tmp_path / "rows.npy")
+    header, *lines = csv.reader(text.splitlines())
+    assert (status, err, header) == (0, "", ["p(red)", "p(round)", "p(large)"])
+    wanted = 1 / (1 + np.exp(-network.predict(rows)))
+    np.testing.assert_allclose(np.array(lines, float), wanted, atol=1e-6)
 
 
 def test_predict(model: Path, idx: Path, images: np.ndarray, tmp_path: Path, run: Run) -> None:

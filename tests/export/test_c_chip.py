@@ -11,8 +11,9 @@ from c_tools import HARNESS, Library, require, run, write_digits
 from test_c_targets import AVR, CORTEX, SMALL, both_streams, simulate, sizes, sources
 
 from minihash import HashedLinear, datasets, fit, schedules
+from minihash.builders import stack
 from minihash.export import to_c
-from minihash.network import Network, stack
+from minihash.network import Network
 from minihash.optimizers import Adam
 from minihash.quantization import quantize
 

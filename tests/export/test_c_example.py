@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from minihash import Network, mlp
 from minihash.export import to_c
 from minihash.export.c_text import number, strings
+from minihash.schema import Schema
 
 NAMES = ("two words", 'a "quote"', "back\\slash", "what??!", "één\tй😀", "7" * 300)
 
@@ -72,6 +73,17 @@ def test_a_single_output_decides_between_two_names(tmp_path: Path) -> None:
     wanted = ["yes" if output > 0 else "no" for output in network.predict(ROWS)[:, 0]]
     text = "\n".join(",".join(map(repr, row)) for row in ROWS.tolist())
     assert answer(build(tmp_path), text) == (0, wanted, "") and len(set(wanted)) == 2
+
+
+def test_labels_by_themselves_have_no_likeliest(tmp_path: Path) -> None:
+    """Of a network whose outputs are a yes or no each, the example writes all of them."""
+    network = mlp([4, 9, 3], compression=0.5, class_names=["red", "round", "large"])
+    network.schema = Schema("multilabel")
+    to_c(network, tmp_path)
+    text = "\n".join(",".join(map(repr, row)) for row in ROWS.tolist())
+    status, lines, _ = answer(build(tmp_path), text)
+    found = np.array([line.split(" ") for line in lines], float)
+    assert status == 0 and np.abs(found - network.predict(ROWS)).max() < 1e-4
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,7 @@ def test_names_of_classes_are_metadata(tmp_path: Path) -> None:
     to_onnx(mlp([4, 3], compression=0.5, class_names=names), tmp_path / "model.onnx")
     found = session(tmp_path / "model.onnx")
     assert tuple(json.loads(found.get_modelmeta().custom_metadata_map["class_names"])) == names
+    assert found.get_modelmeta().custom_metadata_map["task"] == "classification"
     assert found.get_modelmeta().producer_name == "minihash"
     assert [(value.name, value.shape) for value in found.get_inputs()] == [("inputs", ["batch", 4])]
     assert [(value.name, value.shape) for value in found.get_outputs()] == [("outputs", ["batch", 3])]
