@@ -33,6 +33,7 @@ ROOMS = (
     ("maps",),
     ("kernels",),
     ("initializers", "losses", "metrics", "optimizers", "schedules"),
+    ("virtual_matrix",),
     ("layers",),
     ("memory",),
     ("network",),
