@@ -19,7 +19,8 @@ from minihash.layers import Layer, WeightLayer
 from minihash.network import Network
 from minihash.version import __version__
 
-FORMAT = 1
+FORMAT = 2
+READ = (1, 2)  # in the first one, hashed layers have no tiles
 LAYERS: dict[str, type[Layer]] = {
     kind.__name__: kind
     for kind in (
@@ -131,8 +132,8 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ValueError("its minihash metadata is not JSON") from None
     found = description.get("format") if isinstance(description, dict) else None
-    if type(found) is not int or found != FORMAT:  # True == 1
-        raise ValueError(f"has format {found!r}, wanted {FORMAT}: written by another minihash?")
+    if type(found) is not int or found not in READ:  # True == 1
+        raise ValueError(f"has format {found!r}, wanted 1 or {FORMAT}: written by another minihash?")
     if description.get("hash") != "xxhash32":
         raise ValueError(f"has hash {description.get('hash')!r}, wanted 'xxhash32'")
     if not isinstance(description.get("layers"), list) or len(description["layers"]) > MAX_LAYERS:
@@ -143,7 +144,7 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
 def _build(description: dict[str, Any], tensors: _Tensors) -> Network:
     try:
         made = [
-            _build_layer(f"{position}", config, tensors)
+            _build_layer(f"{position}", config, tensors, description["format"])
             for position, config in enumerate(description["layers"])
         ]
         network = Network(
@@ -161,13 +162,15 @@ def _build(description: dict[str, Any], tensors: _Tensors) -> Network:
     return network
 
 
-def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors) -> Layer:
+def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors, format: int) -> Layer:
     """Make one layer; nothing of the size it claims before the file is seen to hold it."""
     arguments = dict(config)
     name = arguments.pop("type")
     if name not in LAYERS:
         raise ValueError(f"layer {prefix} is of the type {name!r}, wanted one of {', '.join(LAYERS)}")
     kind = LAYERS[name]
+    if format == 1 and issubclass(kind, layers.HashedLinear):
+        arguments.setdefault("tile", 1)
     checks.choice(f"dtype of layer {prefix}", arguments["dtype"], tuple(map(str, DTYPES.values())))
     if issubclass(kind, WeightLayer):
         dtypes = kind.param_dtypes(arguments)

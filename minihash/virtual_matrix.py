@@ -35,10 +35,21 @@ class VirtualMatrix:
         self.map, self.rows, self.features = map, rows, features
         self.columns = features + bias
 
+    @property
+    def shares(self) -> bool:
+        """Whether products can be shared: V is made of tiles, and of fewer than it has rows."""
+        return self.map.name == "tile" and self.map.tiles < self.rows
+
+    @property
+    def multiplications(self) -> int:
+        """Multiplications with weights that a row of inputs takes; the bias is not counted."""
+        if self.shares:
+            return self.map.tiles * self.features
+        return self.rows * min(getattr(self.map, "window", self.features), self.features)
+
     def multiplies_shared(self, weight: np.ndarray, device: Device) -> bool:
-        """Tell whether products are shared: weights are floats, on the CPU, and fewer tiles than rows."""
-        tiles = getattr(self.map, "tiles", self.map.num_buckets)
-        return self.map.name == "tile" and tiles < self.rows and weight.dtype.kind == "f" and device is CPU
+        """Tell whether products are shared here: there are kernels for floats on the CPU."""
+        return self.shares and weight.dtype.kind == "f" and device is CPU
 
     def multiply(
         self, inputs: np.ndarray, weight: np.ndarray, dtype: np.dtype, device: Device

@@ -36,7 +36,7 @@ def multiply(inputs: np.ndarray, weight: np.ndarray, map: Any, outputs: np.ndarr
     outputs : (batch, rows).
     """
     tiles, slots = _tiles(weight, map), _slots(map, outputs.shape[1])
-    blocks = _blocks(*outputs.shape, map, weight.itemsize)
+    blocks = _blocks(len(outputs), outputs.shape[1], map, weight.itemsize)
     shape = map.tile, map.segments
     arranged = [np.empty((shape[0], shape[1] * (stop - start)), weight.dtype) for start, stop in blocks]
     task = functools.partial(_multiply_block, map, tiles, slots)
@@ -81,7 +81,7 @@ def gradients(
     grad_outputs : (batch, rows).
     """
     tiles, slots = _tiles(weight, map), _slots(map, grad_outputs.shape[1])
-    blocks = _blocks(*grad_outputs.shape, map, weight.itemsize)
+    blocks = _blocks(len(grad_outputs), grad_outputs.shape[1], map, weight.itemsize)
     shards = max(1, min(SHARDS, len(blocks)))
     copies = np.zeros((shards, *tiles.shape), weight.dtype)
     cuts = itertools.pairwise(len(blocks) * n // shards for n in range(shards + 1))

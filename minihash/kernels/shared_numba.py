@@ -18,7 +18,9 @@ _add = kernel(fastmath={"contract", "nsz"})
 
 
 @kernel
-def arrange(inputs, places, signs, tile, arranged):  # type: ignore[no-untyped-def]
+def arrange(
+    inputs: np.ndarray, places: np.ndarray, signs: np.ndarray, tile: int, arranged: np.ndarray
+) -> None:
     """Fill `arranged` (B, G · batch): `a'[u, g, n] = ξ₂(j) a[n, j]`, zeros where no column is."""
     batch, features = inputs.shape
     flat, width, one = arranged.reshape(-1), arranged.shape[1], inputs.dtype.type(1)
@@ -41,7 +43,9 @@ def arrange(inputs, places, signs, tile, arranged):  # type: ignore[no-untyped-d
 
 
 @kernel
-def arrange_back(grad_arranged, places, signs, tile, grad_inputs):  # type: ignore[no-untyped-def]
+def arrange_back(
+    grad_arranged: np.ndarray, places: np.ndarray, signs: np.ndarray, tile: int, grad_inputs: np.ndarray
+) -> None:
     """Fill `grad_inputs` (batch, features) from the gradient of the arranged: the transpose of `arrange`."""
     batch, features = grad_inputs.shape
     flat, width, one = grad_arranged.reshape(-1), grad_arranged.shape[1], grad_inputs.dtype.type(1)
@@ -62,7 +66,7 @@ def arrange_back(grad_arranged, places, signs, tile, grad_inputs):  # type: igno
 
 
 @kernel
-def transpose(source, target):  # type: ignore[no-untyped-def]
+def transpose(source: np.ndarray, target: np.ndarray) -> None:
     """Fill `target` with the transpose of `source`."""
     rows, columns = source.shape
     for top in range(0, rows - 7, 8):
@@ -78,7 +82,7 @@ def transpose(source, target):  # type: ignore[no-untyped-def]
 
 
 @_add
-def gather(products, slots, outputs):  # type: ignore[no-untyped-def]
+def gather(products: np.ndarray, slots: np.ndarray, outputs: np.ndarray) -> None:
     """Fill `outputs` (rows, batch): `z[i, n] = Σ_g ξ₁(i, g) · P[τ(i, g), g, n]`."""
     segments, batch, one = slots.shape[1], outputs.shape[1], outputs.dtype.type(1)
     for r in range(outputs.shape[0]):
@@ -98,7 +102,7 @@ def gather(products, slots, outputs):  # type: ignore[no-untyped-def]
 
 
 @_add
-def scatter(grad_outputs, slots, grad_products):  # type: ignore[no-untyped-def]
+def scatter(grad_outputs: np.ndarray, slots: np.ndarray, grad_products: np.ndarray) -> None:
     """Fill `grad_products` (T, G, batch), `Q[τ, g, n] = Σ_{i: τ(i, g) = τ} ξ₁(i, g) · δ[i, n]`."""
     batch, one = grad_outputs.shape[1], grad_outputs.dtype.type(1)
     grad_products[:] = 0

@@ -9,6 +9,7 @@ import numpy as np
 
 from minihash import checks
 from minihash.hashing import LIMIT_BUCKETS, virtual_weight_matrix
+from minihash.kernels.devices import Device
 from minihash.layers.base import WeightLayer
 from minihash.maps import ElementMap, TileMap, WindowMap
 from minihash.virtual_matrix import VirtualMatrix
@@ -135,6 +136,10 @@ class HashedLinear(WeightLayer):
         own = self.weight, grad_outputs, self.grads["weight"]
         return self.matrix.gradients(saved, *own, need_grad_inputs, self.device)
 
+    def to(self, device: Device) -> None:
+        device.kernels_of(self.bucket_map.name)  # refuses a map that it has no kernels of
+        super().to(device)
+
     def virtual_weight_matrix(self) -> np.ndarray:
         """Return V without its bias column, (out_features, in_features): as large as a dense layer's."""
         weight = self.device.get(self.weight)
@@ -201,7 +206,7 @@ def _window_map(layer: HashedLinear, window: Any) -> WindowMap:
     return WindowMap(layer.num_buckets, layer.seed, layer.columns, length, layer.signed)
 
 
-MAKE_MAP: dict[str, Callable[[HashedLinear, Any], ElementMap | WindowMap]] = {
+MAKE_MAP: dict[str, Callable[[HashedLinear, Any], ElementMap | TileMap | WindowMap]] = {
     "element": _element_map,
     "window": _window_map,
 }
