@@ -19,8 +19,7 @@ from minihash.layers import Layer, WeightLayer
 from minihash.network import Network
 from minihash.version import __version__
 
-FORMAT = 2
-READ = (1, 2)  # in the first one, hashed layers have no tiles
+FORMATS = (1, 2)  # the second one has tiles; networks without are written in the first
 LAYERS: dict[str, type[Layer]] = {
     kind.__name__: kind
     for kind in (
@@ -61,7 +60,7 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
         if LAYERS.get(type(layer).__name__) is not type(layer):
             raise ValueError(f"network has a layer {type(layer).__name__} that model files do not know")
     description = {
-        "format": FORMAT,
+        "format": FORMATS[any(getattr(layer, "tile", 1) > 1 for layer in network.layers)],
         "engine": f"minihash {__version__}",
         "hash": "xxhash32",
         "layers": [{"type": type(layer).__name__, **layer.config()} for layer in network.layers],
@@ -132,8 +131,8 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ValueError("its minihash metadata is not JSON") from None
     found = description.get("format") if isinstance(description, dict) else None
-    if type(found) is not int or found not in READ:  # True == 1
-        raise ValueError(f"has format {found!r}, wanted 1 or {FORMAT}: written by another minihash?")
+    if type(found) is not int or found not in FORMATS:  # True == 1
+        raise ValueError(f"has format {found!r}, wanted 1 or 2: written by another minihash?")
     if description.get("hash") != "xxhash32":
         raise ValueError(f"has hash {description.get('hash')!r}, wanted 'xxhash32'")
     if not isinstance(description.get("layers"), list) or len(description["layers"]) > MAX_LAYERS:
@@ -144,7 +143,7 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
 def _build(description: dict[str, Any], tensors: _Tensors) -> Network:
     try:
         made = [
-            _build_layer(f"{position}", config, tensors, description["format"])
+            _build_layer(f"{position}", config, tensors)
             for position, config in enumerate(description["layers"])
         ]
         network = Network(
@@ -162,15 +161,13 @@ def _build(description: dict[str, Any], tensors: _Tensors) -> Network:
     return network
 
 
-def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors, format: int) -> Layer:
+def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors) -> Layer:
     """Make one layer; nothing of the size it claims before the file is seen to hold it."""
     arguments = dict(config)
     name = arguments.pop("type")
     if name not in LAYERS:
         raise ValueError(f"layer {prefix} is of the type {name!r}, wanted one of {', '.join(LAYERS)}")
     kind = LAYERS[name]
-    if format == 1 and issubclass(kind, layers.HashedLinear):
-        arguments.setdefault("tile", 1)
     checks.choice(f"dtype of layer {prefix}", arguments["dtype"], tuple(map(str, DTYPES.values())))
     if issubclass(kind, WeightLayer):
         dtypes = kind.param_dtypes(arguments)

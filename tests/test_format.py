@@ -137,7 +137,7 @@ class Reader:
         self.header = json.loads(content[8 : 8 + length])
         self.tensors = content[8 + length :]
         self.description = json.loads(self.header.pop("__metadata__")["minihash"])
-        assert self.description["format"] == 2 and self.description["hash"] == "xxhash32"
+        assert self.description["format"] in (1, 2) and self.description["hash"] == "xxhash32"
 
     def tensor(self, name: str) -> list[Any]:
         entry = self.header[name]
@@ -168,7 +168,7 @@ class Reader:
         row = row + [1.0] if layer["bias"] == "hashed" else row
         bias = self.tensor(f"{name}.bias") if layer["bias"] == "free" else [0.0] * count
         kinds = {"element": self.element, "window": self.window}
-        product = kinds[layer["map"]] if layer["tile"] == 1 else self.tiles
+        product = kinds[layer["map"]] if layer.get("tile", 1) == 1 else self.tiles
         return [product(layer, weight, i, row) + bias[i] for i in range(count)]
 
     def signed_bucket(self, layer: dict, hashed: int, tiles: int | None = None) -> tuple[int, int]:

@@ -258,7 +258,7 @@ def test_kernels_of_all_devices_are_the_same_functions_in_the_same_order() -> No
 
 def test_kernels_of_shared_products_are_twins() -> None:
     twins = [
-        [(node.name, ast.unparse(node.args)) for node in public_definitions(TREES[f"minihash.kernels.{name}"])]
-        for name in ("shared_numba", "shared_numpy")
+        [(node.name, ast.unparse(node.args)) for node in public_definitions(TREES[name])]
+        for name in ("minihash.kernels.shared_numba", "minihash.kernels.shared_numpy")
     ]
     assert twins[0] == twins[1] and len(twins[0]) == 5

@@ -169,9 +169,9 @@ class HashedLinear(WeightLayer):
             "num_buckets": self.num_buckets,
             "map": self.map,
             "window": self.window,
-            "tile": self.tile,
             "signed": self.signed,
             "bias": self.bias,
+            **({} if self.tile == 1 else {"tile": self.tile}),  # files of the paper's map stay as they are
         }
 
 

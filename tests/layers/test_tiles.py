@@ -230,6 +230,14 @@ def test_gradients_and_files(tmp_path):
     assert np.abs(close - network.predict(rows)).max() < 0.1
 
 
+def test_the_papers_map_is_written_as_before(tmp_path):
+    """Files of networks without tiles have format 1 and no word of them."""
+    for tile, wanted in ((1, b'\\"format\\": 1'), (2, b'\\"format\\": 2')):
+        save(mlp([9, 4, 3], compression=1 / 2, tile=tile), tmp_path / "model")
+        content = (tmp_path / "model").read_bytes()
+        assert wanted in content and (b"tile" in content) == (tile > 1)
+
+
 def test_a_fused_network_of_tiles_learns_the_same():
     from minihash import fused
 
