@@ -185,8 +185,8 @@ def _copy_over(part: Path, path: Path, failure: OSError) -> None:
 
     Raises
     ------
-    OSError, made of `failure`, if that is not possible: there is still what was there, unless an error came in
-    the middle. The message says then that `path` is damaged; an interrupt is passed on with a warning.
+    OSError, made of `failure`, if that is not possible: there is still what was there, unless an error came
+    in the middle. The message says then that `path` is damaged; an interrupt is passed on with a warning.
     """
     begun = False
     try:

@@ -50,6 +50,11 @@ class ElementMap:
 
     name: ClassVar[str] = "element"
 
+    @property
+    def key(self) -> tuple[int, ...]:
+        """What kernels hash with."""
+        return self.seed, self.num_buckets, self.signed
+
     def __post_init__(self) -> None:
         checks.integer("num_buckets", self.num_buckets, 1, LIMIT_BUCKETS)
         checks.integer("seed", self.seed, 0, LIMIT_SEED)
@@ -94,6 +99,11 @@ class WindowMap:
 
     name: ClassVar[str] = "window"
 
+    @property
+    def key(self) -> tuple[int, ...]:
+        """What kernels hash with."""
+        return self.seed, self.num_buckets, self.signed
+
     def __post_init__(self) -> None:
         checks.integer("num_buckets", self.num_buckets, 1, LIMIT_BUCKETS)
         checks.integer("seed", self.seed, 0, LIMIT_SEED)
@@ -127,3 +137,100 @@ class WindowMap:
 
     def _draws(self) -> np.ndarray:
         return np.asarray(xxhash32(EVERY, np.arange(self.columns), self.seed))
+
+
+@dataclass(frozen=True)
+class TileMap:
+    """A map whose rows are made of tiles: `V[i, j] = ξ₁(i, g) ξ₂(j) · w[s_τ(i, g) + u]`.
+
+    The columns are permuted and cut into G segments of B; every row draws a tile of the weights for each
+    segment, and many rows draw the same one. d(j) = `xxhash32(2³² − 1, j, seed)` gives ξ₂(j) = −1 if its
+    lowest bit is set, else +1, and the place p(j), the rank of column j when columns are sorted by (d(j), j).
+    Its segment is g = p(j) div B, its offset u = p(j) mod B. τ(i, g) and ξ₁(i, g) are the signed bucket in T
+    of `xxhash32(i, g, seed)`; tile τ starts at `s_τ = min(τ · B, K − B)`. Unsigned, all signs are +1.
+
+    Parameters
+    ----------
+    num_buckets, seed, signed : as in `ElementMap`.
+    columns : of V, the hashed bias among them.
+    tile : B, 1 < B ≤ min(columns, K); with one weight a tile the map is `ElementMap`.
+
+    `segments` is G = ceil(columns / B), `tiles` T = ceil(K / B).
+
+    Examples
+    --------
+    >>> map = TileMap(6, seed=1, columns=4, tile=2)
+    >>> map.segments, map.tiles, map.places
+    (2, 3, array([3, 1, 2, 0], dtype=uint32))
+    >>> buckets, signs = map(np.arange(2)[:, None], np.arange(4))
+    >>> buckets
+    array([[3, 3, 2, 2],
+           [5, 3, 4, 2]])
+
+    Source: ours.
+    """
+
+    num_buckets: int
+    seed: int
+    columns: int
+    tile: int
+    signed: bool = True
+
+    name: ClassVar[str] = "tile"
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """What kernels hash with."""
+        return self.seed, self.num_buckets, self.signed, self.tile
+
+    def __post_init__(self) -> None:
+        checks.integer("num_buckets", self.num_buckets, 1, LIMIT_BUCKETS)
+        checks.integer("seed", self.seed, 0, LIMIT_SEED)
+        checks.integer("columns", self.columns, 1, LIMIT_FEATURES + 1)
+        checks.integer("tile", self.tile, 2, min(self.columns, self.num_buckets) + 1)
+
+    def __call__(self, i: Any, j: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return buckets h(i, j) and signs ξ(i, j) (int8, ±1), broadcast over arrays of positions."""
+        segments, offsets = np.divmod(self.places[j].astype(np.int64), self.tile)
+        tiles, signs = signed_bucket(xxhash32(i, segments, self.seed), self.tiles, self.signed)
+        return self.starts[tiles] + offsets, signs * self.signs[j]
+
+    @property
+    def segments(self) -> int:
+        """G, segments of a row."""
+        return -(-self.columns // self.tile)
+
+    @property
+    def tiles(self) -> int:
+        """T, tiles of the weights."""
+        return -(-self.num_buckets // self.tile)
+
+    @functools.cached_property
+    def starts(self) -> np.ndarray:
+        """s_τ, where each tile starts, (T,) int64; the last may overlap the one before."""
+        return np.minimum(np.arange(self.tiles) * self.tile, self.num_buckets - self.tile)
+
+    @functools.cached_property
+    def signs(self) -> np.ndarray:
+        """ξ₂(j), (columns,) int8."""
+        return _column_signs(self._draws, self.signed)
+
+    @functools.cached_property
+    def places(self) -> np.ndarray:
+        """p(j), the place of every column among the segments, (columns,) uint32."""
+        return _ranks(self._draws)
+
+    @functools.cached_property
+    def _draws(self) -> np.ndarray:
+        return np.asarray(xxhash32(EVERY, np.arange(self.columns), self.seed))
+
+
+def _column_signs(draws: np.ndarray, signed: bool) -> np.ndarray:
+    return np.where(draws & np.uint32(signed), np.int8(-1), np.int8(1))
+
+
+def _ranks(draws: np.ndarray) -> np.ndarray:
+    """Return the place of each draw when they are sorted, equal ones by their number."""
+    places = np.empty(len(draws), np.uint32)
+    places[np.argsort(draws, kind="stable")] = np.arange(len(draws))
+    return places

@@ -22,7 +22,7 @@ from minihash.layers import Layer, WeightLayer
 from minihash.network import Network
 from minihash.version import __version__
 
-FORMAT = 1
+FORMATS = (1, 2)  # the second one has tiles; networks without are written in the first
 LAYERS: dict[str, type[Layer]] = {
     kind.__name__: kind
     for kind in (
@@ -63,7 +63,7 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
         if LAYERS.get(type(layer).__name__) is not type(layer):
             raise ValueError(f"network has a layer {type(layer).__name__} that model files do not know")
     description = {
-        "format": FORMAT,
+        "format": FORMATS[any(getattr(layer, "tile", 1) > 1 for layer in network.layers)],
         "engine": f"minihash {__version__}",
         "hash": "xxhash32",
         "layers": [{"type": type(layer).__name__, **layer.config()} for layer in network.layers],
@@ -155,8 +155,8 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ValueError("its minihash metadata is not JSON") from None
     found = description.get("format") if isinstance(description, dict) else None
-    if type(found) is not int or found != FORMAT:  # True == 1
-        raise ValueError(f"has format {found!r}, wanted {FORMAT}: written by another minihash?")
+    if type(found) is not int or found not in FORMATS:  # True == 1
+        raise ValueError(f"has format {found!r}, wanted 1 or 2: written by another minihash?")
     if description.get("hash") != "xxhash32":
         raise ValueError(f"has hash {description.get('hash')!r}, wanted 'xxhash32'")
     if not isinstance(description.get("layers"), list) or len(description["layers"]) > MAX_LAYERS:

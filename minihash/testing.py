@@ -81,6 +81,7 @@ def maps() -> st.SearchStrategy[dict[str, Any]]:
     """Maps, as arguments of `HashedLinear` and `mlp`: `{"map": …, "window": …, "signed": …}`."""
     kinds: list[dict[str, Any]] = [{"map": "element", "window": None}]
     kinds += [{"map": "window", "window": window} for window in (None, 0.5, 0.3)]
+    kinds += [{"map": "element", "window": None, "tile": "auto"}]
     return st.builds(lambda kind, signed: {**kind, "signed": signed}, st.sampled_from(kinds), st.booleans())
 
 
@@ -112,7 +113,10 @@ def layers(
     else:
         bias = draw(st.sampled_from(BIASES))
         virtual = shape[1] * (shape[0] + (bias == "hashed"))
-        arguments |= {"bias": bias, "num_buckets": draw(st.integers(1, virtual)), **draw(maps())}
+        num_buckets = draw(st.integers(1, virtual))
+        arguments |= {"bias": bias, "num_buckets": num_buckets, **draw(maps())}
+        if "tile" in arguments:
+            arguments["tile"] = draw(st.integers(1, min(shape[0] + (bias == "hashed"), num_buckets)))
     return randomize(kind(*shape, **arguments), draw(seeds()))
 
 
@@ -132,7 +136,7 @@ def networks(
         **draw(maps()),
     }
     if arguments["compression"] is None:
-        arguments["window"] = None  # a dense layer has no window
+        arguments |= {"window": None, "tile": 1}  # a dense layer has neither
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that outputs are equal: their gradients are right
         network = mlp(sizes, dtype=dtype, **arguments)

@@ -51,9 +51,13 @@ class _Hashed(_Dense):
     def __init__(self, layer: Any, matrix: np.ndarray, gradient: np.ndarray) -> None:
         super().__init__(layer, matrix, gradient)
         map, (rows, columns) = layer.bucket_map, self.matrix.shape
-        self.kernels, key = CPU.kernels_of(map.name), (map.seed, map.num_buckets, map.signed)
-        self.slots = np.empty((rows, 1 if self.kernels.one_slot_a_row else columns), np.uint32)
-        self.kernels.locate(key, (0, 0), self.slots)
+        self.kernels = CPU.kernels_of(map.name)
+        self.slots = np.zeros((rows, 1 if self.kernels.one_slot_a_row else columns), np.uint32)
+        self._locate(map)
+
+    def _locate(self, map: Any) -> None:
+        """Fill the slots."""
+        self.kernels.locate(map.key, (0, 0), self.slots)
 
     @staticmethod
     def times(layer: Any) -> float:
@@ -104,17 +108,28 @@ class _Window(_Hashed):
         self.kernels.aggregate(self.window, self.slots, grad_weight)
 
 
+class _Tiles(_Hashed):
+    """Tiles are put back into the order of the inputs, with the signs of the columns."""
+
+    def _locate(self, map: Any) -> None:
+        arranged = np.empty((len(self.slots), map.segments * map.tile), np.uint32)
+        self.kernels.locate(map.key, (0, 0), arranged)
+        flips = np.where(map.signs < 0, np.uint32(1 << 31), np.uint32(0))
+        self.slots[:, : map.columns] = arranged[:, map.places] ^ flips
+
+
 #: By the type of a layer and the name of its map.
 KINDS: dict[tuple[type[Layer], str], type[_Dense]] = {
     (Linear, ""): _Dense,
     (HashedLinear, "element"): _Hashed,
     (HashedLinear, "window"): _Window,
+    (HashedLinear, "tile"): _Tiles,
 }
 
 
 def kind(layer: Layer) -> tuple[type[Layer], str]:
     """Return what KINDS may have by."""
-    return type(layer), layer.map if isinstance(layer, HashedLinear) else ""
+    return type(layer), layer.bucket_map.name if isinstance(layer, HashedLinear) else ""
 
 
 def describe(layer: Layer) -> str:

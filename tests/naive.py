@@ -83,6 +83,29 @@ def window(seed, num_buckets, columns, window, signed=True):
     return lookup
 
 
+def tile_places(seed, columns):
+    """p(j), as a list over j: columns are sorted by their draws."""
+    draws = [xxhash32(MASK, j, seed) for j in range(columns)]
+    places = [0] * columns
+    for place, j in enumerate(sorted(range(columns), key=lambda j: (draws[j], j))):
+        places[j] = place
+    return places
+
+
+def tiles(seed, num_buckets, columns, tile, signed=True):
+    """Ours: a row is made of segments, each of them a tile of the weights that is drawn by a hash."""
+    places = tile_places(seed, columns)
+    count = -(-num_buckets // tile)
+
+    def lookup(i, j):
+        segment, offset = places[j] // tile, places[j] % tile
+        drawn, row_sign = signed_bucket(xxhash32(i, segment, seed), count, signed)
+        column_sign = -1 if signed and xxhash32(MASK, j, seed) % 2 else 1
+        return min(drawn * tile, num_buckets - tile) + offset, row_sign * column_sign
+
+    return lookup
+
+
 # ------------------------------------------------------------------------------------- dropout
 
 

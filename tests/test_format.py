@@ -17,12 +17,14 @@ import pytest
 import minihash
 from minihash.hashing import xxhash32
 from minihash.layers.low_rank_linear import gaussian_factor
-from minihash.maps import ElementMap, WindowMap
+from minihash.maps import ElementMap, TileMap, WindowMap
 from minihash.quantization import quantize
 
 PAGE = (Path(__file__).parent.parent / "docs" / "format.md").read_text("utf-8")
 NUM_BUCKETS = 12266
 WINDOW = {"num_buckets": 10, "columns": 8, "window": 3, "seed": 2015}
+
+TILES = {"num_buckets": 10, "columns": 8, "tile": 3, "seed": 2015}
 
 
 def examples(header: str) -> list[tuple[int, ...]]:
@@ -36,6 +38,9 @@ ELEMENTS = examples("| i | j | seed | xxhash32 | s | bucket | sign | unsigned bu
 COLUMNS = examples("| j | d(j) | sign2(j) | rank(j) | t(j) |")
 ROWS = examples("| i | xxhash32(i, 2³² − 1, seed) | r(i) | sign1(i) | unsigned r(i) |")
 POSITIONS = examples("| i | j | bucket | sign | unsigned bucket |")
+TILE_COLUMNS = examples("| j | d(j) | sign2(j) | p(j) | g(j) | u(j) |")
+TILE_ROWS = examples("| i | g | xxhash32(i, g, seed) | τ(i, g) | sign1(i, g) | unsigned τ(i, g) |")
+TILE_POSITIONS = examples("| i | j | bucket | sign | bucket, unsigned |")
 
 
 def test_the_page_has_examples() -> None:
@@ -81,6 +86,24 @@ def test_examples_of_a_window(i: int, j: int, bucket: int, sign: int, unsigned: 
         assert naive.window(**WINDOW, signed=signed)(i, j) == WindowMap(**WINDOW, signed=signed)(i, j) == ref
 
 
+def test_examples_of_tiles() -> None:
+    assert [len(table) for table in (TILE_COLUMNS, TILE_ROWS, TILE_POSITIONS)] == [8, 6, 5]
+    bucket_map, seed, tile = TileMap(**TILES), TILES["seed"], TILES["tile"]
+    for j, draw, sign, place, segment, offset in TILE_COLUMNS:
+        assert naive.xxhash32(2**32 - 1, j, seed) == draw and (sign < 0) == draw % 2
+        assert naive.tile_places(seed, 8)[j] == bucket_map.places[j] == place
+        assert divmod(place, tile) == (segment, offset) and bucket_map.signs[j] == sign
+    for i, g, hashed, drawn, sign, unsigned in TILE_ROWS:
+        assert naive.xxhash32(i, g, seed) == hashed
+        assert naive.signed_bucket(hashed, bucket_map.tiles, True) == (drawn, sign)
+        assert naive.signed_bucket(hashed, bucket_map.tiles, False) == (unsigned, 1)
+    assert bucket_map.starts.tolist() == [0, 3, 6, 7]
+    for i, j, bucket, sign, unsigned in TILE_POSITIONS:
+        for signed, ref in ((True, (bucket, sign)), (False, (unsigned, 1))):
+            assert naive.tiles(seed, 10, 8, tile, signed)(i, j) == ref
+            assert TileMap(**TILES, signed=signed)(i, j) == ref
+
+
 def test_examples_of_sparse_layers() -> None:
     rows = re.findall(r"^\| (\d) \| ((?:\d+, ){7}\d+) \| ([\d, ]+) \|$", PAGE, re.M)
     layer = minihash.SparseLinear(8, 3, num_weights=7, seed=2015)
@@ -114,7 +137,7 @@ class Reader:
         self.header = json.loads(content[8 : 8 + length])
         self.tensors = content[8 + length :]
         self.description = json.loads(self.header.pop("__metadata__")["minihash"])
-        assert self.description["format"] == 1 and self.description["hash"] == "xxhash32"
+        assert self.description["format"] in (1, 2) and self.description["hash"] == "xxhash32"
 
     def tensor(self, name: str) -> list[Any]:
         entry = self.header[name]
@@ -144,11 +167,12 @@ class Reader:
         count = layer["out_features"]
         row = row + [1.0] if layer["bias"] == "hashed" else row
         bias = self.tensor(f"{name}.bias") if layer["bias"] == "free" else [0.0] * count
-        product = {"element": self.element, "window": self.window}[layer["map"]]
+        kinds = {"element": self.element, "window": self.window}
+        product = kinds[layer["map"]] if layer.get("tile", 1) == 1 else self.tiles
         return [product(layer, weight, i, row) + bias[i] for i in range(count)]
 
-    def signed_bucket(self, layer: dict, hashed: int) -> tuple[int, int]:
-        k = layer["num_buckets"]
+    def signed_bucket(self, layer: dict, hashed: int, tiles: int | None = None) -> tuple[int, int]:
+        k = tiles or layer["num_buckets"]
         if not layer["signed"]:
             return hashed * k >> 32, 1
         s = hashed * 2 * k >> 32
@@ -160,6 +184,18 @@ class Reader:
         for j, x in enumerate(row):
             bucket, sign = self.signed_bucket(layer, naive.xxhash32(i, j, layer["seed"]))
             total += sign * weight[bucket] * x
+        return total
+
+    def tiles(self, layer: dict, weight: list[float], i: int, row: list[float]) -> float:
+        every, seed, length, k = 2**32 - 1, layer["seed"], layer["tile"], layer["num_buckets"]
+        draws = [naive.xxhash32(every, j, seed) for j in range(len(row))]
+        total = 0.0
+        for draw, x in zip(draws, row):
+            segment, offset = divmod(sorted(draws).index(draw), length)
+            hashed = naive.xxhash32(i, segment, seed)
+            tile, sign = self.signed_bucket(layer, hashed, -(-k // length))
+            sign = -sign if layer["signed"] and draw & 1 else sign
+            total += sign * weight[min(tile * length, k - length) + offset] * x
         return total
 
     def window(self, layer: dict, weight: list[float], i: int, row: list[float]) -> float:
@@ -225,8 +261,10 @@ class Reader:
         {"compression": 0.3},
         {"compression": 0.3, "map": "window"},
         {"compression": 0.3, "map": "window", "window": 0.5},
+        {"compression": 0.3, "tile": 2},
+        {"compression": 0.5, "tile": 5},
     ],
-    ids=["dense", "element", "window", "folded window"],
+    ids=["dense", "element", "window", "folded window", "tiles", "long tiles"],
 )
 def test_a_reader_from_the_page_alone(
     tmp_path: Path, activation: str, bias: str, signed: bool, kind: dict[str, Any]
@@ -253,11 +291,11 @@ def test_a_reader_from_the_page_alone(
 
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("bias", ["hashed", "free"])
-@pytest.mark.parametrize("map", ["element", "window"])
+@pytest.mark.parametrize("kind", [{"map": "element"}, {"map": "window"}, {"tile": 4}])
 def test_a_reader_of_quantised_layers_from_the_page_alone(
-    tmp_path: Path, bits: int, bias: str, map: str
+    tmp_path: Path, bits: int, bias: str, kind: dict[str, Any]
 ) -> None:
-    network = minihash.mlp([6, 5, 3], num_buckets=[9, 6], map=map, bias=bias, seed=5, dtype="f8")
+    network = minihash.mlp([6, 5, 3], num_buckets=[9, 6], bias=bias, **kind, seed=5, dtype="f8")
     for name, array in network.params.items():
         if name.endswith("bias"):
             array[...] = np.arange(len(array))

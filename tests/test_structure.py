@@ -33,6 +33,7 @@ ROOMS = (
     ("maps",),
     ("kernels",),
     ("initializers", "losses", "metrics", "optimizers", "schedules"),
+    ("virtual_matrix",),
     ("layers",),
     ("memory",),
     ("network",),
@@ -251,5 +252,14 @@ def test_kernels_of_all_devices_are_the_same_functions_in_the_same_order() -> No
     assert all(twin == [function for function in longest if function in twin] for twin in twins)
     kinds = [kind for kind in Kernels._fields if kind != "one_slot_a_row"]
     kernels = [f"{kernel}_{map}" for map in MAPS for kernel in kinds]
-    assert [name for name, _ in longest] == [*kernels, "fold", "unfold", "drop"]
+    tiles = ["locate_tile", "multiply_tile", "gradients_tile"]  # the rest is the element map's
+    assert [name for name, _ in longest] == [*kernels, *tiles, "fold", "unfold", "drop"]
     assert all(len(arguments) <= 8 for _, arguments in longest)
+
+
+def test_kernels_of_shared_products_are_twins() -> None:
+    twins = [
+        [(node.name, ast.unparse(node.args)) for node in public_definitions(TREES[name])]
+        for name in ("minihash.kernels.shared_numba", "minihash.kernels.shared_numpy")
+    ]
+    assert twins[0] == twins[1] and len(twins[0]) == 5

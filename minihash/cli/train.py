@@ -62,9 +62,16 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         metavar="FRACTION",
         help="length of the windows / columns; the cost goes with it (default: as long as possible)",
     )
+    about = "weights of a tile, or auto: what rows share is multiplied once; 1: the paper's map"
+    _add(network, "--tile", 1, about, type=_tile, metavar="N")
     _add(network, "--activation", "relu", "of hidden units", choices=("relu", "tanh", "sigmoid"))
     biases = ("hashed", "free", "none")
     _add(network, "--bias", "hashed", "in the buckets, stored by itself, or none", choices=biases)
+
+
+def _tile(text: str) -> int | str:
+    """Parse a number of weights, or auto."""
+    return text if text == "auto" else integer(1)(text)
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
@@ -248,6 +255,7 @@ def _build(args: argparse.Namespace, dataset: Dataset | FileDataset) -> Network:
         seed=args.seed,
         map=args.map,
         window=args.window,
+        tile=args.tile if args.compression or args.memory_bytes else 1,
         bias=args.bias,
         input_scale=dataset.input_scale,
         input_shift=dataset.input_shift,

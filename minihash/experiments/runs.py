@@ -121,8 +121,8 @@ def multiplications(layer: Layer) -> int:
     if not layer.params:
         return 0
     if isinstance(layer, HashedLinear):
-        checks.choice("map", layer.map, ("element", "window"))
-        return layer.out_features * min(layer.window or layer.in_features, layer.in_features)
+        checks.choice("map", layer.bucket_map.name, ("element", "window", "tile"))
+        return layer.matrix.multiplications
     if isinstance(layer, SparseLinear):
         return layer.num_weights
     if isinstance(layer, LowRankLinear):

@@ -17,7 +17,7 @@ from minihash import checks
 
 NAMES = ("numba", "numpy")
 
-Key = tuple[int, int, bool]  # what a map's hash needs: seed, num_buckets, signed
+Key = tuple[int, ...]  # what a map's hash needs: seed, num_buckets, signed, and of tiles their length
 Origin = tuple[int, int]  # row and column of V where a block starts
 
 

@@ -28,7 +28,8 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps, loads
 
 _config: Any = numba_config  # its attributes are made from the environment
-MODULES = ("minihash.hashing", "minihash.kernels.numba_cpu", "minihash.kernels.fused_numba")
+KERNELS = ("numba_cpu", "shared_numba", "fused_numba")
+MODULES = ("minihash.hashing", *(f"minihash.kernels.{name}" for name in KERNELS))
 CHECKSUM = hashlib.sha256().digest_size
 
 _used: set[Path] = set()  # directories that machine code of this process is kept in

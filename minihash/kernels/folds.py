@@ -1,7 +1,8 @@
-"""What V's panels are multiplied by: the inputs, or for the window map the signed and folded inputs.
+"""What V's panels are multiplied by: the inputs, for the window map signed and folded, for tiles arranged.
 
     fold:     a'[n, t(j)] += ξ₂(j) a[n, j]              (batch, columns) -> (batch, S)
     unfold:   ∂L/∂a[n, j] = ξ₂(j) ∂L/∂a'[n, t(j)]       its transpose
+    arrange:  a'[n, p(j)] = ξ₂(j) a[n, j]               (batch, columns) -> (batch, G · B), zeros at the end
 
 They are done once, for all rows of V. A hashed bias is the last column, with the input 1.
 """
@@ -62,6 +63,19 @@ def _unfold_window(grad_folded: np.ndarray, map: Any, features: int, device: Dev
     return grad_inputs
 
 
+def _fold_tiles(inputs: np.ndarray, map: Any, device: Device) -> np.ndarray:
+    features, signs = inputs.shape[1], map.signs.astype(inputs.dtype)
+    arranged = device.xp.zeros((len(inputs), map.segments * map.tile), inputs.dtype)
+    arranged[:, map.places[:features]] = inputs * signs[:features]
+    arranged[:, map.places[features:]] = signs[features:]
+    return arranged
+
+
+def _unfold_tiles(grad_arranged: np.ndarray, map: Any, features: int, device: Device) -> np.ndarray:
+    signs = map.signs[:features].astype(grad_arranged.dtype)
+    return grad_arranged[:, map.places[:features]] * signs
+
+
 class _Fold(NamedTuple):
     fold: Callable[..., np.ndarray]  # (inputs, map, device)
     unfold: Callable[..., np.ndarray]  # (grad_folded, map, features, device)
@@ -75,6 +89,7 @@ FOLDS = {
         folds_bias=False,
     ),
     "window": _Fold(_fold_window, _unfold_window, folds_bias=True),
+    "tile": _Fold(_fold_tiles, _unfold_tiles, folds_bias=True),
 }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from minihash import hashing
 from minihash.kernels import Kernels
 from minihash.kernels.compiling import kernel
+from minihash.kernels.shared_numba import arrange, arrange_back, gather, scatter, transpose  # noqa: F401
 
 SIGN = np.uint32(1 << 31)  # of a slot; the other bits are the bucket
 BUCKET = np.uint32(SIGN - 1)
@@ -311,6 +312,83 @@ def gradients_window(  # type: ignore[no-untyped-def]
                     grad_row[before + c] += grad * weight[c]
 
 
+# -------------------------------------------------------------------------------------- tile map
+
+
+@_inline
+def _tile(key, i, segment):  # type: ignore[no-untyped-def]
+    """Return where the tile of a row and segment starts, and its sign, as a slot."""
+    num_buckets, tile = np.int64(key[1]), np.int64(key[3])
+    h = absorb(_start_hash(i, key[0]), np.uint32(np.uint32(segment) * hashing.PRIME3))
+    slot = _slot(avalanche(h), np.uint64((num_buckets + tile - 1) // tile), np.uint32(key[2]))
+    start = min(np.int64(slot & BUCKET) * tile, num_buckets - tile)  # the last may overlap the one before
+    return np.uint32(np.uint32(start) | np.uint32(slot & SIGN))
+
+
+@_inline
+def _stretch(column, end, tile):  # type: ignore[no-untyped-def]
+    """Return the segment of a column, its place in it, and how many columns of it come before `end`."""
+    segment, offset = column // tile, column % tile
+    return segment, offset, min(tile - offset, end - column)
+
+
+@kernel
+def locate_tile(key, origin, slots):  # type: ignore[no-untyped-def]
+    """Fill the slots of the block: a hash for every row and segment, consecutive buckets within."""
+    for r in range(slots.shape[0]):
+        row, c = slots[r], 0
+        while c < row.size:
+            segment, offset, length = _stretch(origin[1] + c, origin[1] + row.size, key[3])
+            first = np.uint32(_tile(key, origin[0] + r, segment) + np.uint32(offset))
+            for u in range(length):
+                row[c + u] = np.uint32(first + np.uint32(u))
+            c += length
+
+
+@dot
+def multiply_tile(weight, key, origin, inputs, outputs):  # type: ignore[no-untyped-def]
+    """Add the block's part of `inputs @ Vᵀ` to `outputs`: dot products straight over the tiles."""
+    columns = inputs.shape[1]
+    for r in range(outputs.shape[1]):
+        c = 0
+        while c < columns:
+            segment, offset, length = _stretch(origin[1] + c, origin[1] + columns, key[3])
+            slot = _tile(key, origin[0] + r, segment)
+            start = np.int64(slot & BUCKET) + offset
+            tile, sign = weight[start : start + length], weight.dtype.type(-1 if slot & SIGN else 1)
+            for n in range(outputs.shape[0]):
+                row, total = inputs[n, c : c + length], weight.dtype.type(0)
+                for u in range(length):
+                    total += tile[u] * row[u]
+                outputs[n, r] += sign * total
+            c += length
+
+
+@kernel
+def gradients_tile(  # type: ignore[no-untyped-def]
+    weight, key, origin, inputs, grad_outputs, grad_inputs, grad_weight
+):
+    """Add the block's part of `grad_outputs @ V` to `grad_inputs`, and of eq. 12 to `grad_weight`."""
+    columns = inputs.shape[1]
+    for r in range(grad_outputs.shape[1]):
+        c = 0
+        while c < columns:
+            segment, offset, length = _stretch(origin[1] + c, origin[1] + columns, key[3])
+            slot = _tile(key, origin[0] + r, segment)
+            start = np.int64(slot & BUCKET) + offset
+            tile, grad_tile = weight[start : start + length], grad_weight[start : start + length]
+            for n in range(grad_outputs.shape[0]):
+                grad = weight.dtype.type(-1 if slot & SIGN else 1) * grad_outputs[n, r]
+                row = inputs[n, c : c + length]
+                for u in range(length):
+                    grad_tile[u] += grad * row[u]
+                if grad_inputs.shape[0]:
+                    grad_row = grad_inputs[n, c : c + length]
+                    for u in range(length):
+                        grad_row[u] += grad * tile[u]
+            c += length
+
+
 # --------------------------------------------------------------------------- folds of the window
 
 
@@ -362,5 +440,10 @@ KERNELS = {
         *(locate_window, expand_window, expand_packed_window),
         *(aggregate_window, multiply_window, gradients_window),
         one_slot_a_row=True,
+    ),
+    "tile": Kernels(
+        *(locate_tile, expand_element, expand_packed_element),
+        *(aggregate_element, multiply_tile, gradients_tile),
+        one_slot_a_row=False,
     ),
 }

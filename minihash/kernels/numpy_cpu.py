@@ -13,6 +13,7 @@ import numpy as np
 
 from minihash.hashing import hash_position, scale_to_range
 from minihash.kernels import Kernels, Key, Origin
+from minihash.kernels.shared_numpy import arrange, arrange_back, gather, scatter, transpose  # noqa: F401
 
 SIGN = np.uint32(1 << 31)  # of a slot; the other bits are the bucket
 BUCKET = np.uint32(SIGN - 1)
@@ -102,6 +103,19 @@ def aggregate_window(grad_panel: np.ndarray, slots: np.ndarray, grad_weight: np.
     np.add.at(grad_weight, windows, _signs(slots, grad_panel.dtype) * grad_panel)
 
 
+# -------------------------------------------------------------------------------------- tile map
+
+
+def locate_tile(key: Key, origin: Origin, slots: np.ndarray) -> None:
+    """Fill the slots of the block: a hash for every row and segment, consecutive buckets within."""
+    seed, num_buckets, signed, tile = key
+    i, columns = (_indices(start, length) for start, length in zip(origin, slots.shape))
+    segments, offsets = np.divmod(columns, np.uint32(tile))
+    tiles = _hash_slots((seed, -(-num_buckets // tile), signed), i[:, None], segments)
+    starts = np.minimum((tiles & BUCKET).astype(np.int64) * tile, num_buckets - tile)
+    slots[...] = (starts + offsets).astype(np.uint32) | (tiles & SIGN)
+
+
 # --------------------------------------------------------------------------- folds of the window
 
 
@@ -178,5 +192,8 @@ KERNELS = {
     ),
     "window": _complete(
         *(locate_window, expand_window, expand_packed_window, aggregate_window), one_slot_a_row=True
+    ),
+    "tile": _complete(
+        *(locate_tile, expand_element, expand_packed_element, aggregate_element), one_slot_a_row=False
     ),
 }

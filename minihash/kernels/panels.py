@@ -48,10 +48,7 @@ class Map(Protocol):
     def num_buckets(self) -> int: ...
 
     @property
-    def seed(self) -> int: ...
-
-    @property
-    def signed(self) -> bool: ...
+    def key(self) -> tuple[int, ...]: ...
 
 
 class Part(NamedTuple):
@@ -76,7 +73,7 @@ class _Matrix:
         if weight.dtype not in EXPAND:
             wanted = ", ".join(f"{known}" for known in EXPAND)
             raise ValueError(f"weight has dtype {weight.dtype}, wanted one of {wanted}")
-        self.key = (map.seed, map.num_buckets, map.signed)
+        self.key = map.key
 
     def locate(self, rows: Block, part: Part) -> np.ndarray:
         """Return this thread's slots of a block."""

@@ -9,11 +9,10 @@ import numpy as np
 
 from minihash import checks
 from minihash.hashing import LIMIT_BUCKETS, virtual_weight_matrix
-from minihash.kernels import panels
-from minihash.kernels.folds import fold, folds_bias, unfold
-from minihash.kernels.panels import Part
-from minihash.layers.base import Layer, WeightLayer
-from minihash.maps import ElementMap, WindowMap
+from minihash.kernels.devices import Device
+from minihash.layers.base import WeightLayer
+from minihash.maps import ElementMap, TileMap, WindowMap
+from minihash.virtual_matrix import VirtualMatrix
 
 BIASES = ("hashed", "free", "none")
 
@@ -37,6 +36,11 @@ class HashedLinear(WeightLayer):
     window : S, the length of the window map's windows: a number of weights, or a fraction of the
         columns (a float), or "full". A layer does out_features · S multiplications a row of inputs.
         By default, and for fractions at most, min(columns, num_buckets). None for "element".
+    tile : B, the weights of a tile, for "element". With more than one, a row of V is made of segments of B
+        weights, each a tile of the weight vector that is drawn by a hash of row and segment (maps.py). Rows
+        share tiles, so what a tile contributes to a segment of the inputs is computed once: the work falls
+        with the storage. "auto" makes eight segments a row where at most 1/16 is stored, else four, and at
+        least as many tiles as rows, or sixteen. 1 is the paper's map.
     signed : draw a sign ξ for every position (eq. 7); False is the paper's eq. 3.
     bias : "hashed": b is one more column of V, j = in_features, fed by the constant 1 (the paper's);
         "free": out_features floats of its own, 0 at the start; "none".
@@ -69,6 +73,7 @@ class HashedLinear(WeightLayer):
         seed: int = 0,
         map: str = "element",
         window: Any = None,
+        tile: int | str = 1,
         signed: bool = True,
         bias: str = "hashed",
         initializer: str = "uniform",
@@ -83,8 +88,11 @@ class HashedLinear(WeightLayer):
         self.bias = checks.choice("bias", bias, BIASES)
         self.columns = self.in_features + (self.bias == "hashed")
         self.num_buckets = self._count_buckets(num_buckets, compression)
+        self.tile = self._tile_length(tile)
         self.bucket_map = MAKE_MAP[self.map](self, window)
         self.window: int | None = getattr(self.bucket_map, "window", None)
+        biased = self.columns > self.in_features
+        self.matrix = VirtualMatrix(self.bucket_map, self.out_features, self.in_features, biased)
         self._make_params(fan_in=self.columns)  # the bias's 1 is one more input
 
     def _count_buckets(self, num_buckets: int | None, compression: float | None) -> int:
@@ -100,6 +108,13 @@ class HashedLinear(WeightLayer):
         limit = min(virtual + 1, LIMIT_BUCKETS)  # more buckets than virtual weights: some stay empty
         return checks.integer("num_buckets", num_buckets, 1, limit)
 
+    def _tile_length(self, tile: Any) -> int:
+        if isinstance(tile, str):
+            checks.choice("tile", tile, ("auto",))
+            return auto_tile(self.out_features, self.columns, self.num_buckets)
+        longest = min(self.columns, self.num_buckets)
+        return checks.integer("tile", tile, 1, longest + 1)
+
     @classmethod
     def param_shapes(cls, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {"weight": (config["num_buckets"],)}
@@ -108,53 +123,22 @@ class HashedLinear(WeightLayer):
         return shapes
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
-        folded = self._fold(inputs)
-        outputs = self._multiply(folded, self.weight)
+        outputs, saved = self.matrix.multiply(inputs, self.weight, self.dtype, self.device)
         if self.bias == "free":
             outputs += self.params["bias"]
-        return outputs, folded
-
-    def _multiply(self, folded: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return the product with the virtual matrix of some weights."""
-        outputs = self.device.xp.empty((folded.shape[0], self.out_features), self.dtype)
-        panels.multiply(self._parts(folded), weight, self.bucket_map, outputs, self.device)
-        return outputs
+        return outputs, saved
 
     def _backward(
         self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool
     ) -> np.ndarray | None:
-        xp, map = self.device.xp, self.bucket_map
-        grad_folded = xp.empty(saved.shape, self.dtype) if need_grad_inputs else None
-        parts = self._parts(saved, grad_folded)
-        panels.gradients(parts, self.weight, map, grad_outputs, self.grads["weight"], self.device)
         if self.bias == "free":
-            xp.sum(grad_outputs, axis=0, out=self.grads["bias"])
-        return None if grad_folded is None else unfold(grad_folded, map, self.in_features, self.device)
+            self.device.xp.sum(grad_outputs, axis=0, out=self.grads["bias"])
+        own = self.weight, grad_outputs, self.grads["weight"]
+        return self.matrix.gradients(saved, *own, need_grad_inputs, self.device)
 
-    def _fold(self, inputs: np.ndarray) -> np.ndarray:
-        """Return what V's columns are multiplied by, unless the bias's 1 is left to `_parts`."""
-        small = panels.is_small(len(inputs), self.out_features, self.columns)
-        if not (small and self.bias == "hashed") or folds_bias(self.bucket_map):
-            return fold(inputs, self.bucket_map, self.device)
-        # One call of a kernel instead of two.
-        with_bias = self.device.xp.empty((len(inputs), self.columns), self.dtype)
-        with_bias[:, :-1] = inputs
-        with_bias[:, -1] = 1
-        return with_bias
-
-    def _parts(self, folded: np.ndarray, grad_folded: np.ndarray | None = None) -> list[Part]:
-        """Return V's columns with what they are multiplied by; a bias that is not folded with 1."""
-        parts = [Part(0, folded, grad_folded)]
-        if self.bias == "hashed" and folded.shape[1] < self.columns and not folds_bias(self.bucket_map):
-            ones = self.device.xp.ones((len(folded), 1), self.dtype)
-            parts.append(Part(self.in_features, ones))
-        return parts
-
-    def copy(self, **changes: Any) -> Layer:
-        made = super().copy(**changes)
-        if not isinstance(made, HashedLinear) or made.bucket_map != self.bucket_map:
-            raise ValueError(f"{type(self).__name__} has a config() that does not settle its map")
-        return made
+    def to(self, device: Device) -> None:
+        device.kernels_of(self.bucket_map.name)  # refuses a map that it has no kernels of
+        super().to(device)
 
     def virtual_weight_matrix(self) -> np.ndarray:
         """Return V without its bias column, (out_features, in_features): as large as a dense layer's."""
@@ -177,8 +161,7 @@ class HashedLinear(WeightLayer):
 
     @property
     def training_bytes(self) -> int:
-        copies = panels.count_shards(self.out_features * self.columns, self.num_buckets, self.device.shards)
-        return (copies - 1) * self.num_buckets * self.dtype.itemsize
+        return self.matrix.training_bytes(self.dtype.itemsize, self.device)
 
     def config(self) -> dict[str, Any]:
         return {
@@ -188,16 +171,30 @@ class HashedLinear(WeightLayer):
             "window": self.window,
             "signed": self.signed,
             "bias": self.bias,
+            **({} if self.tile == 1 else {"tile": self.tile}),  # files of the paper's map stay as they are
         }
 
 
-def _element_map(layer: HashedLinear, window: Any) -> ElementMap:
+def auto_tile(rows: int, columns: int, num_buckets: int) -> int:
+    """Return the length of tiles for `tile="auto"`.
+
+    `B = max(1, min(ceil(columns / G), K div min(rows, 64)))`, G = 8 where 16 K ≤ rows · columns, else 4.
+    """
+    segments = 8 if 16 * num_buckets <= rows * columns else 4
+    return max(1, min(-(-columns // segments), num_buckets // min(rows, 64)))
+
+
+def _element_map(layer: HashedLinear, window: Any) -> ElementMap | TileMap:
     if window is not None:
         raise ValueError(f"window is {window!r}, wanted None: the element map has no window")
+    if layer.tile > 1:
+        return TileMap(layer.num_buckets, layer.seed, layer.columns, layer.tile, layer.signed)
     return ElementMap(layer.num_buckets, layer.seed, layer.signed)
 
 
 def _window_map(layer: HashedLinear, window: Any) -> WindowMap:
+    if layer.tile > 1:
+        raise ValueError(f"tile is {layer.tile} and map is 'window', wanted one of them")
     longest = min(layer.columns, layer.num_buckets)
     if window is None or isinstance(window, str) and window == "full":
         length = longest
@@ -209,7 +206,7 @@ def _window_map(layer: HashedLinear, window: Any) -> WindowMap:
     return WindowMap(layer.num_buckets, layer.seed, layer.columns, length, layer.signed)
 
 
-MAKE_MAP: dict[str, Callable[[HashedLinear, Any], ElementMap | WindowMap]] = {
+MAKE_MAP: dict[str, Callable[[HashedLinear, Any], ElementMap | TileMap | WindowMap]] = {
     "element": _element_map,
     "window": _window_map,
 }

@@ -132,7 +132,7 @@ class QuantizedHashedLinear(HashedLinear):
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
         if training:
             raise ValueError("the network is quantised and does not train, wanted floats")
-        outputs = self._multiply(self._fold(inputs), self.params["codes"])
+        outputs, _ = self.matrix.multiply(inputs, self.params["codes"], self.dtype, self.device)
         outputs *= self.params["scale"]
         if self.bias == "free":
             outputs += self.params["bias"]

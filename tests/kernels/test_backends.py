@@ -148,7 +148,8 @@ def test_kernels_are_right_without_jit():
         def results(twin):
             for name, kernels in twin.KERNELS.items():
                 for signed in (True, False):
-                    where = (4294967295, 37, signed), (4, 2)
+                    tile = (5,) if name == "tile" else ()
+                    where = (4294967295, 37, signed, *tile), (4, 2)
                     slots = np.zeros((12, 1 if kernels.one_slot_a_row else 9), np.uint32)
                     kernels.locate(*where, slots)
                     panel, grad_weight, outputs = map(np.zeros_like, (grad_panel, weight, grad_outputs))

@@ -146,6 +146,7 @@ def test_slots_come_by_the_position_or_by_the_row():
         assert {map: kernels.one_slot_a_row for map, kernels in twin.KERNELS.items()} == {
             "element": False,
             "window": True,
+            "tile": False,
         }
 
 

@@ -17,7 +17,7 @@ from minihash.layers.quantized_hashed_linear import QuantizedHashedLinear
 from minihash.maps import ElementMap
 from minihash.quantization import choose_scale, quantize
 
-REFUSED = "^map is 'spiral', wanted one of 'element', 'window'$"
+REFUSED = "^map is 'spiral', wanted one of 'element', 'window'(, 'tile')?$"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,66 @@
+"""Kernels of shared products in plain NumPy: the text to read first.
+
+Where a layer has fewer tiles than rows, what a tile contributes to a segment of the inputs is the same for
+every row that drew it, up to its sign. It is computed once, P = tiles @ a', and added up:
+
+    arrange        a'[u, g, n] = ξ₂(j) a[n, j]                      for the column j with p(j) = gB + u
+    gather         z[i, n] = Σ_g ξ₁(i, g) · P[τ(i, g), g, n]        G signed additions an output
+    scatter        Q[τ, g, n] = Σ_{i: τ(i, g) = τ} ξ₁(i, g) · δ[i, n]     its transpose
+    arrange_back   ∂L/∂a[n, j] = ξ₂(j) ∂L/∂a'[u, g, n]              the transpose of arrange
+
+A slot is the tile τ(i, g), and in its highest bit the sign. The batch is innermost.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SIGN = np.uint32(1 << 31)  # of a slot; the other bits are the tile
+TILE = np.uint32(SIGN - 1)
+
+
+def arrange(
+    inputs: np.ndarray, places: np.ndarray, signs: np.ndarray, tile: int, arranged: np.ndarray
+) -> None:
+    """Fill `arranged` (B, G · batch): `a'[u, g, n] = ξ₂(j) a[n, j]`, zeros where no column is."""
+    batch, features = inputs.shape
+    blocks = arranged.reshape(tile, -1, batch)
+    blocks[...] = 0
+    segments, offsets = np.divmod(places, tile)
+    of_inputs, of_bias = slice(features), slice(features, None)
+    blocks[offsets[of_inputs], segments[of_inputs]] = inputs.T * signs[of_inputs, None]
+    blocks[offsets[of_bias], segments[of_bias]] = signs[of_bias, None]
+
+
+def arrange_back(
+    grad_arranged: np.ndarray, places: np.ndarray, signs: np.ndarray, tile: int, grad_inputs: np.ndarray
+) -> None:
+    """Fill `grad_inputs` (batch, features) from the gradient of the arranged: the transpose of `arrange`."""
+    batch, features = grad_inputs.shape
+    segments, offsets = np.divmod(places[:features], tile)
+    blocks = grad_arranged.reshape(tile, -1, batch)
+    grad_inputs[...] = (blocks[offsets, segments] * signs[:features, None]).T
+
+
+def transpose(source: np.ndarray, target: np.ndarray) -> None:
+    """Fill `target` with the transpose of `source`."""
+    target[...] = source.T
+
+
+def gather(products: np.ndarray, slots: np.ndarray, outputs: np.ndarray) -> None:
+    """Fill `outputs` (rows, batch): `z[i, n] = Σ_g ξ₁(i, g) · P[τ(i, g), g, n]`."""
+    outputs[...] = 0
+    for g, column in enumerate(slots.T):
+        outputs += products[column & TILE, g] * _signs(column, outputs.dtype)
+
+
+def scatter(grad_outputs: np.ndarray, slots: np.ndarray, grad_products: np.ndarray) -> None:
+    """Fill `grad_products` (T, G, batch), `Q[τ, g, n] = Σ_{i: τ(i, g) = τ} ξ₁(i, g) · δ[i, n]`."""
+    grad_products[...] = 0
+    for g, column in enumerate(slots.T):
+        signed = grad_outputs * _signs(column, grad_outputs.dtype)
+        np.add.at(grad_products[:, g], column & TILE, signed)
+
+
+def _signs(slots: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return np.where(slots & SIGN, dtype.type(-1), dtype.type(1))[:, None]
