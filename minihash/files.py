@@ -23,6 +23,7 @@ except ImportError:  # Windows
 
 PARTS = ".minihash-*.part"  # temporary files: their names are short, whatever they become
 MAX_NAME = 60  # letters of the name under which something is kept, of four bytes at most
+KEPT = "what was to be written is"  # in messages, before the name of a finished temporary file
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a file system without any
 
@@ -47,7 +48,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     ------
     OSError with the name of `path` if it cannot be written. Where the last step alone fails, as for a file
     that is a mount of its own, `path` is written in place; if that fails too, the finished temporary file
-    stays, and the error (`Kept`) names it. It says so where `path` is damaged: it was half written.
+    stays, and the error names it. It says so where `path` is damaged: it was half written.
     """
     with replacing_all([path]) as (stream,):
         yield stream
@@ -83,24 +84,20 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Sequence[
             part.unlink(missing_ok=True)
 
 
-class Kept(OSError):
-    """A file could not be written, and what it was to hold is elsewhere, which the message names."""
-
-
 def write_or_keep(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file that took long to make.
 
     Raises
     ------
     OSError as `replacing`. Whatever the reason, the content is then kept in the folder of temporary files, if
-    that is possible, and the error (`Kept`) names it.
+    that is possible, and the error names it.
     """
     try:
         with replacing(path) as file:
             file.write(content)
-    except Kept:
-        raise
     except OSError as error:
+        if KEPT in str(error.strerror):
+            raise
         kept = _write_elsewhere(Path(path).name[:MAX_NAME], content)
         raise error if kept is None else _kept(error, kept) from None
 
@@ -189,22 +186,20 @@ def _copy_over(part: Path, path: Path, failure: OSError) -> None:
 
     Raises
     ------
-    Kept, made of `failure`, if that is not possible: there is still what was there, unless an error came in
-    the middle. The message says then that `path` is damaged; an interrupt is passed on with a warning.
+    OSError, made of `failure`, if that is not possible: there is still what was there, unless an error came
+    in the middle. The message says then that `path` is damaged; an interrupt is passed on with a warning.
     """
     begun = False
     try:
         with open(part, "rb") as source, open(path, "r+b") as target:
             size, before = (os.fstat(file.fileno()).st_size for file in (source, target))
             if size > before and hasattr(os, "posix_fallocate") and not _has_room(target, size, before):
-                raise _kept(failure, part)
+                raise failure
             begun = True
             shutil.copyfileobj(source, target)
             target.truncate(size)
             target.flush()
             os.fsync(target.fileno())
-    except Kept:
-        raise
     except OSError:
         raise _kept(failure, part, damaged=begun) from None
     except BaseException:
@@ -223,9 +218,9 @@ def _has_room(file: BinaryIO, size: int, before: int) -> bool:
     return True
 
 
-def _kept(error: OSError, where: Path, damaged: bool = False) -> Kept:
+def _kept(error: OSError, where: Path, damaged: bool = False) -> OSError:
     harm = "; it is damaged now" if damaged else ""
-    return Kept(error.errno, f"{error.strerror}{harm}; what was to be written is {where}", error.filename)
+    return OSError(error.errno, f"{error.strerror}{harm}; {KEPT} {where}", error.filename)
 
 
 @contextmanager
