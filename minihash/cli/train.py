@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minihash import text
-from minihash.cli.arguments import SEED, add_data_arguments, add_device_arguments, integer, number
-from minihash.cli.settings import Compression, FromSettings, describe_settings, write_settings
+from minihash.cli.settings import describe_settings, write_settings
+from minihash.cli.train_arguments import add_train_arguments
 from minihash.schema import TASKS
 from minihash.terminal import say
 
@@ -25,111 +25,10 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to the parser of `minihash`."""
-    parser = subparsers.add_parser(
-        "train", help="train a network; without arguments, on real digits with 1/64 of the weights"
-    )
+    about = "train a network; without arguments, on real digits with 1/64 of the weights"
+    parser = subparsers.add_parser("train", help=about)
     parser.set_defaults(run=run)
-    about = "settings of an earlier run, FILE.settings.json beside its network; what follows it overrides"
-    parser.add_argument("--from-settings", action=FromSettings, metavar="FILE", help=about)
-    add_data_arguments(parser)
-
-    _add_network(parser)
-    _add_training(parser)
-    _add_processes(parser)
-    _add_output(parser)
-
-
-def _add(group: Any, name: str, default: Any, about: str, **arguments: Any) -> None:
-    """Add an option whose help says what it is by default."""
-    group.add_argument(name, default=default, help=f"{about} (default: %(default)s)", **arguments)
-
-
-def _add_network(parser: argparse.ArgumentParser) -> None:
-    network = parser.add_argument_group("network")
-    units: dict[str, Any] = {"type": integer(1), "nargs": "*", "metavar": "UNITS"}
-    about = "units of each hidden layer (default: 1000)"
-    network.add_argument("--hidden", default=[1000], help=about, **units)
-    size = network.add_mutually_exclusive_group()
-    about = "stored / virtual weights; 0: dense layers"
-    _add(size, "--compression", "1/64", about, type=number(0, 1), action=Compression)
-    about = "instead, bytes of the stored numbers at most (float32), for the units given"
-    size.add_argument("--memory-bytes", type=integer(1, 2**63), metavar="N", help=about)
-    maps = ("element", "window")
-    _add(network, "--map", "element", "how positions become buckets; window: a row is a window", choices=maps)
-    network.add_argument(
-        "--window",
-        type=number(0, 1),
-        metavar="FRACTION",
-        help="length of the windows / columns; the cost goes with it (default: as long as possible)",
-    )
-    about = "weights of a tile, or auto: what rows share is multiplied once; 1: the paper's map"
-    _add(network, "--tile", 1, about, type=_tile, metavar="N")
-    _add(network, "--activation", "relu", "of hidden units", choices=("relu", "tanh", "sigmoid"))
-    biases = ("hashed", "free", "none")
-    _add(network, "--bias", "hashed", "in the buckets, stored by itself, or none", choices=biases)
-
-
-def _tile(text: str) -> int | str:
-    """Parse a number of weights, or auto."""
-    return text if text == "auto" else integer(1)(text)
-
-
-def _add_training(parser: argparse.ArgumentParser) -> None:
-    training = parser.add_argument_group("training")
-    _add(training, "--epochs", 50, "passes over the training rows", type=integer(1), metavar="N")
-    _add(training, "--batch-size", 128, "rows of a step", type=integer(1), metavar="ROWS")
-    _add(training, "--optimizer", "adam", "of the weights", choices=("adam", "sgd"))
-    _add(training, "--momentum", "0.9", "of sgd, or adam's first beta", type=number(0, 0.999), metavar="RATE")
-    _add(training, "--weight-decay", "0", "of the L2 penalty", type=number(0, 1e6), metavar="RATE")
-    _add(training, "--learning-rate", "0.002", "the largest", type=number(0, 1e6), metavar="RATE")
-    schedules = ("one_cycle", "cosine", "step", "constant")
-    _add(training, "--schedule", "one_cycle", "of the learning rate", choices=schedules)
-    _add(training, "--input-dropout", "0.1", "rate of inputs dropped", type=number(0, 0.99), metavar="RATE")
-    _add(training, "--dropout", "0.25", "rate of hidden units dropped", type=number(0, 0.99), metavar="RATE")
-    _add(training, "--seed", 0, "of hashes, weights, order and dropout", type=SEED)
-    about = "keep the state here, after each epoch and about once a minute; signals save it too"
-    training.add_argument("--checkpoint", metavar="FOLDER", help=about)
-    about = "go on from the state in --checkpoint, if there is one: the result is the same to the last bit"
-    training.add_argument("--resume", action="store_true", help=about)
-    about = "scale gradients down where their norm is above this"
-    training.add_argument("--clip", type=number(1e-30, 1e30), metavar="NORM", help=about)
-    about = "all classes count the same, however many rows they have"
-    training.add_argument("--balanced", action="store_true", help=about)
-    training.add_argument(
-        "--final",
-        action="store_true",
-        help="train on training and validation rows, once the settings are chosen",
-    )
-    training.add_argument(
-        "--patience", type=integer(1), metavar="EPOCHS", help="stop early, and keep the best weights"
-    )
-
-
-def _add_processes(parser: argparse.ArgumentParser) -> None:
-    processes = parser.add_argument_group("processors")
-    processes.add_argument(
-        "--threads",
-        type=integer(1, 1025),
-        metavar="N",
-        help="of hashed layers (default: MINIHASH_NUM_THREADS, else one per core)",
-    )
-    about = "train on all processes of mpiexec (extra mpi): exact, the same bits on any number, or fast"
-    modes: dict[str, Any] = {"nargs": "?", "const": "exact", "choices": ("exact", "fast")}
-    processes.add_argument("--distributed", help=f"{about} (default: exact)", **modes)
-    about = "parts of a batch, as many processes at most (default: 4, or a power of two not below theirs)"
-    processes.add_argument("--shards", type=integer(1), metavar="N", help=about)
-    add_device_arguments(processes)
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--compare", action="store_true", help="also train the dense network of the same stored size"
-    )
-    about = "save the network (safetensors), and its settings as FILE.settings.json"
-    output.add_argument("--out", metavar="FILE", help=about)
-    output.add_argument("--log", metavar="FILE", help="write the history after each epoch (csv or jsonl)")
-    output.add_argument("--plot", metavar="FILE", help="draw the learning curves (png, svg or pdf)")
+    add_train_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
