@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 IMPORT = "import minihash"
 FIRST_STEP = """
@@ -16,7 +18,7 @@ network.backward(outputs)
 minihash.optimizers.SGD().step(network.params, network.grads)
 """
 MEMORY = """
-import sys
+import json, sys
 import numpy as np
 from minihash import HashedLinear, optimizers
 
@@ -25,7 +27,7 @@ def resident(field):
         return 1024 * int(status.read().split(field + ":")[1].split()[0])
 
 def build_and_step(features, a, delta):
-    layer = HashedLinear(features, features, compression=1 / 64, map=sys.argv[1], bias="none")
+    layer = HashedLinear(features, features, compression=1 / 64, **json.loads(sys.argv[1]), bias="none")
     optimizer = optimizers.SGD(0.01, momentum=0.9)
     outputs = layer.forward(a, training=True)
     grad_inputs = layer.backward(delta)
@@ -77,7 +79,8 @@ def first_step_seconds(rounds: int = 3) -> tuple[list[float], list[float]]:
     return cold, warm
 
 
-def step_bytes(map: str, num_threads: int = 2, rounds: int = 3) -> list[float]:
+def step_bytes(arguments: dict[str, Any], num_threads: int = 2, rounds: int = 3) -> list[float]:
     """Return the bytes that a step of a 4096 x 4096 layer adds at its peak, but for inputs and outputs."""
+    given = json.dumps(arguments, allow_nan=False)
     threads = {name: str(num_threads) for name in ("MINIHASH_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    return [float(_run(MEMORY, [map], threads)) for _ in range(rounds)]
+    return [float(_run(MEMORY, [given], threads)) for _ in range(rounds)]

@@ -210,7 +210,7 @@ def test_predict_numbers_classes_without_names(task: str, outputs: int, tmp_path
     assert labels == [str(row.argmax()) for row in expected] and len(set(labels)) > 1
 
 
-@pytest.mark.parametrize("schema", [Schema("regression"), Schema("binary")])
+@pytest.mark.parametrize("schema", [Schema("regression"), Schema("multilabel")])
 def test_predict_numbers_where_there_are_no_classes(schema: Schema, tmp_path: Path, run: Run) -> None:
     """A regression, and yes or no for each of several outputs."""
     save(Network([Linear(2, 3)], schema=schema), tmp_path / "model")
