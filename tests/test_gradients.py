@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minihash import Dropout, HashedLinear, Linear, Network, Sigmoid, Tanh, losses, mlp
+from minihash import Dropout, HashedLinear, Linear, Network, Sigmoid, Tanh, losses, mlp, virtual_matrix
 from minihash.gradient_check import check_gradients
-from minihash.kernels import panels
-from minihash.layers import hashed_linear
+from minihash.kernels import panels, shared
 from minihash.testing import randomize
 
 BATCH, FEATURES, OUTPUTS = 5, 4, 3
@@ -99,6 +98,7 @@ def all_kinds(dtype=np.float64):
         Linear(6, 5, dtype=dtype),
         Tanh(dtype),
         HashedLinear(5, 5, num_buckets=8, seed=3, map="window", window=0.5, dtype=dtype),
+        HashedLinear(5, 5, num_buckets=8, seed=4, tile=2, dtype=dtype),
         HashedLinear(5, OUTPUTS, num_buckets=4, seed=2, bias="free", dtype=dtype),
     ]
     return randomize(Network(layers), 1)
@@ -128,9 +128,10 @@ def test_gradients_of_softmax_with_probabilities():
         (Dropout, "_backward"),
         (HashedLinear, "_backward"),
         (Linear, "_backward"),
-        (hashed_linear, "fold"),
-        (hashed_linear, "unfold"),
+        (virtual_matrix, "fold"),
+        (virtual_matrix, "unfold"),
         (panels, "gradients"),
+        (shared, "gradients"),
         (Network, "backward"),
     ],
 )
@@ -141,7 +142,7 @@ def test_a_thousandth_anywhere_in_the_package_is_caught(monkeypatch, owner, name
         result = right(*arguments)
         if result is not None:
             return 1.001 * result
-        grad_weight = arguments[4]  # that panels.gradients fills
+        grad_weight = arguments[4]  # that both `gradients` fill
         grad_weight *= 1.001
 
     monkeypatch.setattr(owner, name, wrong)

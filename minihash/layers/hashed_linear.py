@@ -10,7 +10,7 @@ import numpy as np
 from minihash import checks
 from minihash.hashing import LIMIT_BUCKETS, virtual_weight_matrix
 from minihash.kernels.devices import Device
-from minihash.layers.base import WeightLayer
+from minihash.layers.base import Layer, WeightLayer
 from minihash.maps import ElementMap, TileMap, WindowMap
 from minihash.virtual_matrix import VirtualMatrix
 
@@ -162,6 +162,12 @@ class HashedLinear(WeightLayer):
     @property
     def training_bytes(self) -> int:
         return self.matrix.training_bytes(self.dtype.itemsize, self.device)
+
+    def copy(self, **changes: Any) -> Layer:
+        made = super().copy(**changes)
+        if not isinstance(made, HashedLinear) or made.bucket_map != self.bucket_map:
+            raise ValueError(f"{type(self).__name__} has a config() that does not settle its map")
+        return made
 
     def config(self) -> dict[str, Any]:
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,9 +129,11 @@ def test_multiplications_of_what_is_unknown_are_refused():
     with pytest.raises(ValueError, match="^layer is a Other, wanted HashedLinear, SparseLinear"):
         multiplications(Other.__new__(Other))
     layer = HashedLinear(4, 3, num_buckets=5)
-    layer.map = "third"
-    with pytest.raises(ValueError, match="^map is 'third', wanted one of 'element', 'window'$"):
+    layer.bucket_map = SimpleNamespace(name="third")
+    with pytest.raises(ValueError, match="^map is 'third', wanted one of 'element', 'window', 'tile'$"):
         multiplications(layer)
+    tiles = HashedLinear(784, 1000, compression=1 / 64, tile="auto")
+    assert multiplications(tiles) == 124 * 784  # of 1,000 rows, 124 tiles
 
 
 def test_a_cell_of_an_unknown_row_is_refused():

@@ -122,3 +122,10 @@ def test_a_feature_that_float32_is_too_coarse_for(export: str, tmp_path: Path) -
         EXPORTS[export](network, tmp_path / "out")
     assert "float32" in str(error.value) and not list(tmp_path.iterdir())
     to_onnx(network.astype("float64"), tmp_path / "out")
+
+
+@every_export
+def test_tiles_are_refused_by_name(export: str, tmp_path: Path) -> None:
+    network = Network([HashedLinear(6, 8, num_buckets=6, tile=3)])
+    with pytest.raises(ValueError, match=r"TileMap\), wanted one that .* has a form of"):
+        EXPORTS[export](network, tmp_path / "out")
