@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-LIMIT = 4_000_000  # bytes
+LIMIT = 4_100_000  # bytes, of which the digits take 3.6 million
 
 
 def main() -> None:
