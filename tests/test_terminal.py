@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -74,14 +75,27 @@ def test_warnings_are_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("number", terminal.TERMINATIONS)
 def test_a_signal_ends_the_block_in_order(number: int) -> None:
     done = []
-    with pytest.raises(terminal.Terminated) as stop:
-        with attended():
-            try:
-                os.kill(os.getpid(), number)
-            finally:
-                os.kill(os.getpid(), number)  # a second one does not disturb what is removed
-                done.append(True)
+    before = signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may ignore it
+    try:
+        with pytest.raises(terminal.Terminated) as stop:
+            with attended():
+                try:
+                    os.kill(os.getpid(), number)
+                finally:
+                    os.kill(os.getpid(), number)  # a second one does not disturb what is removed
+                    done.append(True)
+    finally:
+        signal.signal(number, before)
     assert stop.value.signal == number and done
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as nohup does with SIGHUP
+    try:
+        with attended():
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_full_disk_under_the_output_ends_no_training(tmp_path: Path) -> None:
