@@ -17,6 +17,7 @@ from minihash import kernels
 from minihash.hashing import PRIME3, signed_bucket, xxhash32
 from minihash.kernels import Kernels, numba_cpu
 from minihash.layers import HashedLinear
+from minihash.virtual_matrix import VirtualMatrix
 
 jit = numba.njit(nogil=True)
 SIGN, BUCKET = numba_cpu.SIGN, numba_cpu.BUCKET
@@ -47,9 +48,9 @@ class BlockLinear(HashedLinear):
     def __init__(self, in_features: int, out_features: int, *, length: int, **arguments: Any) -> None:
         self.length = length
         super().__init__(in_features, out_features, **arguments)
-
-    def _make_map(self) -> Any:
-        return BlockMap(self.num_buckets, self.seed, self.length, self.signed)
+        self.bucket_map = BlockMap(self.num_buckets, self.seed, self.length, self.signed)
+        biased = self.columns > self.in_features
+        self.matrix = VirtualMatrix(self.bucket_map, self.out_features, self.in_features, biased)
 
 
 def _kernels(length: int) -> Kernels:

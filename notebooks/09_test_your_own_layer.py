@@ -367,8 +367,9 @@ class FromTheTop(ElementMap):
 class ForgetsOrigin(HashedLinear):
     """Rows are counted from the first that was asked for, not from the first of the matrix."""
 
-    def _make_map(self):
-        return FromTheTop(self.num_buckets, self.seed)
+    def __init__(self, *sizes, **arguments):
+        super().__init__(*sizes, **arguments)
+        self.bucket_map = FromTheTop(self.num_buckets, self.seed)
 
 
 # %% [markdown]
