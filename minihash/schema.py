@@ -58,11 +58,6 @@ class Schema:
 
     as_dict = asdict
 
-    @property
-    def loss(self) -> str:
-        """The name of the task's loss."""
-        return LOSSES[self.task]
-
     def check_outputs(self, outputs: int | None) -> None:
         """Raise a ValueError if a network of so many outputs is for another task."""
         wanted = {"binary": "one", "multilabel": "several"}.get(self.task)

@@ -80,10 +80,10 @@ class VirtualMatrix:
     ) -> np.ndarray | None:
         """Fill `grad_weight` (eq. 12), and return `grad_outputs @ V` (batch, features) if it is needed."""
         if self.multiplies_shared(weight, device):
-            grad_inputs = np.empty((len(grad_outputs), self.features), weight.dtype)
-            wanted = grad_inputs if need_grad_inputs else None
-            shared.gradients(saved, weight, self.map, grad_outputs, grad_weight, wanted)
-            return wanted
+            shape = (len(grad_outputs), self.features)
+            grad_inputs = np.empty(shape, weight.dtype) if need_grad_inputs else None
+            shared.gradients(saved, weight, self.map, grad_outputs, grad_weight, grad_inputs)
+            return grad_inputs
         grad_folded = device.xp.empty(saved.shape, weight.dtype) if need_grad_inputs else None
         parts = self._parts(saved, device, grad_folded)
         panels.gradients(parts, weight, self.map, grad_outputs, grad_weight, device)

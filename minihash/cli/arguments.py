@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from fractions import Fraction
 
+from minihash.schema import TASKS
+
 LONGEST = 50  # letters of a fraction
 
 
@@ -57,9 +59,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     about = "data set, see: minihash data list; or a store, .npy, .npz or CSV file (default: %(default)s)"
     data.add_argument("--data", default="mnist-small", metavar="DATA", help=about)
     data.add_argument("--data-dir", metavar="DIR", help="folder of the files of mnist and fashion-mnist")
-    tasks = ("classification", "binary", "regression")
     about = "of a file: what its targets are (default: what they look like)"
-    data.add_argument("--task", choices=tasks, help=about)
+    data.add_argument("--task", choices=tuple(TASKS), help=about)
     add_layout_arguments(data)
     about = "of a file: so many before the last are for choosing settings (default: a tenth, at most 500000)"
     data.add_argument("--validation-rows", type=integer(0), metavar="N", help=about)

@@ -40,7 +40,7 @@ class HashedLinear(WeightLayer):
         weights, each a tile of the weight vector that is drawn by a hash of row and segment (maps.py). Rows
         share tiles, so what a tile contributes to a segment of the inputs is computed once: the work falls
         with the storage. "auto" makes eight segments a row where at most 1/16 is stored, else four, and at
-        least as many tiles as rows, or sixteen. 1 is the paper's map.
+        least as many tiles as rows, or 64 where there are more rows. 1 is the paper's map.
     signed : draw a sign ξ for every position (eq. 7); False is the paper's eq. 3.
     bias : "hashed": b is one more column of V, j = in_features, fed by the constant 1 (the paper's);
         "free": out_features floats of its own, 0 at the start; "none".
