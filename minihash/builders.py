@@ -31,7 +31,7 @@ def mlp(
     seed: int = 0,
     map: str = "element",
     window: Any = None,
-    tile: int | str = 1,
+    tile: int | str | Sequence[int] = 1,
     bias: str = "hashed",
     signed: bool = True,
     initializer: str = "uniform",
@@ -53,8 +53,9 @@ def mlp(
     seed : of the network: weight layer p gets the seed `xxhash32(p, 0, seed)`; a last layer of windows, if
         that gives two outputs one window and sign, which no training could tell apart, the first of
         `xxhash32(p, 2, seed)`, `xxhash32(p, 3, seed)`, … that does not (20 in all, then a warning says so).
-    map, window, tile, bias, signed, initializer, dtype : as in `HashedLinear`; a dense layer has a bias
-        unless bias="none".
+    tile : as in `HashedLinear`, for every layer, or one a layer.
+    map, window, bias, signed, initializer, dtype : as in `HashedLinear`; a dense layer has a bias unless
+        bias="none".
     input_scale, input_shift, class_names : as in `Network`.
 
     Returns
@@ -88,10 +89,11 @@ def mlp(
         itemsize = checks.floating_dtype("dtype", dtype).itemsize
         num_buckets = _buckets_within(memory_bytes, sizes, bias, itemsize)
     buckets = _per_layer("num_buckets", num_buckets, len(sizes) - 1)
+    tiles = [tile] * len(buckets) if isinstance(tile, str) else _per_layer("tile", tile, len(buckets))
     dense = compression is None and num_buckets is None
     if dense and window is not None:
         raise ValueError(f"window is {window!r}, wanted None: a dense layer has no window")
-    if dense and tile != 1:
+    if dense and any(length != 1 for length in tiles):
         raise ValueError(f"tile is {tile!r}, wanted 1: a dense layer has no tiles")
     weights = _count_weights(sizes, compression, buckets, bias)
     memory.check_building(sizes, weights, checks.floating_dtype("dtype", dtype).itemsize)
@@ -100,7 +102,7 @@ def mlp(
         if dense:
             return Linear(fan_in, fan_out, bias=bias != "none", **common)
         size = {"compression": compression, "num_buckets": buckets[position]}
-        hashed = {"map": map, "window": window, "tile": tile, "bias": bias, "signed": signed}
+        hashed = {"map": map, "window": window, "tile": tiles[position], "bias": bias, "signed": signed}
         layer = HashedLinear(fan_in, fan_out, **hashed, **size, **common)
         if position < len(sizes) - 2 or not _equal_outputs(layer):
             return layer

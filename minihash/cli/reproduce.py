@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
     several: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
-    about = "methods: RER LRD NN DK HashNet HashNet_DK, or minihash's own such as 'HashNet, window'"
+    about = "methods: RER LRD NN DK HashNet HashNet_DK, or minihash's own such as 'HashNet, tiles'"
     parser.add_argument("--rows", help=f"{about} (default: the paper's)", **several)
     parser.add_argument("--datasets", help="data sets (default: the paper's)", **several)
     about = "default: both, or the figure's"

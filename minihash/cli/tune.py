@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--data-dir", metavar="DIR", help="folder of the files of data sets")
 
     network = parser.add_argument_group("network")
-    about = "RER, LRD, NN, DK, HashNet, HashNet_DK, or a row such as 'HashNet, window' (default: %(default)s)"
+    about = "RER, LRD, NN, DK, HashNet, HashNet_DK, or a row such as 'HashNet, tiles' (default: %(default)s)"
     network.add_argument("--method", default="HashNet", help=about)
     about = "stored / virtual weights (default: %(default)s)"
     network.add_argument("--compression", type=_share, default="1/64", help=about)
@@ -215,7 +215,7 @@ def _use(
     from minihash.experiments.runs import build
 
     row = ROWS[cell.row]
-    if not _is_name(args.data) or row.method not in ("HashNet", "NN") or "signed" in row.arguments:
+    if not _is_name(args.data) or row.method not in ("HashNet", "NN") or row.arguments.keys() - {"tile"}:
         unknown = f"minihash train does not know {cell.row} on {args.data}: " if _is_name(args.data) else ""
         return f"{unknown}docs/search.md trains with these settings in Python"
     words: list[Any] = ["minihash", "train", "--data", args.data, "--final"]

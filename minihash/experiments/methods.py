@@ -13,6 +13,7 @@ from minihash import checks
 from minihash.builders import mlp, stack
 from minihash.experiments.size_matching import dense_size, dense_sizes
 from minihash.layers import Layer, LowRankLinear, SparseLinear
+from minihash.layers.hashed_linear import auto_tile
 from minihash.network import Network
 
 NAMES = ("RER", "LRD", "NN", "DK", "HashNet", "HashNet_DK")  # in the paper's order
@@ -50,13 +51,14 @@ def build(method: str, sizes: Sequence[int], compression: float, **arguments: An
     method : one of `NAMES`. The `DISTILLED` ones are built as those without a teacher.
     sizes : units of the full network, inputs and outputs included, such as [784, 1000, 10].
     compression : stored / virtual numbers, in (0, 1].
-    map, window, signed : of HashNet's layers, as in `mlp`.
+    tile, signed : of HashNet's layers, as in `mlp`.
+    segments : instead of `tile`, of how many tiles their rows are made.
     arguments : activation, dropout, seed, initializer, input_scale, input_shift, class_names, dtype: as
         in `mlp`.
 
     Raises
     ------
-    ValueError for a wrong argument, or for a map, window or sign of a method without hashed layers.
+    ValueError for a wrong argument, or for tiles or a sign of a method without hashed layers.
 
     Source: Chen et al., Compressing Neural Networks with the Hashing Trick, ICML 2015, section 6.
     """
@@ -103,18 +105,18 @@ def _build(
     budgets: list[int],
     budget: int,
     *,
-    map: str = "element",
-    window: Any = None,
+    tile: int | str = 1,
+    segments: int | None = None,
     signed: bool = True,
     **arguments: Any,
 ) -> Network:
     """Build a network of these sizes from a budget for each layer, or for a dense one from that of all."""
     checks.choice("method", method, NAMES)
     if method in ("HashNet", "HashNet_DK"):
-        hashed = {"map": map, "window": window, "signed": signed}
-        return mlp(sizes, num_buckets=budgets, **hashed, **arguments)
-    if (map, window, signed) != ("element", None, True):
-        given = f"map is {map!r}, window {window!r} and signed {signed!r}"
+        tiles = tile if segments is None else _tile_lengths(sizes, budgets, segments)
+        return mlp(sizes, num_buckets=budgets, tile=tiles, signed=signed, **arguments)
+    if (tile, segments, signed) != (1, None, True):
+        given = f"tile is {tile!r}, segments {segments!r} and signed {signed!r}"
         raise ValueError(f"{given}, wanted none of them: {method} has no hashed layers")
     if method in ("NN", "DK"):
         return mlp(dense_sizes(sizes, budget), **arguments)
@@ -124,6 +126,12 @@ def _build(
         return make(budgets[position], fan_in, fan_out, **common)
 
     return stack(sizes, make_layer, **arguments)
+
+
+def _tile_lengths(sizes: Sequence[int], budgets: list[int], segments: int) -> list[int]:
+    """Return the length of the tiles of each layer, biases hashed."""
+    pairs = zip(sizes, sizes[1:])
+    return [auto_tile(out, fan_in + 1, own, segments) for (fan_in, out), own in zip(pairs, budgets)]
 
 
 def _sparse(budget: int, fan_in: int, fan_out: int, **common: Any) -> Layer:

@@ -17,7 +17,7 @@ Rule = dict[str, Any]
 def rule_of(cell: Cell, found: Found) -> Rule:
     """Return what was found as a rule of settings.json: of the settings only those that were searched.
 
-    Other rows of the same method, such as "HashNet, window", get the settings of the method too, until there
+    Other rows of the same method, such as "HashNet, tiles", get the settings of the method too, until there
     is a rule of their own.
     """
     method = ROWS[cell.row].method

@@ -121,7 +121,7 @@ def multiplications(layer: Layer) -> int:
     if not layer.params:
         return 0
     if isinstance(layer, HashedLinear):
-        checks.choice("map", layer.bucket_map.name, ("element", "window", "tile"))
+        checks.choice("map", layer.bucket_map.name, ("element", "tile"))
         return layer.matrix.multiplications
     if isinstance(layer, SparseLinear):
         return layer.num_weights

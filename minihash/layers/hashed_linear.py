@@ -181,12 +181,13 @@ class HashedLinear(WeightLayer):
         }
 
 
-def auto_tile(rows: int, columns: int, num_buckets: int) -> int:
-    """Return the length of tiles for `tile="auto"`.
+def auto_tile(rows: int, columns: int, num_buckets: int, segments: int | None = None) -> int:
+    """Return the length of tiles for `tile="auto"`, or for so many segments a row.
 
     `B = max(1, min(ceil(columns / G), K div min(rows, 64)))`, G = 8 where 16 K ≤ rows · columns, else 4.
     """
-    segments = 8 if 16 * num_buckets <= rows * columns else 4
+    if segments is None:
+        segments = 8 if 16 * num_buckets <= rows * columns else 4
     return max(1, min(-(-columns // segments), num_buckets // min(rows, 64)))
 
 

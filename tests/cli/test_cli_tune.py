@@ -51,12 +51,11 @@ def test_a_file_of_ones_own(run: Run, mine: Path, tmp_path: Path) -> None:
     assert written["found"]["trials"] == 3 and written["found"]["epochs"] == 1
 
 
-@pytest.mark.filterwarnings("ignore:map is 'window'")  # so few weights that outputs are equal
 @pytest.mark.parametrize(
     "method, words",
     [
         ("HashNet", "--compression 1/8 --hidden 5"),
-        ("HashNet, window 1/2", "--compression 1/8 --hidden 5 --map window --window 0.5"),
+        ("HashNet, tiles", "--compression 1/8 --hidden 5 --tile auto"),
         ("NN", "--compression 0 --hidden 1"),
     ],
 )

@@ -58,7 +58,7 @@ def test_every_number_of_the_paper_belongs_to_a_cell():
         (("mnist", 5, "RER", "1", 64), ">4"),
         (("mnist", 3, "NN", "1", 8), ""),
         (("mnist-small", 3, "HashNet", "1/64", 0), ""),
-        (("mnist", 3, "HashNet, window", "1/64", 0), ""),
+        (("mnist", 3, "HashNet, tiles", "1/64", 0), ""),
     ],
 )
 def test_numbers_of_the_paper(cell, error):
@@ -66,10 +66,10 @@ def test_numbers_of_the_paper(cell, error):
 
 
 def test_parts_and_other_rows_of_a_grid():
-    part = grid("table2", ["HashNet, window", "NN"], ["mnist-small"], [5])
+    part = grid("table2", ["HashNet, tiles", "NN"], ["mnist-small"], [5])
     cells = list(part.cells([1]))
     assert [(cell.row, cell.dataset, cell.layers, cell.compression) for cell in cells] == [
-        ("HashNet, window", "mnist-small", 5, "1/64"),
+        ("HashNet, tiles", "mnist-small", 5, "1/64"),
         ("NN", "mnist-small", 5, "1/64"),
     ]
     assert grid("figure2") == GRIDS["figure2"] and grid("figure2").compressions == HALVES
@@ -97,11 +97,11 @@ def test_every_cell_has_settings(name):
 
 
 def test_of_rules_that_hold_the_last_decides():
-    cell = Cell("rot", 3, "HashNet, window", "1/8", 0, 0)
+    cell = Cell("rot", 3, "HashNet, tiles", "1/8", 0, 0)
     rules = [
         {"for": {}, "settings": settings_of(cell).as_dict()},
         {"for": {"dataset": "rot", "method": "HashNet"}, "settings": {"epochs": 7, "dropout": 0.5}},
-        {"for": {"row": "HashNet, window", "compression": "1/8"}, "settings": {"epochs": 9}},
+        {"for": {"row": "HashNet, tiles", "compression": "1/8"}, "settings": {"epochs": 9}},
         {"for": {"dataset": "mnist"}, "settings": {"epochs": 11}},
         {"for": {"layers": 5, "dataset": ["rot", "rect"]}, "settings": {"dropout": 0.1}},
         {"for": {"dataset": ["mnist", "rect"]}, "settings": {"dropout": 0.2}},

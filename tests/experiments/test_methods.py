@@ -109,7 +109,7 @@ def test_every_method_comes_as_near_as_its_rule_allows(
 
 
 def test_hash_net_is_the_network_of_the_main_command() -> None:
-    for arguments in ({}, {"map": "window", "window": 0.5}, {"signed": False}):
+    for arguments in ({}, {"tile": "auto"}, {"signed": False}):
         network = build("HashNet", [20, 30, 4], 1 / 8, seed=3, **arguments)
         assert repr(network) == repr(mlp([20, 30, 4], compression=1 / 8, seed=3, **arguments))
 
@@ -188,9 +188,9 @@ def test_wrong_expansions_are_refused(expansion: Any) -> None:
         ("SVM", {}, "method is 'SVM', wanted one of 'RER', 'LRD'"),
         ("HashNet", {"compression": 0}, "compression is 0"),
         ("RER", {"compression": 1.5}, "compression is 1.5"),
-        ("HashNet", {"window": 0.5}, "window is 0.5"),
+        ("HashNet", {"tile": 0}, "tile is 0"),
         *(
-            (method, {"map": "window"}, f"map is 'window', .* {method} has no hashed layers")
+            (method, {"tile": 2}, f"tile is 2, .* {method} has no hashed layers")
             for method in ("RER", "LRD", "NN", "DK")
         ),
         ("LRD", {"signed": False}, ".* signed False, wanted none"),

@@ -31,7 +31,7 @@ def test_a_round_trip(path):
     merge_rule(rule_of(CELL, FOUND), path)
     rules = read_rules(path)
     assert settings_from(rules, CELL) == SETTINGS
-    assert settings_from(rules, replace(CELL, seed=9, row="HashNet, window")) == SETTINGS
+    assert settings_from(rules, replace(CELL, seed=9, row="HashNet, tiles")) == SETTINGS
     others = {"dataset": "rot", "layers": 5, "row": "NN", "compression": "1/64", "expansion": 2}
     for name, value in others.items():
         assert settings_from(rules, replace(CELL, **{name: value})) == START
@@ -59,11 +59,11 @@ def test_a_rule_is_replaced_by_the_next_for_the_same_cells(path):
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_rows_own_rule_decides_whichever_came_first(path, first):
-    window = replace(CELL, row="HashNet, window")
-    rules = [rule_of(window, FOUND._replace(settings=replace(SETTINGS, momentum=0.8))), rule_of(CELL, FOUND)]
+    tiles = replace(CELL, row="HashNet, tiles")
+    rules = [rule_of(tiles, FOUND._replace(settings=replace(SETTINGS, momentum=0.8))), rule_of(CELL, FOUND)]
     for rule in (rules[first], rules[1 - first]):
         merge_rule(rule, path)
-    assert settings_from(read_rules(path), window).momentum == 0.8
+    assert settings_from(read_rules(path), tiles).momentum == 0.8
     assert settings_from(read_rules(path), CELL).momentum == 0.85
 
 

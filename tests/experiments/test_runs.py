@@ -24,15 +24,16 @@ SETTINGS = replace(settings_of(CELL), epochs=2, input_dropout=0.0, dropout=0.0, 
 def test_networks_are_what_the_cell_says(tiny, row, layers):
     network, budget = build(replace(CELL, row=row, layers=layers), SETTINGS, tiny)
     weights = [layer for layer in network.layers if layer.params]
-    hidden = 12 if "HashNet" in row or row in ("RER", "LRD") else weights[0].out_features
+    hidden = 12 if ROWS[row].method not in ("NN", "DK") else weights[0].out_features
     assert [layer.in_features for layer in weights] == [20, *[hidden] * (layers - 2)]
     assert weights[-1].out_features == 3 and network.class_names == ("a", "b", "c")
     dense = 21 * 12 + (layers - 3) * 13 * 12 + 13 * 3
     assert budget == round(dense / 8)
-    for name, value in ROWS[row].arguments.items():
-        assert all(layer.config()[name] == value for layer in weights) or name == "window"
-    if row == "HashNet, window 1/2":
-        assert weights[0].window == min(round(21 / 2), weights[0].num_buckets)
+    arguments = ROWS[row].arguments
+    assert all(layer.signed == arguments.get("signed", True) for layer in weights if "HashNet" in row)
+    if segments := arguments.get("segments"):
+        buckets = weights[0].num_buckets
+        assert weights[0].tile == min(-(-21 // segments), buckets // 12)
 
 
 def test_expansion_widens_and_keeps_the_storage(tiny):
@@ -114,7 +115,6 @@ def test_a_teacher_is_trained_once_for_its_settings(tiny, tmp_path, monkeypatch)
 
 def test_multiplications():
     assert multiplications(HashedLinear(20, 5, num_buckets=50)) == 100
-    assert multiplications(HashedLinear(20, 5, num_buckets=50, map="window", window=7)) == 35
     assert multiplications(SparseLinear(20, 5, num_weights=13)) == 13
     assert multiplications(LowRankLinear(20, 5, rank=2)) == 2 * 25
     assert multiplications(Linear(20, 5)) == 100
@@ -130,7 +130,7 @@ def test_multiplications_of_what_is_unknown_are_refused():
         multiplications(Other.__new__(Other))
     layer = HashedLinear(4, 3, num_buckets=5)
     layer.bucket_map = SimpleNamespace(name="third")
-    with pytest.raises(ValueError, match="^map is 'third', wanted one of 'element', 'window', 'tile'$"):
+    with pytest.raises(ValueError, match="^map is 'third', wanted one of 'element', 'tile'$"):
         multiplications(layer)
     tiles = HashedLinear(784, 1000, compression=1 / 64, tile="auto")
     assert multiplications(tiles) == 124 * 784  # of 1,000 rows, 124 tiles
