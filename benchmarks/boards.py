@@ -1,4 +1,4 @@
-"""What fits on a board: flash, RAM and cycles of 784-100-10 on AVR, by map, compression and bits.
+"""What fits on a board: flash, RAM and cycles of 784-100-10 on AVR, by compression and bits.
 
     python benchmarks/boards.py       # prints the table of docs/embedded.md; wants avr-gcc, avr-libc, simavr
 
@@ -22,28 +22,26 @@ HARNESS = Path(__file__).parents[1] / "tests" / "export" / "harness"
 FLAGS = "-std=c99 -Os -ffunction-sections -fdata-sections -Wl,--gc-sections -DNO_SELFTEST".split()
 CHIP = "atmega1284p"
 SIZES = [784, 100, 10]
-MAPS = {"element": {"map": "element"}, "window 1/4": {"map": "window", "window": 0.25}}
 DIGITS = 2
 
 
 def main() -> None:
     images = datasets.load("mnist-small").test[0][:DIGITS].astype(np.uint8)
     rows = []
-    for map, arguments in MAPS.items():
-        for factor in (8, 16, 32, 64, 128, 256):
-            network = mlp(SIZES, compression=1 / factor, input_scale=1 / 255, **arguments)
-            for weights in ("float32", "int8", "int4"):
-                with tempfile.TemporaryDirectory() as folder:
-                    report = to_c(network, folder, weights=weights)
-                    place = (map, f"1/{factor}", weights, f"{report.flash:,}")
-                    try:
-                        flash, ram, cycles = measure(Path(folder), images)
-                        rows.append((*place, f"{flash:,}", f"{ram:,}", f"{cycles / 1e6:.1f}"))
-                    except subprocess.CalledProcessError as error:
-                        if "is too large" not in error.output:
-                            raise
-                        rows.append((*place, "an array is too large", "", ""))
-    header = ("map", "compression", "buckets", "weights", "flash", "RAM", "million cycles")
+    for factor in (8, 16, 32, 64, 128, 256):
+        network = mlp(SIZES, compression=1 / factor, input_scale=1 / 255)
+        for weights in ("float32", "int8", "int4"):
+            with tempfile.TemporaryDirectory() as folder:
+                report = to_c(network, folder, weights=weights)
+                place = (f"1/{factor}", weights, f"{report.flash:,}")
+                try:
+                    flash, ram, cycles = measure(Path(folder), images)
+                    rows.append((*place, f"{flash:,}", f"{ram:,}", f"{cycles / 1e6:.1f}"))
+                except subprocess.CalledProcessError as error:
+                    if "is too large" not in error.output:
+                        raise
+                    rows.append((*place, "an array is too large", "", ""))
+    header = ("compression", "buckets", "weights", "flash", "RAM", "million cycles")
     print(text.markdown(header, rows))
 
 

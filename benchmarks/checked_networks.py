@@ -11,7 +11,7 @@ import numpy as np
 from minihash import HashedLinear, Network
 from minihash.builders import ACTIVATIONS
 from minihash.hashing import layer_seed
-from minihash.maps import ElementMap
+from minihash.maps import BucketMap
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Problem:
         """Buckets and signs (out, in + 1) of each layer, the last column the bias."""
         maps = []
         for position, (fan_in, fan_out) in enumerate(zip(self.sizes, self.sizes[1:])):
-            bucket_map = ElementMap(len(self.weights[position]), layer_seed(position, self.seed))
+            seed = layer_seed(position, self.seed)
+            bucket_map = BucketMap(len(self.weights[position]), seed, columns=fan_in + 1)
             buckets, signs = bucket_map(np.arange(fan_out)[:, None], np.arange(fan_in + 1))
             maps.append((buckets.astype(np.int64), signs))
         return maps

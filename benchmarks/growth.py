@@ -25,9 +25,8 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
     "1 / compression": (1, 8, 64, 256, 1000),
 }
 KINDS: dict[str, dict[str, Any]] = {
-    "element": {"map": "element"},
-    "window": {"map": "window"},
-    "window 1/4": {"map": "window", "window": 0.25},
+    "element": {},
+    "tiles": {"tile": "auto"},
 }
 
 

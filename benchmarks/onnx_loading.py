@@ -1,6 +1,6 @@
 """What ONNX Runtime makes of an exported network: load time and memory by level of graph optimisation.
 
-    python benchmarks/onnx_loading.py [--sizes 784,1000,10] [--compression 1/64] [--map element] [--rounds 5]
+    python benchmarks/onnx_loading.py [--sizes 784,1000,10] [--compression 1/64] [--rounds 5]
 
 Every round loads the file in a process of its own, one thread, and predicts single rows. Memory is beyond
 what the process had after its imports: resident (after the rows), and the highest it has been. Medians, MB
@@ -69,15 +69,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", default="784,1000,10")
     parser.add_argument("--compression", default="1/64")
-    parser.add_argument("--map", default="element", choices=("element", "window"))
-    parser.add_argument("--window", type=float, help="fraction of the columns")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     network = minihash.mlp(
         [int(size) for size in arguments.sizes.split(",")],
         compression=float(Fraction(arguments.compression)),
-        map=arguments.map,
-        window=arguments.window,
     )
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -33,7 +33,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "dense": {},
     "1/8": {"compression": 1 / 8},
     "1/64": {"compression": 1 / 64},
-    "1/64, window": {"compression": 1 / 64, "map": "window"},
 }
 BATCHES = (16, 32, 64, 128, 256, 512)  # rows a rank
 ROWS = 128  # a rank, where ranks are compared

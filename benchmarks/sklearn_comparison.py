@@ -58,7 +58,7 @@ def sides(sizes: list[int]) -> dict[str, tuple[Any, list[int]]]:
             HashedMLPClassifier(wide, memory_bytes=8 * budget, max_iter=EPOCHS),
             [sizes[0], *wide, sizes[-1]],
         ),
-        "hashed, 1/8, windows": (HashedMLPClassifier(hidden, map="window", **hashed), sizes),
+        "hashed, 1/8, tiles": (HashedMLPClassifier(hidden, tile="auto", **hashed), sizes),
         "hashed, 1/8, float32": (HashedMLPClassifier(hidden, dtype="float32", **hashed), sizes),
         "HashedMLPClassifier, dense": (HashedMLPClassifier(hidden, compression=None, max_iter=EPOCHS), sizes),
     }

@@ -1,6 +1,6 @@
-"""The trade: test error against the time of a step, for the maps, at several compressions.
+"""The trade: test error against multiplications and the time of a step, with and without tiles.
 
-    python benchmarks/trade.py train --data-dir FOLDER [--jobs 2]   # hours; goes on where it was killed
+    python benchmarks/trade.py train --data-dir FOLDER [--jobs 2]   # an hour; goes on where it was killed
     python benchmarks/trade.py time                                 # minutes, alone on the machine
     python benchmarks/trade.py report                               # tables, and trade.svg
 
@@ -16,46 +16,38 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
-import blocks
 import numpy as np
 
 from minihash import datasets, evaluate, figures, fit, losses, mlp, optimizers, schedules, text
 from minihash.bench import peers
 from minihash.bench.cases import check_layer, thread_count
 from minihash.bench.timing import Samples, Side
+from minihash.experiments import methods
 from minihash.experiments.ledger import Ledger
 from minihash.kernels import threads
-from minihash.layers import HashedLinear
 from minihash.machine import machine
 from minihash.network import Network
 
 LEDGER = Ledger(
     Path(__file__).with_name("trade.jsonl"), ("experiment", "compression", "variant", "seed", "epochs")
 )
-HIDDEN: dict[str, Any] = {
-    "element": {"map": "element"},
-    "window": {"map": "window"},
-    "window 1/2": {"map": "window", "window": 1 / 2},
-    "window 1/4": {"map": "window", "window": 1 / 4},
-    "window 1/8": {"map": "window", "window": 1 / 8},
-    "block 8": {"length": 8},
-    "block 16": {"length": 16},
+HASHED: dict[str, dict[str, Any]] = {
+    "element": {},
+    "8 segments": {"segments": 8},
+    "4 segments": {"segments": 4},
 }
-# Where windows might be worse; the variants of the last name the map of the hidden and of the output layer.
-OUTPUT: dict[str, Any] = {"window, element": ({"map": "window"}, {"map": "element"})}
-VARIANTS = {name: (map, map) for name, map in HIDDEN.items()} | OUTPUT
-FEW = ("element", "window", "window 1/4")
-Grid = tuple[str, list[int], int | None, int, tuple[int, ...], tuple[str, ...]]
-#: experiment: data, hidden units, training rows, epochs, 1 / compression, variants
+VARIANTS = (*HASHED, "dense")
+ALL = tuple(HASHED)
+DENSE: dict[int, tuple[str, ...]] = {1: ("dense",)}
+# At 1/256 both lengths are that of 64 tiles in the hidden layer: one network.
+WIDE = DENSE | {8: ALL, 64: ALL, 256: ALL[:2]}
+Grid = tuple[str, list[int], int | None, int, dict[int, tuple[str, ...]]]
+#: experiment: data, hidden units, training rows, epochs, variants by 1 / compression
 EXPERIMENTS: dict[str, Grid] = {
-    "mnist": ("mnist", [1000], None, 10, (8, 64, 256), tuple(HIDDEN)),
-    "rot": ("rot", [1000], None, 20, (8, 64, 256), tuple(HIDDEN)),
-    "rot, few buckets": ("rot", [1000], None, 20, (1024,), (*FEW, "window, element")),
-    # 192 buckets: no window is longer, folded or not.
-    "rot, fewest buckets": ("rot", [1000], None, 20, (4096,), ("element", "window", "window, element")),
-    "rot, three hidden layers": ("rot", [1000] * 3, None, 20, (64,), (*FEW, "window, element")),
-    "1,000 digits": ("mnist", [1000], 1000, 100, (8, 64), (*FEW, "window, element")),
-    "rot, element outputs": ("rot", [1000], None, 20, (64, 256), ("window, element",)),
+    "mnist": ("mnist", [1000], None, 10, WIDE),
+    "rot": ("rot", [1000], None, 20, WIDE),
+    "rot, three hidden layers": ("rot", [1000] * 3, None, 20, DENSE | {64: ALL}),
+    "1,000 digits": ("mnist", [1000], 1000, 100, DENSE | {8: ALL, 64: ALL}),
 }
 SEEDS = (0, 1, 2)
 BATCH = 128
@@ -72,34 +64,28 @@ def cells() -> list[dict[str, Any]]:
             "epochs": epochs,
         }
         for seed in SEEDS
-        for experiment, (_, _, _, epochs, compressions, variants) in EXPERIMENTS.items()
-        for compression in compressions
-        for variant in variants
+        for experiment, (_, _, _, epochs, variants) in EXPERIMENTS.items()
+        for compression, some in variants.items()
+        for variant in some
     ]
 
 
-def build(hidden: list[int], compression: float, variant: str, seed: int, **arguments: Any) -> Network:
-    """Return 784-…-10 with the variant's maps in its hidden and output layers."""
-    network = mlp([784, *hidden, 10], compression=compression, seed=seed, **arguments)
-    layers = list(network.layers)
-    for position, layer in enumerate(layers):
-        if isinstance(layer, HashedLinear):
-            map = VARIANTS[variant][position == len(layers) - 1]
-            kind: Any = blocks.BlockLinear if "length" in map else HashedLinear
-            layers[position] = kind(**{**layer.config(), **map})
-    return Network(layers, input_scale=network.input_scale)
+def build(hidden: list[int], compression: int, variant: str, **arguments: Any) -> Network:
+    """Return 784-…-10 of a variant, at 1 / compression."""
+    sizes = [784, *hidden, 10]
+    if variant == "dense":
+        return mlp(sizes, **arguments)
+    return methods.build("HashNet", sizes, 1 / compression, **HASHED[variant], **arguments)
 
 
 def train(cell: dict[str, Any], data_dir: str) -> dict[str, Any]:
     """Train one network and return its cell with the test error, a percentage."""
     threads.set_num_threads(1)
-    blocks.register()
     name, hidden, rows, *_ = EXPERIMENTS[cell["experiment"]]
     dataset = datasets.load(name, data_dir)
     seed, inputs, labels = cell["seed"], *dataset.train_and_validation()
-    network = build(
-        hidden, 1 / cell["compression"], cell["variant"], seed, dropout=(0.1, 0.25), input_scale=1 / 255
-    )
+    own = {"dropout": (0.1, 0.25), "input_scale": 1 / 255, "seed": seed}
+    network = build(hidden, cell["compression"], cell["variant"], **own)
     history = fit(
         network,
         (inputs[:rows], labels[:rows]),
@@ -133,19 +119,19 @@ class _Train:
 
 def time_all(seconds: float) -> None:
     """Measure the step of 784-1000-10 beside the same network of PyTorch, dense; one thread."""
-    blocks.register()
     rng = np.random.default_rng(0)
     inputs, labels = rng.random((BATCH, 784), np.float32), rng.integers(0, 10, BATCH)
-    for compression in EXPERIMENTS["mnist"][4]:
-        sides = {"dense": _dense_step(inputs, labels)}
-        for variant in HIDDEN:
-            network = build([1000], 1 / compression, variant, 0)
-            check_layer(network.layers[0], inputs, rng.normal(size=(BATCH, 1000)).astype(np.float32))
+    for compression, variants in WIDE.items():
+        sides = {"PyTorch": _dense_step(inputs, labels)}
+        for variant in variants:
+            network = build([1000], compression, variant, seed=0)
+            if variant in HASHED:
+                check_layer(network.layers[0], inputs, rng.normal(size=(BATCH, 1000)).astype(np.float32))
             sides[variant] = _step(network, inputs, labels)
         with thread_count(1):
             samples = Samples(sides, seconds)
-        for variant in HIDDEN:
-            ratio = samples.ratio(variant, "dense")
+        for variant in variants:
+            ratio = samples.ratio(variant, "PyTorch")
             cell = {"experiment": "time", "compression": compression, "variant": variant}
             where = {"ratio": ratio.as_dict(), "machine": machine()}
             LEDGER.append({**cell, "seed": None, "epochs": None, **where})
@@ -177,60 +163,64 @@ def _dense_step(inputs: np.ndarray, labels: np.ndarray) -> Side:
     return step
 
 
+def multiplications(hidden: list[int], compression: int, variant: str) -> float:
+    """Return the multiplications of a row of inputs, over the dense network's."""
+    found = build(hidden, compression, variant).multiplications
+    return found / build(hidden, 1, "dense").multiplications
+
+
 def report(plot: str) -> None:
     """Print the tables and draw the figure of what is in the ledger."""
-    records = LEDGER.records()
     errors: dict[tuple[str, int, str], list[float]] = {}
     times: dict[tuple[int, str], float] = {}
-    for record in records:
+    for record in LEDGER.records():
         if record["experiment"] == "time":
             times[record["compression"], record["variant"]] = record["ratio"]["ratio"]
         else:
             place = record["experiment"], record["compression"], record["variant"]
             errors.setdefault(place, []).append(record["error"])
-    for experiment, (*_, compressions, variants) in EXPERIMENTS.items():
+    for experiment, (_, hidden, _, _, variants) in EXPERIMENTS.items():
         rows = []
-        for variant in variants:
-            found = [_describe(errors.get((experiment, c, variant), [])) for c in compressions]
-            shown = [f"{times[c, variant]:.2f}" if (c, variant) in times else "" for c in compressions]
-            rows.append((variant, *found, *(shown if experiment == "mnist" else ())))
-        header = ["map", *(f"1/{c}" for c in compressions)]
-        header += [f"time 1/{c}" for c in compressions] if experiment == "mnist" else []
+        for compression, some in variants.items():
+            for variant in some:
+                found = errors.get((experiment, compression, variant), [])
+                share = f"{multiplications(hidden, compression, variant):.3f}"
+                time = times.get((compression, variant)) if hidden == [1000] else None
+                shown = "" if time is None else f"{time:.2f}"
+                rows.append((f"1/{compression}", variant, _describe(found), share, shown))
+        measured = "test error, %", "multiplications / dense", "time / PyTorch, dense"
+        header = ("compression", "variant", *measured)
         print(f"\n### {experiment}\n\n" + text.markdown(header, rows))
-    _draw(errors, times, plot)
+    _draw(errors, plot)
 
 
 def _describe(errors: list[float]) -> str:
     return f"{np.mean(errors):.2f} ({', '.join(f'{error:.2f}' for error in errors)})" if errors else ""
 
 
-def _draw(errors: Any, times: Any, plot: str) -> None:
-    shown = [name for name in ("mnist", "rot") if any(place[0] == name for place in errors)]
-    families = {"element": 0, "window": 1, "block": 2}
-
+def _draw(errors: dict[tuple[str, int, str], list[float]], plot: str) -> None:
     def fill(figure: Any) -> None:
-        grid = figure.subplots(len(shown), 3, squeeze=False)
-        for line, experiment in zip(grid, shown):
-            for axes, compression in zip(line, EXPERIMENTS[experiment][4]):
-                for variant in HIDDEN:
+        for axes, experiment in zip(figure.subplots(1, 2), ("mnist", "rot")):
+            _, hidden, _, _, variants = EXPERIMENTS[experiment]
+            for place, (compression, some) in enumerate(variants.items()):
+                for variant in some:
                     found = errors.get((experiment, compression, variant))
-                    if not found or (compression, variant) not in times:
+                    if not found:
                         continue
-                    color = figures.COLORS[families[variant.split()[0]]]
-                    time, middle = times[compression, variant], np.mean(found)
-                    axes.plot([time] * 2, [min(found), max(found)], color=color, linewidth=1)
-                    axes.plot(time, middle, "o", color=color, markersize=5)
-                    axes.annotate(
-                        variant, (time, middle), (4, 4), textcoords="offset points", fontsize=7
-                    )
-                axes.set(title=f"{experiment}, 1/{compression}", xlim=(0, None))
-                axes.margins(x=0.2, y=0.15)
-        for axes in grid[-1]:
-            axes.set(xlabel="time of a step / dense PyTorch")
-        for line in grid:
-            line[0].set(ylabel="test error, %")
+                    share, color = multiplications(hidden, compression, variant), figures.COLORS[place]
+                    name = "dense" if compression == 1 else f"1/{compression}, {variant}"
+                    axes.plot([share] * 2, [min(found), max(found)], color=color, linewidth=1)
+                    marker = figures.MARKERS[VARIANTS.index(variant)]
+                    axes.plot(share, np.mean(found), marker, color=color, markersize=5, label=name)
+            axes.set(xscale="log", yscale="log", xlabel="multiplications / dense", title=experiment)
+            axes.set_xticks((1 / 16, 1 / 8, 1 / 4, 1 / 2, 1), ("1/16", "1/8", "1/4", "1/2", "1"))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}")
+            axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        figure.axes[0].set(ylabel="test error, %")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper")
 
-    figures.draw(plot, (11, 3.6 * len(shown)), fill)
+    figures.draw(plot, (9, 3.8), fill)
 
 
 def main() -> None:

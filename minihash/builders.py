@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,11 +11,10 @@ import numpy as np
 from minihash import checks, memory
 from minihash.hashing import LIMIT_BUCKETS, LIMIT_FEATURES, layer_seed, xxhash32
 from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
-from minihash.layers.hashed_linear import BIASES, MAPS
+from minihash.layers.hashed_linear import BIASES
 from minihash.network import Network
 
 ACTIVATIONS: dict[str, type[Layer]] = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
-SEEDS = 20  # of a last layer of windows, before it may have equal outputs
 
 
 def mlp(
@@ -29,8 +26,6 @@ def mlp(
     activation: str = "relu",
     dropout: float | tuple[float, float] = 0.0,
     seed: int = 0,
-    map: str = "element",
-    window: Any = None,
     tile: int | str | Sequence[int] = 1,
     bias: str = "hashed",
     signed: bool = True,
@@ -50,11 +45,9 @@ def mlp(
     memory_bytes : instead, the bytes of all stored numbers, at most; all layers are compressed at one rate.
     activation : "relu", "tanh" or "sigmoid", after every layer but the last.
     dropout : rate before every layer but the first, or (rate of the inputs, rate of the others).
-    seed : of the network: weight layer p gets the seed `xxhash32(p, 0, seed)`; a last layer of windows, if
-        that gives two outputs one window and sign, which no training could tell apart, the first of
-        `xxhash32(p, 2, seed)`, `xxhash32(p, 3, seed)`, … that does not (20 in all, then a warning says so).
+    seed : of the network: weight layer p gets the seed `xxhash32(p, 0, seed)`.
     tile : as in `HashedLinear`, for every layer, or one a layer.
-    map, window, bias, signed, initializer, dtype : as in `HashedLinear`; a dense layer has a bias unless
+    bias, signed, initializer, dtype : as in `HashedLinear`; a dense layer has a bias unless
         bias="none".
     input_scale, input_shift, class_names : as in `Network`.
 
@@ -80,7 +73,6 @@ def mlp(
     total         784 -> 10    79,510   1,249  4,996      1/63.66
     """
     _check_sizes(sizes)
-    checks.choice("map", map, MAPS)
     checks.choice("bias", bias, BIASES)
     checks.boolean("signed", signed)
     if memory_bytes is not None:
@@ -91,9 +83,7 @@ def mlp(
     buckets = _per_layer("num_buckets", num_buckets, len(sizes) - 1)
     tiles = [tile] * len(buckets) if isinstance(tile, str) else _per_layer("tile", tile, len(buckets))
     dense = compression is None and num_buckets is None
-    if dense and window is not None:
-        raise ValueError(f"window is {window!r}, wanted None: a dense layer has no window")
-    if dense and any(length != 1 for length in tiles):
+    if dense and any(length != 1 or length is True for length in tiles):
         raise ValueError(f"tile is {tile!r}, wanted 1: a dense layer has no tiles")
     weights = _count_weights(sizes, compression, buckets, bias)
     memory.check_building(sizes, weights, checks.floating_dtype("dtype", dtype).itemsize)
@@ -102,15 +92,10 @@ def mlp(
         if dense:
             return Linear(fan_in, fan_out, bias=bias != "none", **common)
         size = {"compression": compression, "num_buckets": buckets[position]}
-        hashed = {"map": map, "window": window, "tile": tiles[position], "bias": bias, "signed": signed}
-        layer = HashedLinear(fan_in, fan_out, **hashed, **size, **common)
-        if position < len(sizes) - 2 or not _equal_outputs(layer):
-            return layer
-        others = (int(xxhash32(position, draw, seed)) for draw in range(2, SEEDS + 1))
-        common["seed"] = next((one for one in others if not _equal_outputs(layer, one)), layer.seed)
+        hashed: dict[str, Any] = {"tile": tiles[position], "bias": bias, "signed": signed}
         return HashedLinear(fan_in, fan_out, **hashed, **size, **common)
 
-    network = stack(
+    return stack(
         sizes,
         make_layer,
         activation=activation,
@@ -122,22 +107,6 @@ def mlp(
         class_names=class_names,
         dtype=dtype,
     )
-    if equal := _equal_outputs(network.layers[-1]):
-        found = f"map is 'window' and {equal} of {sizes[-1]} outputs are equal to others"
-        warnings.warn(f"{found}, wanted map='element', or more weights in the last layer", stacklevel=2)
-    return network
-
-
-def _equal_outputs(layer: Layer, seed: int | None = None) -> int:
-    """Return how many rows have the window and sign of another, with this seed or another.
-
-    They are equal to it, whatever the weights.
-    """
-    if not isinstance(layer, HashedLinear) or layer.map != "window":
-        return 0
-    map = layer.bucket_map if seed is None else dataclasses.replace(layer.bucket_map, seed=seed)
-    starts, signs = map(np.arange(layer.out_features), 0)
-    return layer.out_features - len(np.unique(starts + layer.num_buckets * (signs < 0)))
 
 
 def _virtual(sizes: Sequence[int], bias: str) -> list[int]:

@@ -21,7 +21,7 @@ from minihash.kernels.devices import CPU
 from minihash.kernels.panels import Block
 from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
 from minihash.network import Network
-from minihash.whole_matrices import KINDS, describe, kind
+from minihash.whole_matrices import KINDS
 
 LIMIT = 2**17  # weights of all matrices; in panels, more are as fast
 WIDTH = 2**13  # values of a row: a chunk with more of them leaves the cache
@@ -36,9 +36,9 @@ def obstacle(network: Network) -> str:
     """Return what keeps a network from being fused, "" if nothing does.
 
     Its layers are hashed or dense ones, each with at most one activation after it (and dropout of rate 0
-    anywhere), with `WIDTH` units together at most. Their matrices have `LIMIT` weights at most: those of
-    dense layers count `DENSE` times, those of windows as often as columns are folded. It is on the CPU, in
-    float32 or float64, and the kernels of Numba are in use.
+    anywhere), with `WIDTH` units together at most. Their matrices have `LIMIT` weights at most, and those of
+    dense layers count `DENSE` times. It is on the CPU, in float32 or float64, and the kernels of Numba are in
+    use.
     """
     try:
         _stages(network)
@@ -57,14 +57,14 @@ def _stages(network: Network) -> list[tuple[HashedLinear | Linear, int]]:
         raise ValueError(f"network has dtype {network.dtype}, wanted float32 or float64")
     stages: list[tuple[HashedLinear | Linear, int]] = []
     for position, layer in enumerate(network.layers):
-        if isinstance(layer, (HashedLinear, Linear)) and kind(layer) in KINDS:
+        if isinstance(layer, (HashedLinear, Linear)) and type(layer) in KINDS:
             stages.append((layer, 0))
         elif type(layer) in ACTIVATIONS and stages and not stages[-1][1]:
             stages[-1] = stages[-1][0], ACTIVATIONS[type(layer)]
         elif type(layer) is not Dropout or layer.rate:
             wanted = "HashedLinear or Linear, and after each at most one of ReLU, Tanh and Sigmoid"
-            raise ValueError(f"layers[{position}] is a {describe(layer)}, wanted {wanted}")
-    size = sum(_size(layer) * KINDS[kind(layer)].times(layer) for layer, _ in stages)
+            raise ValueError(f"layers[{position}] is a {type(layer).__name__}, wanted {wanted}")
+    size = sum(_size(layer) * KINDS[type(layer)].times(layer) for layer, _ in stages)
     if not 0 < size <= LIMIT:
         raise ValueError(f"the network's matrices count as {size:.0f} weights, wanted 1 to {LIMIT}")
     units = stages[0][0].in_features + sum(layer.out_features for layer, _ in stages)
@@ -117,7 +117,7 @@ class FusedNetwork:
         self._gradients = np.empty((SHARDS, 2, ends[-1]), self.dtype)
         self._deltas = np.empty((SHARDS, 2, self._kernels.CHUNK * max(units[1:])), self.dtype)
         self._whole = [
-            KINDS[kind(layer)](layer, self._matrices[start:end], self._gradients[0, 0, start:end])
+            KINDS[type(layer)](layer, self._matrices[start:end], self._gradients[0, 0, start:end])
             for (layer, _), (start, end) in zip(stages, itertools.pairwise(ends))
         ]
         self._scaling = np.empty((2, units[0] - 1), self.dtype)

@@ -1,9 +1,8 @@
 """Where a virtual weight lives: from a position (i, j) to a bucket and a sign.
 
 i is the output unit, j the input unit (the bias is column j = in_features). Everything here is plain
-NumPy and favours clearness; the kernels compile `absorb`, `avalanche` and `scale_to_range`, the one
-source of the hash for NumPy, Numba and CUDA. The hash is part of the file format (docs/format.md): it may
-never change.
+NumPy and favours clearness; the kernels compile `slot` and what it calls, the one source of the hash for
+NumPy, Numba and CUDA. The hash is part of the file format (docs/format.md): it may never change.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from minihash import checks
 LIMIT_FEATURES = 2**32 - 1
 LIMIT_BUCKETS = 2**30
 LIMIT_SEED = 2**32
+SIGN = np.uint32(1 << 31)  # of a slot, set for −1; the other bits are the tile
 
 PRIME3 = np.uint32(3266489917)
 START = np.uint32(374761393 + 8)  # PRIME5 + the length of the message in bytes
@@ -27,12 +27,15 @@ _PRIME4 = np.uint32(668265263)
 def hash_position(i: Any, j: Any, seed: Any) -> Any:
     """XXH32 of the 8 bytes `i, j` (little-endian uint32) with `seed`, all of them uint32.
 
-    For NumPy arrays; the kernels put it together from the same two parts. In these every step is cast
-    back to 32 bits because compilers widen: uint32 times uint32 is 64 bits wide in Numba, and wraps in
-    NumPy.
+    Every step is cast back to 32 bits because compilers widen: uint32 times uint32 is 64 bits wide in
+    Numba, and wraps in NumPy (of scalars with a warning: `np.errstate(over="ignore")`).
     """
-    h = absorb(np.uint32(np.uint32(seed) + START), np.uint32(np.uint32(i) * PRIME3))
-    return avalanche(absorb(h, np.uint32(np.uint32(j) * PRIME3)))
+    return avalanche(absorb(absorb_row(i, seed), np.uint32(np.uint32(j) * PRIME3)))
+
+
+def absorb_row(i: Any, seed: Any) -> Any:
+    """Return the state after the first word of the message, which a whole row of positions shares."""
+    return absorb(np.uint32(np.uint32(seed) + START), np.uint32(np.uint32(i) * PRIME3))
 
 
 def absorb(h: Any, product: Any) -> Any:
@@ -51,6 +54,41 @@ def avalanche(h: Any) -> Any:
 def scale_to_range(hashed: Any, size: Any) -> Any:
     """Scale a 32-bit hash to 0 … size − 1 by `(hash · size) >> 32`: no division, no modulo bias."""
     return np.uint32((np.uint64(hashed) * np.uint64(size)) >> np.uint64(32))
+
+
+def slot(key: Any, row: Any, segment: Any) -> Any:
+    """Return which tile a row of V has in a segment, and in the highest bit its sign, 1 for −1.
+
+    The one place where this is said; kernels compile it. For the paper's map a tile is a weight, and a
+    segment a column.
+
+    Parameters
+    ----------
+    key : seed, T and whether signs are drawn (docs/format.md).
+    row, segment : i and g, integers or arrays of uint32 that broadcast.
+    """
+    return signed_slot(hash_position(row, segment, key[0]), key[1], np.uint32(key[2]))
+
+
+def signed_slot(hashed: Any, size: Any, signed: Any) -> Any:
+    """Return a number below `size`, and in the highest bit a sign, from one draw.
+
+    `s = (hash · 2 size) >> 32` is below `size`, with sign +1, exactly where the hash's highest bit is 0; so
+    the number is the other bits scaled to `size`, and the highest bit is the sign. Unsigned (0 instead of 1,
+    as uint32), the whole hash is scaled.
+    """
+    number = scale_to_range(np.uint32(hashed << signed), size)
+    return np.uint32(number | np.uint32(hashed & np.uint32(signed << np.uint32(31))))
+
+
+def split(slots: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers (int64) and the signs (int8, ±1) of slots, an array of uint32."""
+    return (slots & ~SIGN).astype(np.int64), np.where(slots & SIGN, np.int8(-1), np.int8(1))
+
+
+def signed_bucket(hashed: Any, num_buckets: int, signed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return bucket (int64) and sign (int8, ±1) of each hash, see `signed_slot`."""
+    return split(signed_slot(np.atleast_1d(np.asarray(hashed, np.uint32)), num_buckets, np.uint32(signed)))
 
 
 def xxhash32(i: Any, j: Any, seed: Any) -> Any:
@@ -77,14 +115,15 @@ def xxhash32(i: Any, j: Any, seed: Any) -> Any:
 
     Source: XXH32, Yann Collet, https://github.com/Cyan4973/xxHash (doc/xxhash_spec.md).
     """
-    arrays = [_as_uint32(name, value) for name, value in (("i", i), ("j", j), ("seed", seed))]
-    hashed = hash_position(*(np.atleast_1d(array) for array in arrays))
+    arrays = [as_uint32(name, value) for name, value in (("i", i), ("j", j), ("seed", seed))]
+    hashed = hash_position(*(np.atleast_1d(array) for array in arrays))  # scalars would warn
     if all(array.ndim == 0 for array in arrays):
         return int(hashed[0])
     return hashed
 
 
-def _as_uint32(name: str, value: Any) -> np.ndarray:
+def as_uint32(name: str, value: Any) -> np.ndarray:
+    """Return integers as uint32; ValueError, with their name, for others and for what is out of range."""
     array = np.asarray(value)
     if array.dtype.kind not in "iu":
         shown = repr(value) if array.ndim == 0 else f"an array of {array.dtype}"
@@ -100,21 +139,7 @@ def layer_seed(position: int, network_seed: int) -> int:
     return int(xxhash32(position, 0, checks.integer("seed", network_seed, 0, LIMIT_SEED)))
 
 
-def signed_bucket(hashed: Any, num_buckets: int, signed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return bucket (int64) and sign (int8, ±1) of each hash, from one draw (docs/format.md).
-
-    `s = (hash · 2K) >> 32` is below K, with sign +1, exactly where the hash's highest bit is 0; so
-    the bucket is the other bits scaled to K, and the highest bit is the sign. Unsigned, the whole
-    hash is scaled to K.
-    """
-    hashed = np.atleast_1d(np.asarray(hashed, np.uint32))
-    if not signed:
-        return scale_to_range(hashed, num_buckets).astype(np.int64), np.ones(hashed.shape, np.int8)
-    signs = np.where(hashed >> np.uint32(31), np.int8(-1), np.int8(1))
-    return scale_to_range(hashed << np.uint32(1), num_buckets).astype(np.int64), signs
-
-
-class BucketMap(Protocol):
+class Map(Protocol):
     """What a map is: from positions to buckets h(i, j) and signs ξ(i, j), see maps.py."""
 
     @property
@@ -124,7 +149,7 @@ class BucketMap(Protocol):
 
 
 def virtual_weight_matrix(
-    weight: np.ndarray, bucket_map: BucketMap, out_features: int, columns: int
+    weight: np.ndarray, bucket_map: Map, out_features: int, columns: int
 ) -> np.ndarray:
     """Return the virtual matrix V (out_features, columns), `V[i, j] = ξ(i, j) · w[h(i, j)]` (eq. 7).
 
@@ -134,7 +159,7 @@ def virtual_weight_matrix(
     return weight[buckets] * signs.astype(weight.dtype)
 
 
-def feature_hash(inputs: np.ndarray, bucket_map: BucketMap, i: int) -> np.ndarray:
+def feature_hash(inputs: np.ndarray, bucket_map: Map, i: int) -> np.ndarray:
     """Return φ_i(a) (batch, num_buckets), the inputs hashed into buckets for output unit i (eq. 5).
 
     `[φ_i(a)]_k = Σ_{j: h(i,j)=k} ξ(i, j) · a_j`, so that `z_i = w · φ_i(a)` (eq. 6): the same layer
@@ -152,8 +177,8 @@ def feature_hash(inputs: np.ndarray, bucket_map: BucketMap, i: int) -> np.ndarra
 
     Examples
     --------
-    >>> from minihash.maps import ElementMap
-    >>> map, weight, inputs = ElementMap(5, seed=1), np.arange(1.0, 6), np.array([[1.0, 2, 3, 4]])
+    >>> from minihash.maps import BucketMap
+    >>> map, weight, inputs = BucketMap(5, seed=1, columns=4), np.arange(1.0, 6), np.array([[1.0, 2, 3, 4]])
     >>> feature_hash(inputs, map, 0)
     array([[ 7.,  2.,  0., -1.,  0.]])
     >>> feature_hash(inputs, map, 0) @ weight == inputs @ virtual_weight_matrix(weight, map, 1, 4)[0]
@@ -167,14 +192,14 @@ def feature_hash(inputs: np.ndarray, bucket_map: BucketMap, i: int) -> np.ndarra
     return hashed.T
 
 
-def occupancy(bucket_map: BucketMap, out_features: int, columns: int) -> np.ndarray:
+def occupancy(bucket_map: Map, out_features: int, columns: int) -> np.ndarray:
     """Return how many virtual weights share each bucket: (num_buckets,), sum = out_features · columns."""
     buckets, _ = _all_positions(bucket_map, out_features, columns)
     return np.bincount(buckets.ravel(), minlength=bucket_map.num_buckets)
 
 
 def _all_positions(
-    bucket_map: BucketMap, out_features: int, columns: int
+    bucket_map: Map, out_features: int, columns: int
 ) -> tuple[np.ndarray, np.ndarray]:
     i = np.arange(checks.integer("out_features", out_features, 1, LIMIT_FEATURES))
     j = np.arange(checks.integer("columns", columns, 1, LIMIT_FEATURES + 1))

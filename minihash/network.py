@@ -267,6 +267,11 @@ class Network:
         return sum(layer.num_virtual for layer in self.layers)
 
     @property
+    def multiplications(self) -> int:
+        """Multiplications with weights that a row of inputs takes; biases are not counted."""
+        return sum(layer.multiplications for layer in self.layers)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the stored parameters."""
         return sum(array.nbytes for array in self.params.values())

@@ -22,7 +22,8 @@ from minihash.layers import Layer, WeightLayer
 from minihash.network import Network
 from minihash.version import __version__
 
-FORMATS = (1, 2)  # the second one has tiles; networks without are written in the first
+FORMAT = 2  # says tiles where the first one had maps
+FORMATS = (1, FORMAT)
 LAYERS: dict[str, type[Layer]] = {
     kind.__name__: kind
     for kind in (
@@ -63,7 +64,7 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
         if LAYERS.get(type(layer).__name__) is not type(layer):
             raise ValueError(f"network has a layer {type(layer).__name__} that model files do not know")
     description = {
-        "format": FORMATS[any(getattr(layer, "tile", 1) > 1 for layer in network.layers)],
+        "format": FORMAT,
         "engine": f"minihash {__version__}",
         "hash": "xxhash32",
         "layers": [{"type": type(layer).__name__, **layer.config()} for layer in network.layers],
@@ -185,6 +186,16 @@ def _build(description: dict[str, Any], tensors: _Tensors) -> Network:
     return network
 
 
+def _replace_map(prefix: str, arguments: dict[str, Any]) -> None:
+    """Say `tile` where files of the first format say `map` and `window`; refuse windows."""
+    map, window = arguments.pop("map", "element"), arguments.pop("window", None)
+    if map == "window":
+        raise ValueError(f"layer {prefix} has the map 'window', which minihash had until 0.1: wanted tiles")
+    if map != "element" or window is not None:
+        raise ValueError(f"layer {prefix} has map {map!r} and window {window!r}, wanted 'element' and None")
+    arguments.setdefault("tile", 1)
+
+
 def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors) -> Layer:
     """Make one layer; nothing of the size it claims before the file is seen to hold it."""
     arguments = dict(config)
@@ -192,6 +203,8 @@ def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors) -> Laye
     if name not in LAYERS:
         raise ValueError(f"layer {prefix} is of the type {name!r}, wanted one of {', '.join(LAYERS)}")
     kind = LAYERS[name]
+    if issubclass(kind, layers.HashedLinear):
+        _replace_map(prefix, arguments)
     checks.choice(f"dtype of layer {prefix}", arguments["dtype"], tuple(map(str, DTYPES.values())))
     if issubclass(kind, WeightLayer):
         dtypes = kind.param_dtypes(arguments)
@@ -201,7 +214,7 @@ def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors) -> Laye
     for name, value in layer.config().items():
         if name not in arguments:
             raise ValueError(f"layer {prefix} has no {name}")
-        if arguments[name] != value:  # such as a fraction, where a file holds the window's length
+        if arguments[name] != value:  # such as "auto", where a file holds the length
             raise ValueError(f"layer {prefix} has {name} {arguments[name]!r}, wanted {value!r}")
     for param, array in layer.params.items():
         array[...] = tensors.read(f"{prefix}.{param}")

@@ -1,7 +1,6 @@
-"""The virtual matrix V of a layer: products with it, and their gradients, without ever making it whole.
+"""The virtual matrix V: what a layer multiplies by, and sums gradients into, without having it whole.
 
-A layer knows V by this class alone. V's last column may be a bias, whose input is the constant 1. There are
-two ways to multiply, and counts of multiplications choose between them:
+V is multiplied in one of two ways (docs/decisions.md):
 
     panels             V is made a block at a time (kernels/panels.py): rows · columns multiplications
     shared products    what a tile contributes to a segment of the inputs is computed once for all rows that
@@ -16,40 +15,42 @@ import numpy as np
 
 from minihash.kernels import panels, shared
 from minihash.kernels.devices import CPU, Device
-from minihash.kernels.folds import fold, folds_bias, unfold
 from minihash.kernels.panels import Part
+
+ADDITION = 16  # multiplications inside a matrix product that take as long as one addition outside
 
 
 class VirtualMatrix:
     """V (rows, columns), `V[i, j] = ξ(i, j) · w[h(i, j)]` (eq. 7), by its map.
 
+    Where inputs have a feature less than V has columns, the last column is a bias, fed by the constant 1.
+
     Parameters
     ----------
-    map : of maps.py.
-    rows : of V, the outputs.
-    features : inputs.
-    bias : whether V has one more column, fed by the constant 1.
+    map : of maps.py, or one of your own.
+    rows, columns : of V; outputs, and inputs with the bias among them.
     """
 
-    def __init__(self, map: Any, rows: int, features: int, bias: bool) -> None:
-        self.map, self.rows, self.features = map, rows, features
-        self.columns = features + bias
+    def __init__(self, map: Any, rows: int, columns: int) -> None:
+        self.map, self.rows, self.columns = map, rows, columns
 
     @property
     def shares(self) -> bool:
-        """Whether products can be shared: V is made of tiles, and of fewer than it has rows."""
-        return self.map.name == "tile" and self.map.tiles < self.rows
+        """Whether shared products cost less than panels: T · G · B multiplications and rows · G additions."""
+        map = self.map
+        return map.tiles * map.tile + ADDITION * self.rows < self.rows * map.tile
 
-    @property
-    def multiplications(self) -> int:
-        """Multiplications with weights that a row of inputs takes; the bias is not counted."""
-        if self.shares:
-            return self.map.tiles * self.features
-        return self.rows * min(getattr(self.map, "window", self.features), self.features)
+    def _shares(self, batch: int) -> bool:
+        """Tell whether products are shared for so many rows: a small product takes one call without."""
+        return self.shares and batch * self.rows * self.columns > panels.SMALL_WORK
 
-    def multiplies_shared(self, weight: np.ndarray, device: Device) -> bool:
+    def multiplications(self, features: int) -> int:
+        """Return the multiplications with weights that a row of inputs takes; the bias is not counted."""
+        return (self.map.tiles if self.shares else self.rows) * features
+
+    def _multiplies_shared(self, batch: int, weight: np.ndarray, device: Device) -> bool:
         """Tell whether products are shared here: there are kernels for floats on the CPU."""
-        return self.shares and weight.dtype.kind == "f" and device is CPU
+        return self._shares(batch) and weight.dtype.kind == "f" and device is CPU
 
     def multiply(
         self, inputs: np.ndarray, weight: np.ndarray, dtype: np.dtype, device: Device
@@ -58,16 +59,17 @@ class VirtualMatrix:
 
         Parameters
         ----------
-        inputs : (batch, features), of `dtype`, as all but the weights.
+        inputs : (batch, columns), or (batch, columns − 1) without the bias's 1; of `dtype`, as all but the
+            weights.
         weight : (num_buckets,), or codes of eight or four bits: then V is made of whole numbers.
         dtype, device : of the arrays.
         """
         outputs = device.xp.empty((len(inputs), self.rows), dtype)
-        if self.multiplies_shared(weight, device):
-            return outputs, shared.multiply(inputs, weight, self.map, outputs)
-        folded = self._fold(inputs, device)
-        panels.multiply(self._parts(folded, device), weight, self.map, outputs, device)
-        return outputs, folded
+        if self._multiplies_shared(len(inputs), weight, device):
+            return outputs, (inputs.shape[1], shared.multiply(inputs, weight, self.map, outputs))
+        arranged = self._arrange(inputs, device)
+        panels.multiply(self._parts(arranged, device), weight, self.map, outputs, device)
+        return outputs, (inputs.shape[1], arranged)
 
     def gradients(
         self,
@@ -79,37 +81,59 @@ class VirtualMatrix:
         device: Device,
     ) -> np.ndarray | None:
         """Fill `grad_weight` (eq. 12), and return `grad_outputs @ V` (batch, features) if it is needed."""
-        if self.multiplies_shared(weight, device):
-            shape = (len(grad_outputs), self.features)
+        features, arranged = saved
+        if self._multiplies_shared(len(grad_outputs), weight, device):
+            shape = (len(grad_outputs), features)
             grad_inputs = np.empty(shape, weight.dtype) if need_grad_inputs else None
-            shared.gradients(saved, weight, self.map, grad_outputs, grad_weight, grad_inputs)
+            shared.gradients(arranged, weight, self.map, grad_outputs, grad_weight, grad_inputs)
             return grad_inputs
-        grad_folded = device.xp.empty(saved.shape, weight.dtype) if need_grad_inputs else None
-        parts = self._parts(saved, device, grad_folded)
+        grad_arranged = device.xp.empty_like(arranged) if need_grad_inputs else None
+        parts = self._parts(arranged, device, grad_arranged)
         panels.gradients(parts, weight, self.map, grad_outputs, grad_weight, device)
-        return None if grad_folded is None else unfold(grad_folded, self.map, self.features, device)
+        return None if grad_arranged is None else self._arrange_back(grad_arranged, features, device)
 
     def training_bytes(self, itemsize: int, device: Device) -> int:
         """Return what copies of the weights' gradient take in a training step."""
-        most = panels.count_shards(self.rows * self.columns, self.map.num_buckets, device.shards)
-        return (most - 1) * self.map.num_buckets * itemsize
+        copies = panels.count_shards(self.rows * self.columns, self.map.num_buckets, device.shards) - 1
+        if self.shares:
+            copies = shared.SHARDS
+        return copies * self.map.num_buckets * itemsize
 
-    def _fold(self, inputs: np.ndarray, device: Device) -> np.ndarray:
-        """Return what V's columns are multiplied by, unless the bias's 1 is left to `_parts`."""
-        small = panels.is_small(len(inputs), self.rows, self.columns)
-        if not (small and self.columns > self.features) or folds_bias(self.map):
-            return fold(inputs, self.map, device)
+    def _arrange(self, inputs: np.ndarray, device: Device) -> np.ndarray:
+        """Return what V's columns are multiplied by, unless the bias's 1 is left to `_parts`.
+
+        With tiles, `a'[n, p(j)] = ξ₂(j) a[n, j]`, zeros up to whole tiles.
+        """
+        map, (batch, features) = self.map, inputs.shape
+        small = panels.is_small(batch, self.rows, self.columns)
+        if map.tile > 1:
+            transposed = device.xp.empty((map.segments * map.tile, batch), inputs.dtype)
+            # As if tiles were of one weight: then places follow each other.
+            device.kernels.arrange(inputs, map.places, map.signs, 1, transposed.reshape(1, -1))
+            return device.xp.ascontiguousarray(transposed.T) if small else transposed.T
+        if features == self.columns or not small:
+            return inputs
         # One call of a kernel instead of two.
-        with_bias = device.xp.empty((len(inputs), self.columns), inputs.dtype)
+        with_bias = device.xp.empty((batch, self.columns), inputs.dtype)
         with_bias[:, :-1] = inputs
         with_bias[:, -1] = 1
         return with_bias
 
+    def _arrange_back(self, grad_arranged: np.ndarray, features: int, device: Device) -> np.ndarray:
+        """Return the gradient of the inputs from that of the arranged: the transpose of `_arrange`."""
+        map = self.map
+        if map.tile == 1:
+            return grad_arranged[:, :features]
+        grad_inputs = device.xp.empty((len(grad_arranged), features), grad_arranged.dtype)
+        flat = grad_arranged.T.reshape(1, -1)
+        device.kernels.arrange_back(flat, map.places, map.signs, 1, grad_inputs)
+        return grad_inputs
+
     def _parts(
-        self, folded: np.ndarray, device: Device, grad_folded: np.ndarray | None = None
+        self, arranged: np.ndarray, device: Device, grad_arranged: np.ndarray | None = None
     ) -> list[Part]:
-        """Return V's columns with what they are multiplied by; a bias that is not folded with 1."""
-        parts = [Part(0, folded, grad_folded)]
-        if folded.shape[1] < self.columns and not folds_bias(self.map):
-            parts.append(Part(self.features, device.xp.ones((len(folded), 1), folded.dtype)))
+        """Return V's columns with what they are multiplied by: the bias's with 1 if it is not among them."""
+        parts = [Part(0, arranged, grad_arranged)]
+        if arranged.shape[1] < self.columns:
+            parts.append(Part(arranged.shape[1], device.xp.ones((len(arranged), 1), arranged.dtype)))
         return parts

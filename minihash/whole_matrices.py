@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from minihash.hashing import SIGN
 from minihash.kernels.devices import CPU
 from minihash.layers import HashedLinear, Layer, Linear
 
+SPAN = (1, 0)  # of slots that hold a position each
 DENSE = 12  # times: so much sooner is a dense layer as fast by itself
 
 
@@ -25,7 +27,7 @@ class _Dense:
 
     @staticmethod
     def times(layer: Any) -> float:
-        """Return how much less there is to gain than from a hashed layer without folds."""
+        """Return how much less there is to gain than from a hashed layer."""
         return DENSE
 
     def expand(self) -> None:
@@ -45,26 +47,22 @@ class _Hashed(_Dense):
     """The whole virtual matrix of a hashed layer.
 
     Where no bias is hashed, the last column is overwritten, and its gradient is not one of the weights.
-    `slots` do not change.
+    `slots` hold the bucket and the sign of every position, and do not change.
     """
 
     def __init__(self, layer: Any, matrix: np.ndarray, gradient: np.ndarray) -> None:
         super().__init__(layer, matrix, gradient)
-        map, (rows, columns) = layer.bucket_map, self.matrix.shape
-        self.kernels = CPU.kernels_of(map.name)
-        self.slots = np.zeros((rows, 1 if self.kernels.one_slot_a_row else columns), np.uint32)
-        self._locate(map)
-
-    def _locate(self, map: Any) -> None:
-        """Fill the slots."""
-        self.kernels.locate(map.key, (0, 0), self.slots)
+        self.kernels = CPU.kernels.KERNELS["element"]
+        buckets, signs = layer.bucket_map(np.arange(layer.out_features)[:, None], np.arange(layer.columns))
+        self.slots = np.zeros(self.matrix.shape, np.uint32)
+        self.slots[:, : layer.columns] = buckets.astype(np.uint32) | np.where(signs < 0, SIGN, 0)
 
     @staticmethod
     def times(layer: Any) -> float:
         return 1
 
     def expand(self) -> None:
-        self._fill(self.layer.params["weight"])
+        self.kernels.expand(self.layer.params["weight"], self.slots, SPAN, self.matrix)
         if self.layer.bias != "hashed":
             self.matrix[:, -1] = self.layer.params.get("bias", 0)
 
@@ -75,64 +73,8 @@ class _Hashed(_Dense):
                 grads["bias"][...] = gradient[:, -1]
             gradient[:, -1] = 0
         grads["weight"].fill(0)
-        self._sum(grads["weight"])
-
-    def _fill(self, weight: np.ndarray) -> None:
-        self.kernels.expand(weight, self.slots, self.matrix)
-
-    def _sum(self, grad_weight: np.ndarray) -> None:
-        self.kernels.aggregate(self.gradient, self.slots, grad_weight)
+        self.kernels.aggregate(gradient, self.slots, SPAN, grads["weight"])
 
 
-class _Window(_Hashed):
-    """A window is unfolded: then it is multiplied by the inputs as they are."""
-
-    def __init__(self, layer: Any, matrix: np.ndarray, gradient: np.ndarray) -> None:
-        super().__init__(layer, matrix, gradient)
-        map, (rows, columns) = layer.bucket_map, self.matrix.shape
-        more = 0, columns - map.columns
-        self.folding = np.pad(map.signs, more), np.pad(map.places, more)
-        self.window = np.empty((rows, map.window), layer.dtype)
-
-    @staticmethod
-    def times(layer: Any) -> float:
-        return layer.columns / layer.window
-
-    def _fill(self, weight: np.ndarray) -> None:
-        self.kernels.expand(weight, self.slots, self.window)
-        CPU.kernels.unfold(self.window, *self.folding, self.matrix)
-
-    def _sum(self, grad_weight: np.ndarray) -> None:
-        self.window.fill(0)
-        CPU.kernels.fold(self.gradient, *self.folding, self.window)
-        self.kernels.aggregate(self.window, self.slots, grad_weight)
-
-
-class _Tiles(_Hashed):
-    """Tiles are put back into the order of the inputs, with the signs of the columns."""
-
-    def _locate(self, map: Any) -> None:
-        arranged = np.empty((len(self.slots), map.segments * map.tile), np.uint32)
-        self.kernels.locate(map.key, (0, 0), arranged)
-        flips = np.where(map.signs < 0, np.uint32(1 << 31), np.uint32(0))
-        self.slots[:, : map.columns] = arranged[:, map.places] ^ flips
-
-
-#: By the type of a layer and the name of its map.
-KINDS: dict[tuple[type[Layer], str], type[_Dense]] = {
-    (Linear, ""): _Dense,
-    (HashedLinear, "element"): _Hashed,
-    (HashedLinear, "window"): _Window,
-    (HashedLinear, "tile"): _Tiles,
-}
-
-
-def kind(layer: Layer) -> tuple[type[Layer], str]:
-    """Return what KINDS may have by."""
-    return type(layer), layer.bucket_map.name if isinstance(layer, HashedLinear) else ""
-
-
-def describe(layer: Layer) -> str:
-    """Return the kind of a layer in words."""
-    of, map = kind(layer)
-    return f"{of.__name__} with map {map!r}" if map else of.__name__
+#: By the type of a layer.
+KINDS: dict[type[Layer], type[_Dense]] = {Linear: _Dense, HashedLinear: _Hashed}

@@ -34,7 +34,7 @@ import numpy as np
 import minihash
 from minihash import figures
 from minihash.hashing import feature_hash, signed_bucket, xxhash32
-from minihash.maps import ElementMap
+from minihash.maps import BucketMap
 
 FAST = bool(os.environ.get("MINIHASH_FAST"))
 plt.rcParams.update({**figures.STYLE, "figure.dpi": 100, "figure.constrained_layout.use": True})
@@ -52,10 +52,10 @@ plt.rcParams.update({**figures.STYLE, "figure.dpi": 100, "figure.constrained_lay
 #
 # minihash hashes pairs of integers $(i, j)$; later, $i$ will be an output unit of a layer and $j$ an
 # input unit. A single vector needs no $i$, so we leave it at 0, and for $j$ we take a checksum of the
-# word's letters.
+# word's letters. `columns` says how many $j$ there may be; nothing of that length is made.
 
 # %%
-trick = ElementMap(num_buckets=16, seed=5)
+trick = BucketMap(num_buckets=16, seed=5, columns=2**32 - 1)
 
 for word in ("the", "cat", "sat", "mat"):
     j = zlib.crc32(word.encode())
@@ -160,7 +160,7 @@ for ax, image, name in zip(axes, (x, y), ("x", "y")):
     ax.imshow(image.reshape(28, 28), cmap=figures.SHADES)
     ax.set_axis_off()
     ax.set_title(f"${name}$, 784 pixels")
-hashed_x = feature_hash(x[None], ElementMap(m, seed=0), 0)[0]
+hashed_x = feature_hash(x[None], BucketMap(m, seed=0, columns=784), 0)[0]
 axes[2].bar(range(m), hashed_x, color=figures.COLORS[0])
 axes[2].set(xlabel="bucket", title=r"$\varphi(x)$, 64 numbers")
 plt.show()
@@ -396,8 +396,8 @@ def try_sketch(sketch):
     rng = np.random.default_rng(4)
     features, changes = rng.integers(0, 784, 2_000), rng.integers(-3, 4, 2_000)
     total = np.bincount(features, changes, 784)
-    wanted = feature_hash(total[None], ElementMap(32, seed=9), 0)[0]
-    found = sketch(zip(features.tolist(), changes.tolist()), ElementMap(32, seed=9))
+    wanted = feature_hash(total[None], BucketMap(32, seed=9, columns=784), 0)[0]
+    found = sketch(zip(features.tolist(), changes.tolist()), BucketMap(32, seed=9, columns=784))
     return np.shape(found) == wanted.shape and np.allclose(found, wanted)
 
 

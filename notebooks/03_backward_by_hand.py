@@ -40,8 +40,8 @@ from minihash import figures
 from minihash.gradient_check import check_gradients
 from minihash.hashing import feature_hash
 from minihash.kernels import panels
-from minihash.kernels.numpy_cpu import aggregate_element, expand_element, locate_element
-from minihash.maps import ElementMap
+from minihash.kernels.numpy_cpu import aggregate, expand, locate
+from minihash.maps import BucketMap
 
 plt.rcParams.update({**figures.STYLE, "figure.dpi": 100, "figure.constrained_layout.use": True})
 
@@ -52,7 +52,7 @@ plt.rcParams.update({**figures.STYLE, "figure.dpi": 100, "figure.constrained_lay
 # $V_{ij} = \xi(i, j)\, w_{h(i, j)}$. With this seed the hash says:
 
 # %%
-bucket_map = ElementMap(num_buckets=3, seed=863)
+bucket_map = BucketMap(num_buckets=3, seed=863, columns=3)
 h, xi = bucket_map(np.arange(2)[:, None], np.arange(3))
 print("buckets h:\n", h, "\nsigns xi:\n", xi, sep="")
 
@@ -238,23 +238,24 @@ assert np.array_equal(delta[0] * hashed[0] + delta[1] * hashed[1], by_hand)
 # Three small functions do all that has to do with hashing. `locate` hashes the positions of a block to
 # *slots* (a bucket, and the sign in the highest bit; the second notebook wrote the same draw as $s$, in
 # which $s \ge K$ is a minus), `expand` looks the weights up, and `aggregate` is eq. 12: it adds a block of
-# $\partial L / \partial V$ to its buckets. We take them from `kernels/numpy_cpu.py`, where each is one or
-# two lines of NumPy. Everything else is products.
+# $\partial L / \partial V$ to its buckets. We take them from `kernels/numpy_cpu.py`, where each is a few
+# lines of NumPy. Everything else is products. The *span* that they are told is for the tiles of
+# [the second notebook](02_virtual_matrix.ipynb): here a tile is one weight, and a block begins with a tile.
 
 
 # %%
 def backward_by_panels(w, bucket_map, inputs, grad_outputs, height):
     grad_inputs, grad_weight = np.zeros_like(inputs), np.zeros_like(w)
-    key = (bucket_map.seed, bucket_map.num_buckets, bucket_map.signed)
+    key, span = bucket_map.key, (1, 0)
     for start in range(0, grad_outputs.shape[1], height):
         delta = grad_outputs[:, start : start + height]
         slots = np.empty((delta.shape[1], inputs.shape[1]), np.uint32)
         panel = np.empty(slots.shape, w.dtype)
 
-        locate_element(key, (start, 0), slots)
-        expand_element(w, slots, panel)  # eq. 7
+        locate(key, (start, 0), slots)
+        expand(w, slots, span, panel)  # eq. 7
         grad_inputs += delta @ panel  # eq. 10, without f'
-        aggregate_element(delta.T @ inputs, slots, grad_weight)  # eqs. 11 and 12
+        aggregate(delta.T @ inputs, slots, span, grad_weight)  # eqs. 11 and 12
     return grad_inputs, grad_weight
 
 
@@ -288,7 +289,7 @@ assert all(np.array_equal(*pair) for pair in zip(few, same))
 # that the function holds at a time, for a layer of 1024 × 1024 and panels of different heights.
 
 # %%
-wide = ElementMap(num_buckets=2**14, seed=1)
+wide = BucketMap(num_buckets=2**14, seed=1, columns=1024)
 
 
 def held(height, rows):
@@ -322,9 +323,9 @@ assert peaks[-1] > 4 * 1024**2 > 10 * peaks[0] and abs(longer / peaks[2] - 1) < 
 # %% [markdown]
 # See that the memory follows the panel down to about one and a half times what the function returns: the
 # gradients of $w$, as long as $w$ itself (dotted), and of the inputs, as long again. With one panel for
-# all rows (right) it is several times $V$ (dashed): the panel, its gradient, its slots, and what the hash
-# needs on the way. In small panels it is a small fraction of $V$, and it does not grow when the layer gets
-# more rows for the same $w$. (At a fixed compression $w$ grows with the rows, and its gradient with it.)
+# all rows (right) it is more than ten times $V$ (dashed): the panel, its gradient, its slots, and what the
+# kernels need on the way. In small panels it is a small fraction of $V$, and it does not grow when the layer
+# gets more rows for the same $w$. (At a fixed compression $w$ grows with the rows, and its gradient with it.)
 #
 # ## The package's panels
 #

@@ -37,7 +37,7 @@ import minihash
 from minihash import figures, losses, testing
 from minihash.gradient_check import check_gradients, heat_map
 from minihash.layers import HashedLinear, Layer
-from minihash.maps import ElementMap
+from minihash.maps import BucketMap
 from minihash.optimizers import SGD
 
 FAST = bool(os.environ.get("MINIHASH_FAST"))
@@ -63,7 +63,7 @@ class Hashed(Layer):
         super().__init__(dtype)
         self.in_features, self.out_features = in_features, out_features
         i, j = np.arange(out_features)[:, None], np.arange(in_features)
-        self.buckets, self.signs = ElementMap(num_buckets, seed)(i, j)
+        self.buckets, self.signs = BucketMap(num_buckets, seed, in_features)(i, j)
         scale = np.sqrt(3 / in_features)
         self.params["weight"] = np.random.default_rng(seed).uniform(-scale, scale, num_buckets).astype(dtype)
         self.grads["weight"] = np.zeros(num_buckets, dtype)
@@ -359,7 +359,7 @@ class Tramples(HashedLinear):
         return grad_inputs
 
 
-class FromTheTop(ElementMap):
+class FromTheTop(BucketMap):
     def __call__(self, i, j):
         return super().__call__(i - np.min(i), j)
 
@@ -367,9 +367,7 @@ class FromTheTop(ElementMap):
 class ForgetsOrigin(HashedLinear):
     """Rows are counted from the first that was asked for, not from the first of the matrix."""
 
-    def __init__(self, *sizes, **arguments):
-        super().__init__(*sizes, **arguments)
-        self.bucket_map = FromTheTop(self.num_buckets, self.seed)
+    map_type = FromTheTop
 
 
 # %% [markdown]

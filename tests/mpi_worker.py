@@ -39,11 +39,11 @@ def digest(network: Network) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-#: Networks of every kind: fused ones (small), whole panels, windows, dense; with dropout, where it can be.
+#: Networks of every kind: fused ones (small), whole panels, tiles, dense; with dropout, where it can be.
 NETWORKS: dict[str, dict[str, Any]] = {
     "element, small": {"compression": 1 / 8, "sizes": [FEATURES, 30, CLASSES]},
     "element": {"compression": 1 / 8, "sizes": [FEATURES, 500, 50, CLASSES], "dropout": (0.1, 0.3)},
-    "window": {"compression": 1 / 8, "sizes": [FEATURES, 500, CLASSES], "map": "window", "dropout": 0.3},
+    "tiles": {"compression": 1 / 64, "sizes": [FEATURES, 500, CLASSES], "tile": "auto", "dropout": 0.3},
     "dense": {"sizes": [FEATURES, 500, CLASSES], "dropout": 0.3},
     "float64": {"compression": 1 / 2, "sizes": [FEATURES, 30, CLASSES], "dtype": np.float64, "dropout": 0.2},
 }

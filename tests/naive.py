@@ -38,7 +38,7 @@ def layer_seed(position, network_seed):
     return xxhash32(position, 0, network_seed)
 
 
-# ------------------------------------------------------------------------------------ the maps
+# ------------------------------------------------------------------------------------- the map
 #
 # A map is a function `lookup(i, j)` that returns the bucket h(i, j) and the sign ξ(i, j).
 
@@ -56,33 +56,6 @@ def element(seed, num_buckets, signed=True):
     return lambda i, j: signed_bucket(xxhash32(i, j, seed), num_buckets, signed)
 
 
-def window_rows(seed, num_buckets, signed=True):
-    """r(i) and ξ₁(i), as a function of i."""
-    return lambda i: signed_bucket(xxhash32(i, MASK, seed), num_buckets, signed)
-
-
-def window_columns(seed, columns, window, signed=True):
-    """t(j) and ξ₂(j), as a list over j."""
-    draws = [xxhash32(MASK, j, seed) for j in range(columns)]
-    places = list(range(columns))
-    if window < columns:
-        for rank, j in enumerate(sorted(range(columns), key=lambda j: (draws[j], j))):
-            places[j] = rank % window
-    return [(t, -1 if signed and d % 2 else 1) for t, d in zip(places, draws)]
-
-
-def window(seed, num_buckets, columns, window, signed=True):
-    """Ours: a row is a window of weights, the columns are signed and folded into it."""
-    of_row = window_rows(seed, num_buckets, signed)
-    of_column = window_columns(seed, columns, window, signed)
-
-    def lookup(i, j):
-        (start, row_sign), (place, column_sign) = of_row(i), of_column[j]
-        return (start + place) % num_buckets, row_sign * column_sign
-
-    return lookup
-
-
 def tile_places(seed, columns):
     """p(j), as a list over j: columns are sorted by their draws."""
     draws = [xxhash32(MASK, j, seed) for j in range(columns)]
@@ -92,16 +65,26 @@ def tile_places(seed, columns):
     return places
 
 
+def column_sign(seed, j, signed=True):
+    """ξ₂(j)."""
+    return -1 if signed and xxhash32(MASK, j, seed) % 2 else 1
+
+
 def tiles(seed, num_buckets, columns, tile, signed=True):
-    """Ours: a row is made of segments, each of them a tile of the weights that is drawn by a hash."""
+    """A row is made of segments, each of them a tile of the weights that is drawn by a hash.
+
+    With one weight a tile this is the paper's map.
+    """
+    if tile == 1:
+        return element(seed, num_buckets, signed)
     places = tile_places(seed, columns)
     count = -(-num_buckets // tile)
 
     def lookup(i, j):
         segment, offset = places[j] // tile, places[j] % tile
         drawn, row_sign = signed_bucket(xxhash32(i, segment, seed), count, signed)
-        column_sign = -1 if signed and xxhash32(MASK, j, seed) % 2 else 1
-        return min(drawn * tile, num_buckets - tile) + offset, row_sign * column_sign
+        bucket = min(drawn * tile, num_buckets - tile) + offset
+        return bucket, row_sign * column_sign(seed, j, signed)
 
     return lookup
 

@@ -1,4 +1,4 @@
-"""A card that is none: strict arrays, and kernels of any twin that are handed what is in them."""
+"""A GPU that is none: strict arrays, and kernels of any twin that are handed what is in them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from scipy.sparse import csr_array
 from minihash.kernels import Kernels as KernelsOfAMap
 from minihash.kernels.devices import Card
 
-KINDS = KernelsOfAMap._fields[:-1]
-
 
 def unwrapping(kernel: Any) -> Any:
     def call(*arguments: Any, **options: Any) -> None:
@@ -21,15 +19,11 @@ def unwrapping(kernel: Any) -> Any:
 
 
 class Kernels:
-    """A module of kernels for strict arrays."""
+    """A module of kernels for strict arrays; of maps it knows what numba_cuda.py knows."""
 
     def __init__(self, module: Any, name: str = "KERNELS") -> None:
-        self.KERNELS = {
-            name: kernels._replace(**{kind: unwrapping(getattr(kernels, kind)) for kind in KINDS})
-            for name, kernels in getattr(module, name).items()
-        }
-        for kind in ("fold", "unfold", "drop"):
-            setattr(self, kind, unwrapping(getattr(module, kind)))
+        self.KERNELS = {"element": KernelsOfAMap(*map(unwrapping, getattr(module, name)["element"]))}
+        self.drop = unwrapping(module.drop)
 
 
 class Sparse:
@@ -50,7 +44,7 @@ class Sparse:
 
 
 class StrictCard(Card):
-    """A card with strict arrays."""
+    """A GPU with strict arrays."""
 
     def __init__(self, module: Any, name: str = "KERNELS") -> None:
         super().__init__(strict, Kernels(module, name))

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minihash import Dropout, HashedLinear, Linear, LowRankLinear, Network, SparseLinear, Tanh, mlp, testing
-from minihash.maps import ElementMap
+from minihash.maps import BucketMap
 from minihash.quantization import quantize
 
 
 def every_layer() -> Network:
     layers = [
-        HashedLinear(5, 7, num_buckets=9, bias="free", map="window", window=3, seed=1, dtype="float64"),
+        HashedLinear(5, 7, num_buckets=9, bias="free", tile=3, seed=1, dtype="float64"),
         Tanh("float64"),
         Dropout(0.5, dtype="float64"),
         LowRankLinear(7, 6, rank=2, seed=2, dtype="float64"),
@@ -99,7 +99,7 @@ class Scaled(Linear):
 
 
 @dataclasses.dataclass(frozen=True)
-class OtherMap(ElementMap):
+class OtherMap(BucketMap):
     """A map that config() does not make."""
 
 
@@ -111,7 +111,7 @@ def test_layers_that_their_config_does_not_make_are_refused_and_not_changed() ->
     with pytest.raises(ValueError, match=r"Scaled has a config\(\) that does not settle gain"):
         Network([scaled]).astype("float64")
     layer = HashedLinear(4, 3, num_buckets=5)
-    layer.bucket_map = OtherMap(5, 0)
+    layer.bucket_map = OtherMap(5, 0, 5)
     for copied in (lambda: Network([layer]).astype("float64"), lambda: quantize(Network([layer]))):
         with pytest.raises(ValueError, match="map"):
             copied()

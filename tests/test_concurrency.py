@@ -24,10 +24,11 @@ WAIT = 600  # seconds, before a test that hangs says where
 #: What `mlp` takes: small networks, which training fuses, and one that it does not.
 NETWORKS = {
     "element": {"sizes": [20, 30, 5], "compression": 0.25},
-    "window": {"sizes": [20, 30, 5], "compression": 0.25, "map": "window", "window": 0.5},
+    "tiles": {"sizes": [20, 30, 5], "compression": 0.25, "tile": "auto"},
     "dropout": {"sizes": [20, 30, 5], "compression": 0.25, "dropout": 0.2},
     "dense": {"sizes": [20, 30, 5]},
     "large": {"sizes": [20, 600, 300, 5], "compression": 1 / 16},
+    "large, tiles": {"sizes": [20, 600, 300, 5], "compression": 1 / 64, "tile": "auto"},
 }
 INPUTS = np.random.default_rng(0).normal(size=(600, 20)).astype(np.float32)
 LABELS = np.random.default_rng(1).integers(0, 5, 600)
@@ -122,7 +123,7 @@ def test_a_failing_training_does_not_touch_the_others() -> None:
 
     def diverge() -> str:
         with pytest.raises(FloatingPointError, match="training diverged") as error:
-            fit(made("window"), (1e30 * INPUTS, LABELS), optimizer=SGD(1e5), epochs=9, progress=False)
+            fit(made("tiles"), (1e30 * INPUTS, LABELS), optimizer=SGD(1e5), epochs=9, progress=False)
         return str(error.value)
 
     params, *messages = at_once([functools.partial(trained, "element"), diverge, diverge])
@@ -149,9 +150,9 @@ def test_processes_train_and_predict(method: str) -> None:
         context = multiprocessing.get_context(method)
         with ProcessPoolExecutor(2, mp_context=context) as pool:
             found = list(pool.map(trained, ["element", "large"], [0, 1]))
-            given = list(pool.map(scores, [made("window"), made("large")], [2, 3]))
+            given = list(pool.map(scores, [made("tiles"), made("large")], [2, 3]))
     assert_equal(found, wanted)
-    assert given == [scores(made("window"), 2), scores(made("large"), 3)]
+    assert given == [scores(made("tiles"), 2), scores(made("large"), 3)]
 
 
 @pytest.mark.skipif("fork" not in METHODS, reason="needs os.fork")

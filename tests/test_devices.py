@@ -36,6 +36,7 @@ from minihash.arrays import array_module, as_array, on_host
 from minihash.callbacks import EarlyStopping
 from minihash.gradient_check import check_gradients
 from minihash.kernels import devices, numpy_cpu, panels
+from minihash.maps import BucketMap
 from minihash.optimizers import SGD, Adam
 from minihash.quantization import quantize
 
@@ -43,11 +44,8 @@ FEATURES, OUTPUTS, BATCH = 7, 5, 6
 hashed = functools.partial(HashedLinear, FEATURES, OUTPUTS, num_buckets=9)
 LAYERS = {
     **{
-        f"{map}, {bias}": functools.partial(hashed, map=map, bias=bias)
-        for map in ("element", "window")
-        for bias in ("hashed", "free", "none")
+        f"element, {bias}": functools.partial(hashed, bias=bias) for bias in ("hashed", "free", "none")
     },
-    "folded window": functools.partial(hashed, map="window", window=3),
     "dense": functools.partial(Linear, FEATURES, OUTPUTS),
     "low rank": functools.partial(LowRankLinear, FEATURES, OUTPUTS, rank=3),
     "sparse": functools.partial(SparseLinear, FEATURES, OUTPUTS, num_weights=17),
@@ -208,15 +206,14 @@ def digits():
     return inputs, inputs[:, :3].argmax(axis=1)
 
 
-def network_of(map="element", **arguments):
+def network_of(**arguments):
     settings = {"dropout": (0.1, 0.2), "seed": 3, "input_scale": 1 / 255, **arguments}
-    return mlp([FEATURES, 11, 3], compression=1 / 2, map=map, **settings)
+    return mlp([FEATURES, 11, 3], compression=1 / 2, **settings)
 
 
-@pytest.mark.parametrize("map", ["element", "window"])
 @with_and_without_panels
-def test_a_network_trains_to_the_same_weights_on_a_device(map, card, sizes):
-    ref, comp = network_of(map), network_of(map).to(card)
+def test_a_network_trains_to_the_same_weights_on_a_device(card, sizes):
+    ref, comp = network_of(), network_of().to(card)
     histories = [fit(network, digits(), digits(), epochs=3, batch_size=16) for network in (ref, comp)]
     np.testing.assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-5)
     assert histories[0]["validation_error"] == histories[1]["validation_error"]
@@ -304,6 +301,41 @@ def test_a_move_that_fails_leaves_all_where_it_was(card, monkeypatch):
     np.testing.assert_array_equal(network.predict(digits()[0]), ref)
 
 
+class OwnMap(BucketMap):
+    """A map of one's own: a row has one weight."""
+
+    slot = staticmethod(lambda key, row, segment: np.uint32(row % key[1]))
+
+
+class OwnLayer(HashedLinear):
+    map_type = OwnMap
+
+
+REFUSED = {
+    "tiles": functools.partial(hashed, tile=3),
+    "OwnMap": functools.partial(OwnLayer, FEATURES, OUTPUTS, num_buckets=9),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_maps_that_a_device_has_no_kernels_of_are_refused_by_name(name, card):
+    layer, inputs = REFUSED[name](), numbers((BATCH, FEATURES))
+    ref = layer.forward(inputs)
+    refused = pytest.raises(ValueError, match=f"^map is '{name}', wanted one of 'element'$")
+    with refused:
+        layer.to(card)
+    assert layer.device is devices.CPU and layer.forward(inputs).tobytes() == ref.tobytes()
+
+    network = Network([HashedLinear(FEATURES, FEATURES, num_buckets=9, seed=1), layer])
+    ref = network.predict(inputs)
+    strict.MOVED.clear()
+    with refused:
+        network.to(card)
+    assert strict.MOVED == {"in": 2, "out": 2}  # the first layer's weights and gradients, there and back
+    assert network.device is devices.CPU and all(layer.device is devices.CPU for layer in network.layers)
+    assert network.predict(inputs).tobytes() == ref.tobytes()
+
+
 def test_a_device_has_its_own_way_to_sum(card):
     with pytest.raises(ValueError, match="^deterministic is True and device is a Device, wanted its name"):
         mlp([3, 2]).to(card, deterministic=True)
@@ -341,7 +373,7 @@ def test_a_card_does_a_row_at_once_and_larger_layers_by_panels(card, monkeypatch
     calls = []
     layer = HashedLinear(900, 700, num_buckets=50)
     layer.to(card)
-    kernels = card.kernels_of("element")
+    kernels = card.kernels_of(layer.bucket_map)
     spies = {
         kind: (lambda *a, kind=kind: (calls.append(kind), getattr(kernels, kind)(*a)))
         for kind in ("multiply", "expand", "gradients")
@@ -519,8 +551,8 @@ def test_what_does_not_run_is_said_before_training(card, monkeypatch):
     def fails(*arguments):
         raise AttributeError("module 'numpy' has no attribute\n'row_stack'")
 
-    kernels = card.kernels_of("element")
-    monkeypatch.setattr(card, "kernels_of", lambda map: kernels._replace(locate=fails))
+    kernels = card.kernels.KERNELS["element"]
+    monkeypatch.setitem(card.kernels.KERNELS, "element", kernels._replace(locate=fails))
     with pytest.raises(OSError, match="^device cuda: module 'numpy' has no .* 'row_stack'; wanted a card"):
         devices._try_out(card)
 

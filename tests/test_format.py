@@ -13,17 +13,16 @@ from typing import Any
 import naive
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import minihash
 from minihash.hashing import xxhash32
 from minihash.layers.low_rank_linear import gaussian_factor
-from minihash.maps import ElementMap, TileMap, WindowMap
+from minihash.maps import BucketMap
 from minihash.quantization import quantize
 
 PAGE = (Path(__file__).parent.parent / "docs" / "format.md").read_text("utf-8")
 NUM_BUCKETS = 12266
-WINDOW = {"num_buckets": 10, "columns": 8, "window": 3, "seed": 2015}
-
 TILES = {"num_buckets": 10, "columns": 8, "tile": 3, "seed": 2015}
 
 
@@ -35,20 +34,17 @@ def examples(header: str) -> list[tuple[int, ...]]:
 
 
 ELEMENTS = examples("| i | j | seed | xxhash32 | s | bucket | sign | unsigned bucket |")
-COLUMNS = examples("| j | d(j) | sign2(j) | rank(j) | t(j) |")
-ROWS = examples("| i | xxhash32(i, 2³² − 1, seed) | r(i) | sign1(i) | unsigned r(i) |")
-POSITIONS = examples("| i | j | bucket | sign | unsigned bucket |")
-TILE_COLUMNS = examples("| j | d(j) | sign2(j) | p(j) | g(j) | u(j) |")
-TILE_ROWS = examples("| i | g | xxhash32(i, g, seed) | τ(i, g) | sign1(i, g) | unsigned τ(i, g) |")
-TILE_POSITIONS = examples("| i | j | bucket | sign | bucket, unsigned |")
+COLUMNS = examples("| j | d(j) | sign2(j) | p(j) | g(j) | u(j) |")
+ROWS = examples("| i | g | xxhash32(i, g, seed) | τ(i, g) | sign1(i, g) | unsigned τ(i, g) |")
+POSITIONS = examples("| i | j | bucket | sign | bucket, unsigned |")
 
 
 def test_the_page_has_examples() -> None:
     assert len(ELEMENTS) == 7 and f"K = {NUM_BUCKETS}" in PAGE
-    assert [len(table) for table in (COLUMNS, ROWS, POSITIONS)] == [WINDOW["columns"], 5, 4]
-    assert "K = {num_buckets}, {columns} columns, S = {window} and seed {seed}:".format(**WINDOW) in PAGE
-    starts = {i: start for i, _, start, *_ in ROWS}
-    assert any(bucket < starts[i] for i, _, bucket, *_ in POSITIONS)  # a window that wraps around
+    assert [len(table) for table in (COLUMNS, ROWS, POSITIONS)] == [TILES["columns"], 6, 5]
+    assert "K = {num_buckets}, {columns} columns, B = {tile} and seed {seed}:".format(**TILES) in PAGE
+    drawn = {(i, g): tile for i, g, _, tile, *_ in ROWS}
+    assert 3 in drawn.values()  # the last tile, which overlaps the one before
 
 
 @pytest.mark.parametrize("i, j, seed, hashed, s, bucket, sign, unsigned", ELEMENTS)
@@ -59,49 +55,26 @@ def test_examples(
     assert hashed * 2 * NUM_BUCKETS >> 32 == s
     assert (hashed << 1) % 2**32 * NUM_BUCKETS >> 32 == bucket and (hashed >> 31 == 1) == (sign < 0)
     assert naive.element(seed, NUM_BUCKETS)(i, j) == (bucket, sign)
-    assert ElementMap(NUM_BUCKETS, seed)(i, j) == (bucket, sign)
-    assert ElementMap(NUM_BUCKETS, seed, signed=False)(i, j) == (unsigned, 1)
-
-
-def test_examples_of_the_columns_of_a_window() -> None:
-    bucket_map = WindowMap(**WINDOW)
-    columns = naive.window_columns(WINDOW["seed"], WINDOW["columns"], WINDOW["window"])
-    ranked = sorted(COLUMNS, key=lambda row: row[1])
-    for j, draw, sign, rank, place in COLUMNS:
-        assert naive.xxhash32(2**32 - 1, j, WINDOW["seed"]) == draw and (sign < 0) == draw % 2
-        assert ranked[rank][0] == j and rank % WINDOW["window"] == place
-        assert columns[j] == (bucket_map.places[j], bucket_map.signs[j]) == (place, sign)
-
-
-@pytest.mark.parametrize("i, hashed, start, sign, unsigned", ROWS)
-def test_examples_of_the_rows_of_a_window(i: int, hashed: int, start: int, sign: int, unsigned: int) -> None:
-    assert naive.xxhash32(i, 2**32 - 1, WINDOW["seed"]) == hashed
-    assert naive.window_rows(WINDOW["seed"], WINDOW["num_buckets"])(i) == (start, sign)
-    assert naive.window_rows(WINDOW["seed"], WINDOW["num_buckets"], signed=False)(i) == (unsigned, 1)
-
-
-@pytest.mark.parametrize("i, j, bucket, sign, unsigned", POSITIONS)
-def test_examples_of_a_window(i: int, j: int, bucket: int, sign: int, unsigned: int) -> None:
-    for signed, ref in ((True, (bucket, sign)), (False, (unsigned, 1))):
-        assert naive.window(**WINDOW, signed=signed)(i, j) == WindowMap(**WINDOW, signed=signed)(i, j) == ref
+    columns = max(1, min(j + 1, 2**32 - 1))
+    assert BucketMap(NUM_BUCKETS, seed, columns)(i, j) == (bucket, sign)
+    assert BucketMap(NUM_BUCKETS, seed, columns, signed=False)(i, j) == (unsigned, 1)
 
 
 def test_examples_of_tiles() -> None:
-    assert [len(table) for table in (TILE_COLUMNS, TILE_ROWS, TILE_POSITIONS)] == [8, 6, 5]
-    bucket_map, seed, tile = TileMap(**TILES), TILES["seed"], TILES["tile"]
-    for j, draw, sign, place, segment, offset in TILE_COLUMNS:
+    bucket_map, seed, tile = BucketMap(**TILES), TILES["seed"], TILES["tile"]
+    for j, draw, sign, place, segment, offset in COLUMNS:
         assert naive.xxhash32(2**32 - 1, j, seed) == draw and (sign < 0) == draw % 2
         assert naive.tile_places(seed, 8)[j] == bucket_map.places[j] == place
         assert divmod(place, tile) == (segment, offset) and bucket_map.signs[j] == sign
-    for i, g, hashed, drawn, sign, unsigned in TILE_ROWS:
+    for i, g, hashed, drawn, sign, unsigned in ROWS:
         assert naive.xxhash32(i, g, seed) == hashed
         assert naive.signed_bucket(hashed, bucket_map.tiles, True) == (drawn, sign)
         assert naive.signed_bucket(hashed, bucket_map.tiles, False) == (unsigned, 1)
-    assert bucket_map.starts.tolist() == [0, 3, 6, 7]
-    for i, j, bucket, sign, unsigned in TILE_POSITIONS:
+    assert (bucket_map.segments, bucket_map.tiles) == (3, 4)
+    for i, j, bucket, sign, unsigned in POSITIONS:
         for signed, ref in ((True, (bucket, sign)), (False, (unsigned, 1))):
-            assert naive.tiles(seed, 10, 8, tile, signed)(i, j) == ref
-            assert TileMap(**TILES, signed=signed)(i, j) == ref
+            assert naive.tiles(**TILES, signed=signed)(i, j) == ref
+            assert BucketMap(**TILES, signed=signed)(i, j) == ref
 
 
 def test_examples_of_sparse_layers() -> None:
@@ -138,6 +111,11 @@ class Reader:
         self.tensors = content[8 + length :]
         self.description = json.loads(self.header.pop("__metadata__")["minihash"])
         assert self.description["format"] in (1, 2) and self.description["hash"] == "xxhash32"
+        if self.description["format"] == 1:
+            for layer in self.description["layers"]:
+                if "Hashed" in layer["type"]:
+                    assert (layer.pop("map"), layer.pop("window")) == ("element", None)
+                    layer["tile"] = 1
 
     def tensor(self, name: str) -> list[Any]:
         entry = self.header[name]
@@ -167,8 +145,7 @@ class Reader:
         count = layer["out_features"]
         row = row + [1.0] if layer["bias"] == "hashed" else row
         bias = self.tensor(f"{name}.bias") if layer["bias"] == "free" else [0.0] * count
-        kinds = {"element": self.element, "window": self.window}
-        product = kinds[layer["map"]] if layer.get("tile", 1) == 1 else self.tiles
+        product = self.element if layer["tile"] == 1 else self.tiles
         return [product(layer, weight, i, row) + bias[i] for i in range(count)]
 
     def signed_bucket(self, layer: dict, hashed: int, tiles: int | None = None) -> tuple[int, int]:
@@ -179,7 +156,6 @@ class Reader:
         return (s, 1) if s < k else (s - k, -1)
 
     def element(self, layer: dict, weight: list[float], i: int, row: list[float]) -> float:
-        assert layer["window"] is None
         total = 0.0
         for j, x in enumerate(row):
             bucket, sign = self.signed_bucket(layer, naive.xxhash32(i, j, layer["seed"]))
@@ -197,18 +173,6 @@ class Reader:
             sign = -sign if layer["signed"] and draw & 1 else sign
             total += sign * weight[min(tile * length, k - length) + offset] * x
         return total
-
-    def window(self, layer: dict, weight: list[float], i: int, row: list[float]) -> float:
-        every, seed, length = 2**32 - 1, layer["seed"], layer["window"]
-        draws = [naive.xxhash32(every, j, seed) for j in range(len(row))]
-        places = list(range(length))
-        if length < len(row):
-            places = [sorted(draws).index(draw) % length for draw in draws]
-        folded = [0.0] * length
-        for draw, place, x in zip(draws, places, row):
-            folded[place] += -x if layer["signed"] and draw & 1 else x
-        start, sign = self.signed_bucket(layer, naive.xxhash32(i, every, seed))
-        return sign * sum(weight[(start + t) % layer["num_buckets"]] * x for t, x in enumerate(folded))
 
     def SparseLinear(self, name: str, layer: dict, row: list[float]) -> list[float]:
         weights, outputs = iter(self.tensor(f"{name}.weight")), self.tensor(f"{name}.bias")
@@ -259,12 +223,11 @@ class Reader:
     [
         {"compression": None},
         {"compression": 0.3},
-        {"compression": 0.3, "map": "window"},
-        {"compression": 0.3, "map": "window", "window": 0.5},
         {"compression": 0.3, "tile": 2},
         {"compression": 0.5, "tile": 5},
+        {"num_buckets": [6, 4], "tile": [6, 4]},
     ],
-    ids=["dense", "element", "window", "folded window", "tiles", "long tiles"],
+    ids=["dense", "element", "tiles", "long tiles", "a tile is all weights"],
 )
 def test_a_reader_from_the_page_alone(
     tmp_path: Path, activation: str, bias: str, signed: bool, kind: dict[str, Any]
@@ -291,11 +254,11 @@ def test_a_reader_from_the_page_alone(
 
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("bias", ["hashed", "free"])
-@pytest.mark.parametrize("kind", [{"map": "element"}, {"map": "window"}, {"tile": 4}])
+@pytest.mark.parametrize("tile", [1, 2, 5])
 def test_a_reader_of_quantised_layers_from_the_page_alone(
-    tmp_path: Path, bits: int, bias: str, kind: dict[str, Any]
+    tmp_path: Path, bits: int, bias: str, tile: int
 ) -> None:
-    network = minihash.mlp([6, 5, 3], num_buckets=[9, 6], bias=bias, **kind, seed=5, dtype="f8")
+    network = minihash.mlp([6, 5, 3], num_buckets=[9, 6], bias=bias, tile=tile, seed=5, dtype="f8")
     for name, array in network.params.items():
         if name.endswith("bias"):
             array[...] = np.arange(len(array))
@@ -323,3 +286,20 @@ def test_a_reader_of_sparse_and_low_rank_layers_from_the_page_alone(tmp_path: Pa
     reader = Reader(tmp_path / "model.safetensors")
     ref = [reader.outputs(row) for row in inputs.tolist()]
     np.testing.assert_allclose(network.predict(inputs), ref, rtol=1e-12)
+
+
+def test_a_reader_of_the_first_format_from_the_page_alone(tmp_path: Path) -> None:
+    network = minihash.mlp([6, 5, 3], compression=0.3, seed=5, dtype="f8", input_shift=0.0)
+    minihash.save(network, tmp_path / "new")
+    reader = Reader(tmp_path / "new")
+    for layer in reader.description["layers"]:
+        if layer["type"] == "HashedLinear":
+            assert layer.pop("tile") == 1
+            layer |= {"map": "element", "window": None}
+    tensors = {name: np.array(reader.tensor(name)) for name in reader.header}
+    metadata = {"minihash": json.dumps(reader.description | {"format": 1})}
+    save_file(tensors, tmp_path / "old", metadata)
+    inputs = np.random.default_rng(0).normal(size=(4, 6))
+    ref = [Reader(tmp_path / "old").outputs(row) for row in inputs.tolist()]
+    for path in ("new", "old"):
+        np.testing.assert_allclose(minihash.load(tmp_path / path).predict(inputs), ref, rtol=1e-12)

@@ -124,19 +124,18 @@ def test_whole_numbers_are_exact(network, batch, seed):
         assert_same(comp, ref, 2e-4)
 
 
-@pytest.mark.parametrize("map", ["element", "window"])
+@pytest.mark.parametrize("tile", [1, 3])
 @pytest.mark.parametrize("bias", BIASES)
-def test_equals_the_slow_truth(map, bias):
-    window = None if map == "element" else 3
+def test_equals_the_slow_truth(tile, bias):
     layers = [
-        HashedLinear(4, 5, num_buckets=7, seed=1, map=map, window=window, bias=bias, dtype=np.float64),
+        HashedLinear(4, 5, num_buckets=7, seed=1, tile=tile, bias=bias, dtype=np.float64),
         Tanh(np.float64),
         Linear(5, 2, dtype=np.float64),
         Sigmoid(np.float64),
     ]
     network = randomize(Network(layers, input_scale=2.0, input_shift=0.5), 3)
     inputs, grad_outputs = case(network, CHUNK + 2)
-    lookup = naive.element(1, 7) if map == "element" else naive.window(1, 7, 4 + (bias == "hashed"), 3)
+    lookup = naive.element(1, 7) if tile == 1 else naive.tiles(1, 7, 4 + (bias == "hashed"), tile)
     weight, free = layers[0].params["weight"], layers[0].params.get("bias")
 
     scaled = (inputs - 0.5) * 2
@@ -535,7 +534,7 @@ def test_large_networks_are_not_fused():
         return not obstacle(mlp([columns - 1, rows], **size, **options))
 
     assert fits(2**9, 2**8) and not fits(2**9, 2**8 + 1)
-    assert fits(2**9, 2**7, map="window", window=2**8) and not fits(2**9, 2**8, map="window", window=2**8)
+    assert fits(2**9, 2**8, tile="auto") and not fits(2**9, 2**8 + 1, tile="auto")
     assert fits(2**6, 2**7, dense=True) and not fits(2**7, 2**7, dense=True)
     assert fits(fused.WIDTH, 1) and not fits(fused.WIDTH + 1, 1)
 
@@ -595,7 +594,7 @@ def test_is_right_without_jit():
         rng = np.random.default_rng(0)
         for activation in ("relu", "tanh", "sigmoid"):
             for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-13)):
-                network = mlp([4, 6, 2], compression=0.5, map="window", activation=activation, dtype=dtype)
+                network = mlp([4, 6, 2], compression=0.5, tile="auto", activation=activation, dtype=dtype)
                 inputs = rng.normal(size=(fused_numba.CHUNK + 3, 4)).astype(dtype)
                 ref = network.forward(inputs, training=True)
                 network.backward(ref, need_grad_inputs=False)

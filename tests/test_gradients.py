@@ -49,12 +49,27 @@ def test_gradients_of_hashed_networks(activation, bias, signed, dtype):
     assert_right(small(activation, bias=bias, signed=signed, dtype=dtype))
 
 
-@pytest.mark.parametrize("window", [None, 0.5])
+@pytest.fixture
+def share_always(monkeypatch):
+    """Share products wherever there are fewer tiles than rows, however small they are."""
+    monkeypatch.setattr(panels, "SMALL_WORK", 0)
+    monkeypatch.setattr(virtual_matrix, "ADDITION", 0)
+
+
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("bias", ["hashed", "free", "none"])
 @both_dtypes
-def test_gradients_of_networks_with_windows(window, bias, signed, dtype):
-    assert_right(small(map="window", window=window, bias=bias, signed=signed, dtype=dtype))
+def test_gradients_of_networks_with_tiles(bias, signed, dtype):
+    assert_right(small(tile=[2, 1, 3], bias=bias, signed=signed, dtype=dtype))
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("bias", ["hashed", "free", "none"])
+@both_dtypes
+def test_gradients_of_networks_with_shared_products(bias, signed, dtype, share_always):
+    network = small(tile=[3, 4, 4], bias=bias, signed=signed, dtype=dtype)
+    assert all(layer.matrix.shares for layer in network.layers[::2])
+    assert_right(network)
 
 
 @pytest.mark.parametrize("bias", ["free", "none"])
@@ -82,12 +97,12 @@ def test_gradients_of_raw_inputs(dtype):
     assert_right(small(input_scale=[0.5, 2, -1, 1], input_shift=[0, 1, 0.1, -1], dtype=dtype))
 
 
-@pytest.mark.parametrize("map", ["element", "window"])
+@pytest.mark.parametrize("tile", [1, 2])
 @both_dtypes
-def test_gradients_of_many_small_panels(monkeypatch, map, dtype):
+def test_gradients_of_many_small_panels(monkeypatch, tile, dtype):
     for name, value in (("PANEL_SIZE", 6), ("PANEL_SUMMED", 2), ("SMALL_BATCH", 0), ("SMALL_WORK", 0)):
         monkeypatch.setattr(panels, name, value)
-    assert_right(small(map=map, dtype=dtype))
+    assert_right(small(tile=tile, dtype=dtype))
 
 
 def all_kinds(dtype=np.float64):
@@ -97,15 +112,15 @@ def all_kinds(dtype=np.float64):
         Dropout(0.3, dtype=dtype),
         Linear(6, 5, dtype=dtype),
         Tanh(dtype),
-        HashedLinear(5, 5, num_buckets=8, seed=3, map="window", window=0.5, dtype=dtype),
-        HashedLinear(5, 5, num_buckets=8, seed=4, tile=2, dtype=dtype),
+        HashedLinear(5, 5, num_buckets=12, seed=3, tile=2, dtype=dtype),  # by panels
+        HashedLinear(5, 5, num_buckets=8, seed=4, tile=2, dtype=dtype),  # shared products
         HashedLinear(5, OUTPUTS, num_buckets=4, seed=2, bias="free", dtype=dtype),
     ]
     return randomize(Network(layers), 1)
 
 
 @both_dtypes
-def test_gradients_of_all_kinds_of_layers_at_once(dtype):
+def test_gradients_of_all_kinds_of_layers_at_once(dtype, share_always):
     assert_right(all_kinds(dtype))
 
 
@@ -128,14 +143,14 @@ def test_gradients_of_softmax_with_probabilities():
         (Dropout, "_backward"),
         (HashedLinear, "_backward"),
         (Linear, "_backward"),
-        (virtual_matrix, "fold"),
-        (virtual_matrix, "unfold"),
+        (virtual_matrix.VirtualMatrix, "_arrange"),
+        (virtual_matrix.VirtualMatrix, "_arrange_back"),
         (panels, "gradients"),
         (shared, "gradients"),
         (Network, "backward"),
     ],
 )
-def test_a_thousandth_anywhere_in_the_package_is_caught(monkeypatch, owner, name):
+def test_a_thousandth_anywhere_in_the_package_is_caught(monkeypatch, share_always, owner, name):
     right = getattr(owner, name)
 
     def wrong(*arguments):

@@ -104,6 +104,23 @@ def test_signed_bucket_equals_naive(hashed, num_buckets, signed):
         assert bucket.dtype == np.int64 and sign.dtype == np.int8
 
 
+@given(uint32s, st.integers(1, 2**30 - 1), st.booleans(), uint32s, uint32s)
+def test_slot_equals_the_reference_library_and_naive(seed, tiles, signed, row, segment):
+    message = row.to_bytes(4, "little") + segment.to_bytes(4, "little")
+    hashed = xxhash.xxh32_intdigest(message, seed)
+    assert hashed == naive.xxhash32(row, segment, seed)
+    tile, sign = naive.signed_bucket(hashed, tiles, signed)
+    key, rows = (seed, tiles, signed), np.array([[row], [0]], np.uint32)
+    with np.errstate(over="ignore"):  # of scalars
+        slot = hashing.slot(key, np.uint32(row), np.uint32(segment))
+        slots = hashing.slot(key, rows, np.uint32([segment, 5]))
+    assert type(slot) is np.uint32 and slot == tile + (2**31 if sign < 0 else 0)
+    assert slots.shape == (2, 2) and slots.dtype == np.uint32 and slots[0, 0] == slot
+    numbers, signs = hashing.split(slots)
+    assert (numbers[0, 0], signs[0, 0]) == (tile, sign)
+    assert numbers.dtype == np.int64 and signs.dtype == np.int8
+
+
 @given(st.integers(0, 100), uint32s)
 def test_layer_seed_equals_naive(position, network_seed):
     assert hashing.layer_seed(position, network_seed) == naive.layer_seed(position, network_seed)

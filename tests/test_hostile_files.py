@@ -53,7 +53,7 @@ CLAIMS += [b"NaN", b"[" * 2000]
 
 def model(path: Path) -> None:
     last = HashedLinear(6, 3, num_buckets=4, seed=1)
-    save(Network([HashedLinear(4, 6, num_buckets=5), Tanh(), last]), path)
+    save(Network([HashedLinear(4, 6, num_buckets=5, tile=2), Tanh(), last]), path)
 
 
 def quantized_model(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The maps: against plain loops, the laws of buckets and signs, and their randomness."""
+"""The map: against plain loops, the laws of buckets and signs, and their randomness."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minihash import hashing
-from minihash.maps import ElementMap, WindowMap
+from minihash.maps import BucketMap
 
 MAX = 2**32 - 1
 uint32s = st.one_of(st.integers(0, MAX), st.sampled_from([0, 1, MAX - 1, MAX]))
@@ -19,15 +19,12 @@ lengths = st.integers(1, 8)
 
 @st.composite
 def maps(draw, max_buckets=40):
-    """A map, the same map in plain loops, and how many columns it has."""
+    """A map, the same map in plain loops, and how many columns it has; half of them are the paper's."""
     num_buckets, columns = draw(st.integers(1, max_buckets)), draw(lengths)
     seed, signed = draw(uint32s), draw(st.booleans())
-    if draw(st.booleans()):
-        bucket_map = ElementMap(num_buckets, seed, signed)
-        return bucket_map, naive.element(seed, num_buckets, signed), columns
-    window = draw(st.integers(1, min(columns, num_buckets)))
-    bucket_map = WindowMap(num_buckets, seed, columns, window, signed)
-    return bucket_map, naive.window(seed, num_buckets, columns, window, signed), columns
+    tile = draw(st.just(1) | st.integers(1, min(columns, num_buckets)))
+    bucket_map = BucketMap(num_buckets, seed, columns, tile, signed)
+    return bucket_map, naive.tiles(seed, num_buckets, columns, tile, signed), columns
 
 
 # ------------------------------------------------------------------------------ buckets and signs
@@ -36,11 +33,16 @@ def maps(draw, max_buckets=40):
 @given(maps(max_buckets=2**30 - 1), st.data())
 def test_a_bucket_and_its_sign_equal_naive(case, data):
     bucket_map, lookup, columns = case
-    last = MAX if isinstance(bucket_map, ElementMap) else columns - 1
-    i, j = data.draw(uint32s), data.draw(st.integers(0, last))
+    i, j = data.draw(uint32s), data.draw(st.integers(0, columns - 1))
     bucket, sign = bucket_map(i, j)
     assert (bucket, sign) == lookup(i, j)
     assert bucket.dtype == np.int64 and sign.dtype == np.int8
+
+
+@given(st.integers(1, 2**30 - 1), uint32s, st.booleans(), uint32s, st.integers(0, MAX - 1))
+def test_the_papers_map_reaches_the_last_column_of_the_widest_layer(num_buckets, seed, signed, i, j):
+    bucket_map = BucketMap(num_buckets, seed, columns=MAX, signed=signed)
+    assert bucket_map(i, j) == naive.element(seed, num_buckets, signed)(i, j)
 
 
 @given(maps(), lengths)
@@ -88,9 +90,9 @@ def test_an_output_is_the_weight_times_the_feature_hash(case, batch):
 
 
 def test_feature_hash_of_pixels_does_not_wrap():
-    inputs = np.full((2, 5), 200, np.uint8)
-    ref = hashing.feature_hash(inputs.astype(np.float32), ElementMap(4, 1), 0)
-    comp = hashing.feature_hash(inputs, ElementMap(4, 1), 0)
+    inputs, bucket_map = np.full((2, 5), 200, np.uint8), BucketMap(4, 1, columns=5)
+    ref = hashing.feature_hash(inputs.astype(np.float32), bucket_map, 0)
+    comp = hashing.feature_hash(inputs, bucket_map, 0)
     np.testing.assert_array_equal(comp, ref)
     assert comp.min() < 0  # a minus sign among them
 
@@ -98,29 +100,78 @@ def test_feature_hash_of_pixels_does_not_wrap():
 @pytest.mark.parametrize("shape, name", [((0, 3), "out_features"), ((3, 0), "columns")])
 def test_virtual_weight_matrix_refuses(shape, name):
     with pytest.raises(ValueError, match=f"^{name} is 0"):
-        hashing.virtual_weight_matrix(np.ones(2), ElementMap(2, 0), *shape)
+        hashing.virtual_weight_matrix(np.ones(2), BucketMap(2, 0, columns=3), *shape)
 
 
-# ------------------------------------------------------------------------------------- WindowMap
+# ----------------------------------------------------------------------------------------- tiles
 
 
 @both_signs
-@pytest.mark.parametrize("window", [1, 7, 250, 499, 500])
-def test_columns_are_signed_and_folded_as_in_plain_loops(window, signed):
-    bucket_map = WindowMap(600, 3, 500, window, signed)
-    places, signs = zip(*naive.window_columns(3, 500, window, signed))
-    assert bucket_map.places.tolist() == list(places) and bucket_map.places.dtype == np.uint32
-    assert bucket_map.signs.tolist() == list(signs) and bucket_map.signs.dtype == np.int8
-    assert bucket_map.folds == (window < 500)
-    counts = np.bincount(bucket_map.places, minlength=window)
-    assert counts.size == window and counts.max() - counts.min() <= 1  # the window is filled evenly
+@pytest.mark.parametrize("tile", [1, 2, 7, 250, 499, 500])
+def test_columns_are_signed_and_placed_as_in_plain_loops(tile, signed):
+    bucket_map = BucketMap(600, 3, 500, tile, signed)
+    places = list(range(500)) if tile == 1 else naive.tile_places(3, 500)
+    signs = [1 if tile == 1 else naive.column_sign(3, j, signed) for j in range(500)]
+    assert bucket_map.places.tolist() == places and bucket_map.places.dtype == np.uint32
+    assert bucket_map.signs.tolist() == signs and bucket_map.signs.dtype == np.int8
 
 
-def test_rows_are_windows_that_wrap_around():
-    bucket_map = WindowMap(9, 4, 6, 6, signed=False)
-    buckets, _ = bucket_map(np.arange(50)[:, None], np.arange(6))
-    assert (np.diff(buckets) % 9 == 1).all()
-    assert (buckets[:, -1] < buckets[:, 0]).any() and set(buckets[:, 0]) == set(range(9))
+@pytest.mark.parametrize(
+    "num_buckets, columns, tile, segments, tiles, starts",
+    [
+        (10, 8, 3, 3, 4, [0, 3, 6, 7]),  # the last segment is short, the last tile overlaps the one before
+        (9, 9, 3, 3, 3, [0, 3, 6]),
+        (5, 8, 5, 2, 1, [0]),
+        (9, 8, 8, 1, 2, [0, 1]),
+        (4, 3, 1, 3, 4, [0, 1, 2, 3]),
+    ],
+)
+def test_segments_and_tiles(num_buckets, columns, tile, segments, tiles, starts):
+    bucket_map = BucketMap(num_buckets, 4, columns, tile)
+    assert (bucket_map.segments, bucket_map.tiles) == (segments, tiles)
+    assert bucket_map.key == (4, tiles, True)
+    buckets, _ = bucket_map(np.arange(200)[:, None], np.argsort(bucket_map.places))
+    assert sorted(set(buckets[:, ::tile].flat)) == starts
+    inside = np.arange(1, columns) % tile > 0
+    assert (np.diff(buckets)[:, inside] == 1).all()  # a segment is consecutive weights
+    assert set(buckets.flat) <= set(range(num_buckets))
+
+
+def test_a_tile_has_the_length_of_a_segment_at_most():
+    """Every weight is used, and in a segment no weight twice."""
+    bucket_map = BucketMap(10, 2015, 8, tile=3)
+    buckets, _ = bucket_map(np.arange(500)[:, None], np.arange(8))
+    assert set(buckets.flat) == set(range(10))
+    segments = bucket_map.places // 3
+    for g in range(3):
+        assert all(len(set(row)) == row.size for row in buckets[:, segments == g])
+
+
+# --------------------------------------------------------------------------------- a map of one's own
+
+
+def every_third(key, row, segment):
+    """Not random: neighbouring rows and segments draw tiles three apart; odd rows are negative."""
+    row, segment = np.uint32(row), np.uint32(segment)
+    sign = np.uint32(row & np.uint32(1)) << np.uint32(31)
+    return np.uint32(np.uint32(row + np.uint32(3) * segment) % np.uint32(key[1])) | sign
+
+
+class ThirdMap(BucketMap):
+    slot = staticmethod(every_third)
+
+
+@pytest.mark.parametrize("tile", [1, 2, 3])
+def test_a_map_of_ones_own_draws_by_its_slot(tile):
+    bucket_map, ordinary = ThirdMap(9, 4, 7, tile), BucketMap(9, 4, 7, tile)
+    i, j = np.arange(20)[:, None], np.arange(7)
+    buckets, signs = bucket_map(i, j)
+    tiles = (i + 3 * (bucket_map.places // tile)) % bucket_map.tiles
+    starts = np.minimum(tiles * tile, 9 - tile)
+    np.testing.assert_array_equal(buckets, starts + bucket_map.places % tile)
+    np.testing.assert_array_equal(signs, np.where(i % 2, -1, 1) * bucket_map.signs)
+    np.testing.assert_array_equal(bucket_map.places, ordinary.places)
+    assert bucket_map != ordinary and bucket_map == ThirdMap(9, 4, 7, tile)
 
 
 # ------------------------------------------------------------------------------------- refusals
@@ -132,18 +183,14 @@ def test_rows_are_windows_that_wrap_around():
         *({"num_buckets": value} for value in (0, -1, 2**30, 1.5, None, "8")),
         *({"seed": value} for value in (-1, 2**32, 0.0, None)),
         *({"columns": value} for value in (0, -1, 2**32, 4.0, None)),
-        *({"window": value} for value in (0, -1, 6, 2.0, None)),
-        {"window": 4, "num_buckets": 3},
+        *({"tile": value} for value in (0, -1, 6, 2.0, None, "auto")),
+        {"tile": 4, "num_buckets": 3},
     ],
 )
 def test_maps_refuse(change):
     name = next(iter(change))
-    arguments = {"num_buckets": 8, "seed": 0}
-    if name in arguments and len(change) == 1:
-        with pytest.raises(ValueError, match=f"^{name} is .*, wanted"):
-            ElementMap(**(arguments | change))
     with pytest.raises(ValueError, match=f"^{name} is .*, wanted"):
-        WindowMap(**(arguments | {"columns": 5, "window": 1} | change))
+        BucketMap(**({"num_buckets": 8, "seed": 0, "columns": 5} | change))
 
 
 # ---------------------------------------------------------------------------------- randomness
@@ -166,26 +213,29 @@ def draws(bucket_map, i, j):
 
 
 def element_draws(seed, rows=200, columns=300):
-    return draws(ElementMap(8, seed), np.arange(rows)[:, None], np.arange(columns))
+    return draws(BucketMap(8, seed, columns), np.arange(rows)[:, None], np.arange(columns))
 
 
-def window_draws(seed, rows=60_000):
-    """Where windows start, and the signs of rows."""
-    return draws(WindowMap(8, seed, 1, 1), np.arange(rows), 0)
+def tile_draws(seed, rows=200, segments=300):
+    """The tiles and signs of rows and segments; ξ₂ of a segment's first column is taken out."""
+    bucket_map = BucketMap(16, seed, 2 * segments, tile=2)
+    first = np.argsort(bucket_map.places)[::2]
+    buckets, signs = bucket_map(np.arange(rows)[:, None], first)
+    assert (buckets % 2 == 0).all()
+    return buckets // 2 + 8 * (signs * bucket_map.signs[first] < 0)
+
+
+def column_draws(seed, columns=60_000):
+    """The segments of columns and their signs."""
+    bucket_map = BucketMap(columns, seed, columns, tile=columns // 8)
+    return bucket_map.places // (columns // 8) + 8 * (bucket_map.signs < 0)
 
 
 @both_signs
 @pytest.mark.parametrize("num_buckets", [2, 64, 1000])
-@pytest.mark.parametrize(
-    "make, positions",
-    [
-        (ElementMap, (np.arange(200)[:, None], np.arange(300))),
-        (lambda *arguments: WindowMap(*arguments[:2], 1, 1, arguments[2]), (np.arange(60_000), 0)),
-    ],
-    ids=["element", "window"],
-)
-def test_buckets_and_signs_are_uniform(make, positions, num_buckets, signed):
-    bucket_map = make(num_buckets, 2015, signed)
+def test_buckets_and_signs_are_uniform(num_buckets, signed):
+    bucket_map = BucketMap(num_buckets, 2015, 300, signed=signed)
+    positions = np.arange(200)[:, None], np.arange(300)
     buckets, signs = bucket_map(*positions)
     assert_uniform(buckets, num_buckets)
     if signed:
@@ -194,27 +244,25 @@ def test_buckets_and_signs_are_uniform(make, positions, num_buckets, signed):
         assert (signs == 1).all()
 
 
-@pytest.mark.parametrize("make", [element_draws, window_draws])
+@pytest.mark.parametrize("make", [tile_draws, column_draws])
+def test_tiles_segments_and_signs_are_uniform(make):
+    assert_uniform(make(2015), 16)
+
+
+@pytest.mark.parametrize("make", [element_draws, tile_draws, column_draws])
 def test_maps_of_two_seeds_are_independent(make):
     assert_uniform(make(0) * 16 + make(1), 256)
 
 
-def test_neighbours_and_transposed_positions_are_independent():
-    slots = element_draws(5, 300, 300)
+@pytest.mark.parametrize("make", [element_draws, tile_draws])
+def test_neighbours_and_transposed_positions_are_independent(make):
+    slots = make(5, 300, 300)
     assert_uniform(slots[1:] * 16 + slots[:-1], 256)
     assert_uniform(slots[:, 1:] * 16 + slots[:, :-1], 256)
     upper = np.triu_indices(300, 1)
     assert_uniform(slots[upper] * 16 + slots.T[upper], 256)
 
 
-def test_neighbouring_windows_are_independent():
-    slots = window_draws(5)
-    assert_uniform(slots[1:] * 16 + slots[:-1], 256)
-
-
-def test_columns_of_the_window_are_independent():
-    bucket_map = WindowMap(8, 5, 60_000, 8)
-    folded = bucket_map.places.astype(int) + 8 * (bucket_map.signs < 0)
-    assert_uniform(folded[1:] * 16 + folded[:-1], 256)
-    other = WindowMap(8, 6, 60_000, 8)
-    assert_uniform(folded * 16 + other.places + 8 * (other.signs < 0), 256)
+def test_neighbouring_columns_are_independent():
+    places = column_draws(5)
+    assert_uniform(places[1:] * 16 + places[:-1], 256)

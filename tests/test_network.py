@@ -96,7 +96,7 @@ def test_mlp_gains_suit_the_activation_that_follows():
 
 
 def test_mlp_passes_its_arguments_on():
-    arguments = {"bias": "free", "signed": False, "initializer": "normal", "map": "window", "window": 2}
+    arguments = {"bias": "free", "signed": False, "initializer": "normal", "tile": 2}
     network = mlp(
         [4, 5, 2],
         num_buckets=3,
@@ -112,7 +112,7 @@ def test_mlp_passes_its_arguments_on():
     assert network.input_scale == 2 and network.input_shift.tolist() == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("arguments", [{}, {"map": "window"}, {"map": "window", "window": 0.5}])
+@pytest.mark.parametrize("arguments", [{}, {"tile": 2}, {"tile": "auto"}])
 def test_layers_of_equal_shape_have_different_maps_and_weights(arguments):
     layers = mlp([20, 20, 20, 20], compression=0.5, activation="tanh", **arguments).layers[::2]
     positions = np.arange(20)[:, None], np.arange(20)
@@ -123,11 +123,12 @@ def test_layers_of_equal_shape_have_different_maps_and_weights(arguments):
             assert (layer.weight != other.weight).any()
 
 
-def test_a_window_is_a_share_of_the_columns_of_each_layer():
-    layers = mlp([20, 9, 7], compression=0.5, map="window", window=0.5).layers[::2]
-    assert [layer.window for layer in layers] == [10, 5]
-    layers = mlp([20, 9, 7], num_buckets=[30, 6], map="window").layers[::2]
-    assert [layer.window for layer in layers] == [21, 6]
+@pytest.mark.parametrize(
+    "tile, lengths", [(1, [1, 1]), (4, [4, 4]), ([5, 2], [5, 2]), ((1, 6), [1, 6]), ("auto", [6, 2])]
+)
+def test_tiles_of_each_layer(tile, lengths):
+    network = mlp([20, 9, 7], num_buckets=[60, 15], tile=tile)
+    assert [layer.tile for layer in network.layers[::2]] == lengths
 
 
 def test_stack_asks_for_each_layer():
@@ -175,9 +176,14 @@ def test_num_buckets_for_each_layer():
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**32}, "seed is"),
         ({"seed": 0.5}, "seed is 0.5"),
-        ({"map": "rows"}, "map is 'rows'"),
-        ({"window": 0.5}, "window is 0.5"),
-        ({"map": "window", "window": 1.5}, "window is 1.5"),
+        ({"tile": 6}, "tile is 6, wanted 1 <= tile < 6"),
+        ({"tile": 0}, "tile is 0"),
+        ({"tile": "all"}, "tile is 'all', wanted one of 'auto'"),
+        ({"tile": [2, 3, 2]}, "tile has 3 values, wanted 2"),
+        ({"tile": 0.5}, "tile is 0.5"),
+        ({"tile": None}, "tile is None"),
+        ({"compression": None, "tile": 2}, "tile is 2, wanted 1: a dense layer has no tiles"),
+        ({"compression": None, "tile": [1, 2]}, r"tile is \[1, 2\], wanted 1: a dense layer has no tiles"),
         ({"bias": "dense"}, "bias is 'dense'"),
         ({"compression": None, "bias": "dense"}, "bias is 'dense'"),
         ({"signed": 1}, "signed is 1"),
@@ -222,22 +228,6 @@ def test_mlp_refuses(change, message):
 def test_layers_that_do_not_fit_are_refused(layers, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         Network(layers)
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_outputs_have_windows_of_their_own(seed):
-    layer = mlp([30, 20, 8], num_buckets=20, map="window", seed=seed).layers[-1]
-    assert len(np.unique(layer.virtual_weight_matrix(), axis=0)) == 8
-    tries = [int(hashing.xxhash32(1, draw, seed)) for draw in (0, *range(2, 21))]
-    for earlier in tries[: tries.index(layer.seed)]:  # the first that does
-        equal = HashedLinear(20, 8, num_buckets=20, map="window", seed=earlier).virtual_weight_matrix()
-        assert len(np.unique(equal, axis=0)) < 8
-
-
-def test_outputs_that_must_be_equal_are_said():
-    with pytest.warns(UserWarning, match="[45] of 8 outputs are equal to others, wanted map=") as found:
-        mlp([30, 20, 8], num_buckets=2, map="window")
-    assert found[0].filename == __file__
 
 
 def test_only_hashed_layers_need_seeds_of_their_own():
@@ -442,22 +432,14 @@ def test_summary_of_a_dense_network_and_of_one_without_parameters():
 # -------------------------------------------------------------------------------- the whole
 
 
-@pytest.mark.parametrize(
-    "arguments, lookups",
-    [
-        ({}, [naive.element(naive.layer_seed(position, 9), k) for position, k in enumerate((18, 10))]),
-        (
-            {"map": "window", "window": 0.5},
-            [
-                naive.window(naive.layer_seed(0, 9), 18, columns=6, window=3),
-                naive.window(naive.layer_seed(1, 9), 10, columns=7, window=4),
-            ],
-        ),
-    ],
-    ids=["element", "window"],
-)
-def test_a_network_equals_its_plain_loops(arguments, lookups):
-    network = mlp([5, 6, 3], compression=0.5, dtype=np.float64, seed=9, input_scale=0.5, **arguments)
+@pytest.mark.parametrize("tiles", [[1, 1], [4, 3], [6, 1]])
+def test_a_network_equals_its_plain_loops(tiles):
+    network = mlp([5, 6, 3], compression=0.5, dtype=np.float64, seed=9, input_scale=0.5, tile=tiles)
+    sizes = (18, 6), (10, 7)  # buckets and columns
+    lookups = [
+        naive.tiles(naive.layer_seed(position, 9), *size, tile)
+        for position, (size, tile) in enumerate(zip(sizes, tiles))
+    ]
     inputs = normal(4, 5)
     first, _, second = network.layers
     hidden = naive.hashed_forward(0.5 * inputs, first.weight, lookups[0], 6)

@@ -13,6 +13,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -79,10 +80,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def window_path(tmp_path: Path) -> Path:
-    """A file with that network and the window map: K = 14 and 8, 7 and 5 columns, S = 3 and 2."""
-    save(make_network(map="window", window=0.4), tmp_path / "window.safetensors")
-    return tmp_path / "window.safetensors"
+def tiles_path(tmp_path: Path) -> Path:
+    """A file with that network and tiles: K = 14 and 8, 7 and 5 columns, B = 3 and 2."""
+    save(make_network(tile=[3, 2]), tmp_path / "tiles.safetensors")
+    return tmp_path / "tiles.safetensors"
 
 
 # Round trips
@@ -114,11 +115,8 @@ def networks(draw: st.DrawFn) -> Network:
         else:
             arguments["bias"] = draw(st.sampled_from(["hashed", "free", "none"]))
             arguments["signed"] = draw(st.booleans())
-            arguments["map"] = draw(st.sampled_from(layers.hashed_linear.MAPS))
             buckets = draw(st.integers(1, fan_in * fan_out))
-            if arguments["map"] == "window":
-                lengths = st.integers(1, min(fan_in, buckets))
-                arguments["window"] = draw(st.none() | st.floats(0.1, 1) | lengths)
+            arguments["tile"] = draw(st.just("auto") | st.integers(1, min(fan_in, buckets)))
             made.append(HashedLinear(fan_in, fan_out, num_buckets=buckets, **arguments))
         made.append(draw(st.sampled_from([ReLU, Tanh, Sigmoid]))(dtype))
     numbers = st.floats(-1e6, 1e6)
@@ -341,9 +339,18 @@ CHANGES: list[tuple[tuple[Any, ...], Any, str]] = [
     ((*HASHED, "type"), "Layer", "'Layer'"),
     ((*HASHED, "type"), "Linear", ""),
     ((*HASHED, "unknown"), 1, "unknown"),
-    ((*HASHED, "map"), "blocks", "map is 'blocks'"),
-    ((*HASHED, "map"), [], r"map is \[\]"),
-    ((*HASHED, "window"), 3, "window is 3"),
+    *(((*HASHED, "tile"), value, f"tile is {value}, wanted 1 <= tile < 8") for value in (0, -1, 8, 10**30)),
+    ((*HASHED, "tile"), "auto", "layer 0 has tile 'auto', wanted 2"),  # a file holds the length
+    ((*HASHED, "tile"), "3", "tile is '3'"),
+    ((*HASHED, "tile"), [3], r"tile is \[3\]"),
+    ((*HASHED, "tile"), True, "tile is True"),
+    ((*HASHED, "tile"), None, "tile is None"),
+    ((*HASHED, "tile"), 3.0, "tile is 3.0"),
+    ((*HASHED, "tile"), float("nan"), "tile is nan"),
+    (("layers", 3, "tile"), 6, "tile is 6, wanted 1 <= tile < 6"),
+    ((*HASHED, "map"), "window", "layer 0 has the map 'window'"),
+    ((*HASHED, "map"), "blocks", "layer 0 has map 'blocks'"),
+    ((*HASHED, "window"), 3, "layer 0 has map 'element' and window 3"),
     ((*HASHED, "signed"), 1, "signed is 1"),
     ((*HASHED, "bias"), "free", "tensor '0.bias' is missing"),
     ((*HASHED, "bias"), None, "bias is None"),
@@ -389,23 +396,8 @@ CHANGES: list[tuple[tuple[Any, ...], Any, str]] = [
     (("class_names",), 3, ""),
     *(((name,), DROP, "") for name in ("input_scale", "input_shift", "class_names")),
 ]
-REQUIRED = "type dtype in_features out_features num_buckets seed map window signed bias".split()
+REQUIRED = "type dtype in_features out_features num_buckets seed signed bias".split()
 CHANGES += [((*HASHED, name), DROP, "") for name in REQUIRED]
-
-CHANGES_OF_WINDOWS: list[tuple[tuple[Any, ...], Any, str]] = [
-    *(((*HASHED, "window"), value, f"window is {value}, wanted") for value in (0, -1, 8, 10**30)),
-    ((*HASHED, "window"), "full", "layer 0 has window 'full', wanted 7"),
-    ((*HASHED, "window"), "3", "window is '3'"),
-    ((*HASHED, "window"), [3], r"window is \[3\]"),
-    ((*HASHED, "window"), True, "window is True"),
-    ((*HASHED, "window"), None, "layer 0 has window None, wanted 7"),  # the default is not in the file
-    ((*HASHED, "window"), 0.4, "layer 0 has window 0.4, wanted 3"),  # nor are fractions
-    ((*HASHED, "window"), 3.0, "window is 3"),
-    ((*HASHED, "window"), float("nan"), "window is nan"),
-    ((*HASHED, "window"), DROP, "layer 0 has no window"),
-    ((*HASHED, "map"), "element", "window is 3, wanted None"),
-    (("layers", 3, "window"), 6, "window is 6, wanted 1 <= window < 6"),
-]
 
 
 def names_of(changes: list[tuple[tuple[Any, ...], Any, str]]) -> list[str]:
@@ -434,17 +426,70 @@ def test_wrong_architecture(path: Path, where: tuple[Any, ...], value: Any, mess
     assert_refused(path, message)
 
 
-@pytest.mark.parametrize("where, value, message", CHANGES_OF_WINDOWS, ids=names_of(CHANGES_OF_WINDOWS))
-def test_wrong_windows(window_path: Path, where: tuple[Any, ...], value: Any, message: str) -> None:
-    change(window_path, where, value)
-    assert_refused(window_path, message)
+def test_a_file_says_the_length_of_tiles(path: Path, tiles_path: Path) -> None:
+    for file, tiles in ((path, [1, 1]), (tiles_path, [3, 2])):
+        description, _ = read(file)
+        hashed = description["layers"][::3]
+        assert description["format"] == 2 and [layer["tile"] for layer in hashed] == tiles
+        assert not any({"map", "window"} & layer.keys() for layer in description["layers"])
+        assert_equal_networks(load(file), make_network(tile=tiles))
 
 
-def test_a_file_holds_the_length_of_the_window(window_path: Path) -> None:
-    description, _ = read(window_path)
-    windows = [(layer["map"], layer["window"]) for layer in description["layers"][::3]]
-    assert windows == [("window", 3), ("window", 2)]
-    assert_equal_networks(load(window_path), make_network(map="window", window=0.4))
+def first_format(path: Path, **changes: Any) -> Tensors:
+    """Write a file as minihash 0.1 did; return its tensors."""
+    rng = np.random.default_rng(3)
+    hashed = {"map": "element", "window": None, "dtype": "float64", "initializer": "uniform", "gain": 1.0}
+    layers = [
+        {"type": "HashedLinear", "in_features": 6, "out_features": 4, "num_buckets": 9, "seed": 7,
+         "signed": True, "bias": "hashed", **hashed, **changes},
+        {"type": "ReLU", "dtype": "float64"},
+        {"type": "QuantizedHashedLinear", "in_features": 4, "out_features": 3, "num_buckets": 5, "seed": 8,
+         "signed": False, "bias": "free", "bits": 8, **hashed},
+    ]  # fmt: skip
+    description = {"format": 1, "engine": "minihash 0.1.0", "hash": "xxhash32", "layers": layers}
+    description |= {"input_scale": 1.0, "input_shift": 0.0, "class_names": None, "schema": None}
+    tensors = {
+        "0.weight": rng.normal(size=9),
+        "2.codes": rng.integers(-127, 128, 5, np.int8),
+        "2.scale": np.array([0.01]),
+        "2.bias": rng.normal(size=3),
+    }
+    write(path, description, tensors)
+    return tensors
+
+
+def test_the_first_format_is_read(tmp_path: Path) -> None:
+    tensors = first_format(tmp_path / "old")
+    inputs = np.random.default_rng(0).normal(size=(5, 6))
+    hidden = naive.hashed_forward(inputs, tensors["0.weight"], naive.element(7, 9), 4).clip(min=0)
+    weight, free = tensors["2.codes"] * 0.01, tensors["2.bias"]
+    lookup = naive.element(8, 5, signed=False)
+    ref = naive.hashed_forward(hidden, weight, lookup, 3, bias="free", free=free)
+    network = load(tmp_path / "old")
+    np.testing.assert_allclose(network.predict(inputs), ref, rtol=1e-12)
+    assert [layer.tile for layer in network.layers[::2]] == [1, 1]
+    save(network, tmp_path / "new")
+    assert read(tmp_path / "new")[0]["format"] == 2
+    np.testing.assert_array_equal(load(tmp_path / "new").predict(inputs), network.predict(inputs))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"map": "window", "window": 3}, "layer 0 has the map 'window', which minihash had .*: wanted tiles"),
+        ({"map": "window"}, "layer 0 has the map 'window', which minihash had .*: wanted tiles"),
+        ({"map": "blocks"}, "layer 0 has map 'blocks' and window None, wanted 'element' and None$"),
+        ({"map": []}, r"layer 0 has map \[\] and window None, wanted 'element' and None$"),
+        ({"map": None}, "layer 0 has map None and window None, wanted 'element' and None$"),
+        ({"window": 3}, "layer 0 has map 'element' and window 3, wanted 'element' and None$"),
+        ({"window": False}, "layer 0 has map 'element' and window False, wanted 'element' and None$"),
+    ],
+)
+def test_other_maps_of_the_first_format_are_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    first_format(tmp_path / "old", **changes)
+    assert_refused(tmp_path / "old", message)
 
 
 @pytest.mark.parametrize("depth", [100, 950, 990, 100_000])
@@ -505,7 +550,7 @@ def test_what_a_file_claims_is_not_allocated(path: Path, kind: str, size: int, h
     layer: dict[str, Any] = {**common, "in_features": size, "out_features": size}
     shape = [size, size]
     if kind == "HashedLinear":
-        layer |= {"bias": "none", "num_buckets": size, "map": "element", "window": None, "signed": True}
+        layer |= {"bias": "none", "num_buckets": size, "tile": 1, "signed": True}
         shape = [size]
     elif kind == "SparseLinear":
         layer |= {"num_weights": size}
@@ -531,15 +576,15 @@ def test_what_a_file_claims_is_not_allocated(path: Path, kind: str, size: int, h
     assert peak < 1_000_000, f"{peak} bytes for a file of {os.path.getsize(path)}"
 
 
-def test_loading_allocates_nothing_for_the_columns_of_a_window(window_path: Path) -> None:
-    change(window_path, (*HASHED, "in_features"), 2**31)
+def test_loading_allocates_nothing_for_the_places_of_columns(tiles_path: Path) -> None:
+    change(tiles_path, (*HASHED, "in_features"), 2**31)
     tracemalloc.start()
     try:
-        assert load(window_path).in_features == 2**31
+        assert load(tiles_path).in_features == 2**31
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 1_000_000, f"{peak} bytes for a file of {os.path.getsize(window_path)}"
+    assert peak < 1_000_000, f"{peak} bytes for a file of {os.path.getsize(tiles_path)}"
 
 
 @pytest.mark.parametrize("length", [0, 1, 2**20, 2**31, 2**40, 2**63, 2**64 - 1])
@@ -587,14 +632,14 @@ def _model() -> bytes:
     network = Network(
         [
             *(Dropout(0.1), Linear(3, 4), Tanh(), HashedLinear(4, 3, num_buckets=5, bias="free")),
-            HashedLinear(3, 3, num_buckets=6, seed=1, map="window", window=2),
+            HashedLinear(3, 3, num_buckets=6, seed=1, tile=2),
         ],
         input_scale=[1, 2, 3],
         class_names=["a", "b", "c"],
     )
     tensors = {name: np.ascontiguousarray(array) for name, array in network.params.items()}
     description = {
-        "format": 1,
+        "format": 2,
         "hash": "xxhash32",
         "layers": [{"type": type(layer).__name__, **layer.config()} for layer in network.layers],
         "input_scale": network.input_scale.tolist(),

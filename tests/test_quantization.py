@@ -42,8 +42,8 @@ def layers(draw):
     bias = draw(st.sampled_from(BIASES))
     virtual = rows * (columns + (bias == "hashed"))
     arguments = {"num_buckets": draw(st.integers(1, virtual)), "bias": bias, "signed": draw(st.booleans())}
-    if draw(st.booleans()):
-        arguments |= {"map": "window", "window": draw(st.none() | st.floats(0.1, 1))}
+    longest = min(columns + (bias == "hashed"), arguments["num_buckets"])
+    arguments["tile"] = draw(st.sampled_from([1, "auto"]) | st.integers(1, longest))
     layer = HashedLinear(columns, rows, seed=draw(st.integers(0, 99)), **arguments)
     layer.weight = np.random.default_rng(draw(st.integers(0, 99))).normal(size=layer.num_buckets)
     if bias == "free":
@@ -166,9 +166,9 @@ def trained(**arguments):
 
 
 @both_bits
-@pytest.mark.parametrize("map", ["element", "window"])
-def test_sizes_in_memory_and_on_disk(bits, map, tmp_path):
-    network = mlp([784, 100, 10], compression=1 / 8, map=map)
+@pytest.mark.parametrize("tile", [1, "auto"])
+def test_sizes_in_memory_and_on_disk(bits, tile, tmp_path):
+    network = mlp([784, 100, 10], compression=1 / 8, tile=tile)
     small = quantize(network, bits)
     buckets = network.num_parameters
     assert small.nbytes <= buckets * bits / 8 + 2 * 1 + 2 * 4  # two layers: half a byte, a scale
@@ -181,9 +181,9 @@ def test_sizes_in_memory_and_on_disk(bits, map, tmp_path):
 
 
 @both_bits
-@pytest.mark.parametrize("map", ["element", "window"])
-def test_saved_and_loaded_it_predicts_the_same(bits, map, tmp_path):
-    small = quantize(trained(map=map, bias="free"), bits)
+@pytest.mark.parametrize("tile", [1, "auto"])
+def test_saved_and_loaded_it_predicts_the_same(bits, tile, tmp_path):
+    small = quantize(trained(tile=tile, bias="free"), bits)
     save(small, tmp_path / "small.safetensors")
     with safe_open(tmp_path / "small.safetensors", "numpy") as file:
         assert file.get_slice("0.codes").get_dtype() == {8: "I8", 4: "U8"}[bits]

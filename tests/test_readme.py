@@ -95,7 +95,7 @@ def test_the_readme_as_pasted(tmp_path: Path) -> None:
 
     table = [line.split() for line in blocks(README, "text")[0].splitlines()]
     for row in table:  # all but the error and the seconds, which one epoch cannot have
-        assert row[:4] in [line.split()[:4] for line in printed.splitlines()], row
+        assert row[:5] in [line.split()[:5] for line in printed.splitlines()], row
     error = float(re.findall(r"^test error: (\S+) %$", printed, re.MULTILINE)[-1])
     said = float(re.findall(r"test error is about (\S+) %", README.read_text("utf-8"))[0])
     assert abs(error - said) < 1

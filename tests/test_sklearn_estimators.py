@@ -12,8 +12,10 @@ import test_sklearn
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import make_multilabel_classification
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 from test_sklearn import BENIGN, CANCER, CULTIVAR, DIABETES, FEW, WINE, same_weights
 
@@ -191,25 +193,37 @@ def test_dtype_is_that_which_holds_the_numbers(given: str, wanted: str) -> None:
 
 
 def test_architecture() -> None:
-    model = classifier(12, 6, activation="logistic", map="window", window=0.5, dropout=(0.1, 0.2), max_iter=1)
+    model = classifier(12, 6, activation="logistic", tile=3, dropout=(0.1, 0.2), max_iter=1)
     found = repr(model.fit(WINE, CULTIVAR).network_.layers)
     assert found.count("Dropout(dtype='float64', rate=0.2") == 2 and "rate=0.1" in found
-    assert found.count("Sigmoid") == 2 and "window=7" in found and model.n_layers_ == 4
+    assert found.count("Sigmoid") == 2 and found.count("tile=3,") == 3 and model.n_layers_ == 4
     assert len(HashedMLPClassifier(5, max_iter=1).fit(WINE, CULTIVAR).network_.layers) == 3
     assert len(HashedMLPClassifier((), max_iter=1).fit(WINE, CULTIVAR).network_.layers) == 1
 
 
-@pytest.mark.parametrize("random_state", range(30))
-def test_outputs_have_windows_of_their_own(random_state: int) -> None:
-    model = classifier(20, map="window", max_iter=1, random_state=random_state).fit(INPUTS, np.arange(24) % 8)
-    layer = model.network_.layers[-1]
-    assert layer.num_buckets == 21 and len(np.unique(layer.virtual_weight_matrix(), axis=0)) == 8
+def tiles_of(model: Any) -> list[int]:
+    return [layer.tile for layer in model.network_.layers if layer.params]
 
 
-def test_outputs_without_windows_of_their_own_are_said() -> None:
-    model = classifier(20, map="window", compression=1 / 100, max_iter=1)
-    with pytest.warns(UserWarning, match="outputs are equal to others, wanted map='element'"):
-        model.fit(INPUTS, np.arange(24) % 8)
+@pytest.mark.parametrize("make", [classifier, regressor])
+@pytest.mark.parametrize("tile, tiles", [(1, [1, 1]), (5, [5, 5]), (np.int64(5), [5, 5]), ("auto", [6, 13])])
+def test_tiles(make: Any, tile: Any, tiles: list[int]) -> None:
+    """The longest ones that are "auto": min(⌈31 / 4⌉, ⌊388 / 64⌋), and min(⌈101 / 4⌉, 13) of 13 weights."""
+    model = make(tile=tile, max_iter=1)
+    twin = clone(model)
+    assert twin.get_params()["tile"] is tile and twin.get_params() == model.get_params()
+    y = BENIGN if make is classifier else CANCER[:, 0]
+    assert tiles_of(model.fit(CANCER, y)) == tiles == tiles_of(twin.fit(CANCER, y))
+    assert same_weights(model, twin) and model.get_params()["tile"] is tile
+
+
+def test_tiles_learn_and_can_be_chosen() -> None:
+    model = classifier(tile="auto").fit(CANCER, BENIGN)
+    assert model.score(CANCER, BENIGN) > 0.97
+    search = GridSearchCV(classifier(max_iter=2), {"tile": [1, 5, "auto"]}, cv=2).fit(CANCER, BENIGN)
+    wanted = {1: [1, 1], 5: [5, 5], "auto": [6, 13]}
+    assert tiles_of(search.best_estimator_) == wanted[search.best_params_["tile"]]
+    assert tiles_of(model.set_params(tile=5).fit(CANCER, BENIGN)) == [5, 5]
 
 
 # training
@@ -306,9 +320,9 @@ def test_verbose_prints_epochs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.integers(0, 2**32 - 1), st.sampled_from(["element", "window"]), st.sampled_from([0, 0.3]))
-def test_the_same_random_state_gives_the_same_weights(seed: int, map: str, dropout: float) -> None:
-    params = {"max_iter": 2, "map": map, "dropout": dropout}
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2]), st.sampled_from([0, 0.3]))
+def test_the_same_random_state_gives_the_same_weights(seed: int, tile: int, dropout: float) -> None:
+    params = {"max_iter": 2, "tile": tile, "dropout": dropout}
 
     def fitted(random_state: Any) -> HashedMLPClassifier:
         return classifier(5, random_state=random_state, **params).fit(INPUTS, CLASSES)
@@ -397,7 +411,14 @@ def test_data_are_left_alone() -> None:
         ({"hidden_layer_sizes": (8, 0)}, "hidden_layer_sizes is 0, wanted 1 <= hidden_layer_sizes"),
         ({"hidden_layer_sizes": (2.5,)}, "hidden_layer_sizes is 2.5, wanted an integer"),
         ({"activation": "gelu"}, "activation is 'gelu'"),
-        ({"map": "rows"}, "map is 'rows'"),
+        ({"tile": "rows"}, "tile is 'rows', wanted one of 'auto'"),
+        ({"tile": 0}, "tile is 0, wanted 1 <= tile < 15"),
+        ({"tile": 15}, "tile is 15, wanted 1 <= tile < 15"),  # of 14 columns
+        ({"tile": 4.0}, "tile is 4.0, wanted an integer"),
+        ({"tile": True}, "tile is True, wanted an integer"),
+        ({"tile": None}, "tile is None, wanted an integer"),
+        ({"tile": 4, "compression": None}, "tile is 4, wanted 1: a dense layer has no tiles"),
+        ({"tile": "auto", "compression": None}, "tile is 'auto', wanted 1: a dense layer has no tiles"),
         ({"solver": "lbfgs"}, "solver is 'lbfgs', wanted one of 'adam', 'sgd'"),
         ({"learning_rate_init": 0}, "learning_rate_init is 0"),
         ({"solver": "sgd", "momentum": 2}, "momentum is 2"),

@@ -14,7 +14,6 @@ import pytest
 
 import minihash
 from minihash.kernels import Kernels
-from minihash.layers.hashed_linear import MAPS
 
 ROOT = Path(minihash.__file__).parent
 MODULES = {
@@ -237,24 +236,29 @@ def test_fixed_names() -> None:
         assert all(hasattr(getattr(minihash, module), name) for name in members.split())
 
 
-def test_kernels_of_all_devices_are_the_same_functions_in_the_same_order() -> None:
-    twins = [
-        [
-            (node.name, [argument.arg for argument in node.args.args])
-            for node in public_definitions(TREES[name])
-            if isinstance(node, ast.FunctionDef)
-        ]
-        for name in NAMES
-        if re.fullmatch(r"minihash\.kernels\.num\w+_\w+", name)
+def kernels_in(module: str) -> list[tuple[str, list[str]]]:
+    """The kernels of a module and their arguments, without those that have defaults."""
+    return [
+        (node.name, [argument.arg for argument in node.args.args[: -len(node.args.defaults) or None]])
+        for node in public_definitions(TREES[module])
+        if isinstance(node, ast.FunctionDef) and node.name != "of_slot"  # which makes kernels
     ]
-    assert len(twins) >= 2
-    longest = max(twins, key=len)  # a twin may build `multiply` and `gradients` from the others
-    assert all(twin == [function for function in longest if function in twin] for twin in twins)
-    kinds = [kind for kind in Kernels._fields if kind != "one_slot_a_row"]
-    kernels = [f"{kernel}_{map}" for map in MAPS for kernel in kinds]
-    tiles = ["locate_tile", "multiply_tile", "gradients_tile"]  # the rest is the element map's
-    assert [name for name, _ in longest] == [*kernels, *tiles, "fold", "unfold", "drop"]
-    assert all(len(arguments) <= 8 for _, arguments in longest)
+
+
+def test_kernels_of_all_devices_are_the_same_functions_in_the_same_order() -> None:
+    """A twin may write a kernel once for all lengths of tiles, or make it of the others."""
+    shared = Kernels._fields[1:]  # `locate` comes first, and is the same for all lengths
+    once = ["locate", *shared, "drop"]
+    twice = ["locate", *(f"{name}_{kind}" for kind in ("element", "tiles") for name in shared), "drop"]
+    numba = kernels_in("minihash.kernels.numba_cpu")
+    assert [name for name, _ in numba] == twice
+    arguments = dict(numba) | {name: dict(numba)[f"{name}_element"] for name in shared}
+    for name in shared:
+        assert arguments[f"{name}_tiles"] == arguments[name] and len(arguments[name]) <= 8
+    for twin, order in (("numpy_cpu", once), ("numba_cuda", twice)):
+        found = dict(kernels_in(f"minihash.kernels.{twin}"))
+        assert len(found) >= 5 and list(found) == [name for name in order if name in found]
+        assert found == {name: arguments[name] for name in found}
 
 
 def test_kernels_of_shared_products_are_twins() -> None:

@@ -29,7 +29,7 @@ from minihash import (
 )
 from minihash.builders import ACTIVATIONS
 from minihash.hashing import LIMIT_SEED
-from minihash.maps import ElementMap
+from minihash.maps import BucketMap
 
 KINDS = (HashedLinear, Linear, LowRankLinear, SparseLinear, ReLU, Tanh, Sigmoid, Dropout)
 BIASES = ("hashed", "free", "none")
@@ -104,9 +104,11 @@ def test_hashed_layers_vary():
         "one output": lambda layer: layer.out_features == 1 and layer.in_features > 2,
         "signed": lambda layer: layer.signed,
         "unsigned": lambda layer: not layer.signed,
-        "element": lambda layer: layer.map == "element",
-        "window": lambda layer: layer.map == "window" and layer.window == layer.columns > 2,
-        "folded window": lambda layer: layer.map == "window" and 1 < layer.window < layer.columns,
+        "single weights": lambda layer: layer.tile == 1 < layer.columns,
+        "tiles": lambda layer: 1 < layer.tile < min(layer.columns, layer.num_buckets),
+        "fewer tiles than rows": lambda layer: 1 < layer.bucket_map.tiles < layer.out_features < layer.num_buckets,
+        "one segment": lambda layer: layer.tile == layer.columns > 2,
+        "one tile": lambda layer: layer.tile == layer.num_buckets > 2,
         "weights of both signs": lambda layer: (layer.weight < 0).any() and (layer.weight > 0).any(),
         "a bias that is not 0": lambda layer: layer.bias == "free" and layer.params["bias"].all(),
     }
@@ -133,7 +135,8 @@ def test_networks_vary():
         "one layer": lambda network: len(network.layers) == 1,
         "scaled inputs": lambda network: network.input_scale != 1,
         "unsigned": lambda network: any(not layer.signed for layer in hashed(network)),
-        "window": lambda network: any(layer.map == "window" for layer in hashed(network)),
+        "single weights": lambda network: any(layer.tile == 1 < layer.columns for layer in hashed(network)),
+        "tiles": lambda network: any(layer.tile > 1 for layer in hashed(network)),
         "one bucket": lambda network: any(layer.num_buckets == 1 for layer in hashed(network)),
     }
     assert_all_are_met(testing.networks(), conditions)
@@ -175,10 +178,9 @@ def test_batches_have_one_row_and_several_and_both_signs():
 @given(testing.seeds(), testing.maps())
 def test_seeds_and_maps_are_arguments_of_layers(seed, arguments):
     assert 0 <= seed < LIMIT_SEED
-    layer = HashedLinear(3, 2, num_buckets=4, seed=seed, **arguments)
-    assert layer.seed == seed and layer.signed == arguments["signed"] and layer.map == arguments["map"]
-    lengths = {"element": {None: None}, "window": {None: 4, 0.5: 2, 0.3: 1}}[layer.map]
-    assert layer.window == lengths[arguments["window"]]
+    layer = HashedLinear(19, 2, num_buckets=4, seed=seed, **arguments)
+    assert layer.seed == seed and layer.signed == arguments["signed"]
+    assert set(arguments) == {"tile", "signed"} and layer.tile == {1: 1, "auto": 2}[arguments["tile"]]
 
 
 def test_seeds_are_small_and_large():
@@ -247,7 +249,8 @@ class WrongSign(HashedLinear):
     def _backward(self, saved, grad_outputs, need_grad_inputs):
         grad_inputs = super()._backward(saved, grad_outputs, need_grad_inputs)
         bucket, sign = self.bucket_map(1, 2)
-        self.grads["weight"][bucket[0]] -= 2 * sign[0] * (grad_outputs[:, 1] * saved[:, 2]).sum()
+        _, inputs = saved
+        self.grads["weight"][bucket[0]] -= 2 * sign[0] * (grad_outputs[:, 1] * inputs[:, 2]).sum()
         return grad_inputs
 
 
@@ -259,36 +262,36 @@ class OtherMatrix(HashedLinear):
 class WithMap(HashedLinear):
     """Answers about its map by a twin's."""
 
-    kind = ElementMap
+    kind = BucketMap
 
     def __init__(self, *arguments, **keywords):
         super().__init__(*arguments, **keywords)
-        self.bucket_map = self.kind(self.num_buckets, self.seed, self.signed)
+        self.bucket_map = self.kind(self.num_buckets, self.seed, self.columns, signed=self.signed)
 
 
 class OutOfRange(WithMap):
-    class kind(ElementMap):
+    class kind(BucketMap):
         def __call__(self, i, j):
             buckets, signs = super().__call__(i, j)
             return buckets + self.num_buckets * (buckets == 0), signs
 
 
 class ZeroSign(WithMap):
-    class kind(ElementMap):
+    class kind(BucketMap):
         def __call__(self, i, j):
             buckets, signs = super().__call__(i, j)
             return buckets, signs * (buckets != 0)
 
 
 class SignedAnyway(WithMap):
-    class kind(ElementMap):
+    class kind(BucketMap):
         def __call__(self, i, j):
             buckets, signs = super().__call__(i, j)
             return buckets, np.where(buckets == 0, -signs, signs)
 
 
 class DependsOnOthers(WithMap):
-    class kind(ElementMap):
+    class kind(BucketMap):
         def __call__(self, i, j):
             buckets, signs = super().__call__(i, j)
             return np.roll(buckets, 1), signs
@@ -385,7 +388,7 @@ def test_an_unsigned_map_has_no_signs():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("bias", BIASES)
 @pytest.mark.parametrize("integers", [False, True])
-@pytest.mark.parametrize("arguments", [{}, {"map": "window"}, {"map": "window", "window": 2}])
+@pytest.mark.parametrize("arguments", [{}, {"tile": 2}, {"tile": 3}])
 def test_laws_hold_for_a_right_layer_and_leave_it_as_it_was(dtype, bias, integers, arguments):
     for assert_law in LAWS.values():
         layer, inputs, grad_outputs = make(dtype=dtype, bias=bias, integers=integers, **arguments)

@@ -46,7 +46,7 @@ def _kernels(names: tuple[str, ...]) -> Iterator[None]:
     """Let all kernels but those of these names do nothing."""
     get = kernels.get
 
-    def some(map: str) -> kernels.Kernels:
+    def some(map: Any) -> kernels.Kernels:
         every = get(map)
         idle: Any = {name: _nothing for name in PARTS["scatter"] if name not in names}
         return every._replace(**idle)

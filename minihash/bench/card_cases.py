@@ -18,9 +18,7 @@ from minihash.layers import HashedLinear
 BASE = "CuPy dense"
 COMPRESSION = 1 / 64
 SIDES: dict[str, dict[str, Any]] = {
-    "element": {"map": "element"},
-    "window": {"map": "window"},
-    "window 1/4": {"map": "window", "window": 0.25},
+    "element": {},
 }
 SHAPES = {"layer-1024": (1024, 128), "layer-4096": (4096, 128), "batch-1024": (4096, 1024), "row": (4096, 1)}
 

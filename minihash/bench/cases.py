@@ -43,8 +43,7 @@ COPIES = 4
 
 #: Kinds of hashed layers, by their arguments.
 KINDS: dict[str, dict[str, Any]] = {
-    "element": {"map": "element"},
-    "window": {"map": "window"},
+    "element": {},
     "tiles": {"tile": "auto"},
 }
 
@@ -182,8 +181,8 @@ def small_case(budget: float) -> Iterator[Result]:
         entropy(dense(a), target).backward()
         descent.step()
 
-    def hashed(map: str) -> Side:
-        network, optimizer = mlp([64, 100, 10], compression=1 / 8, map=map), optimizers.SGD(0.01)
+    def hashed(kind: str) -> Side:
+        network, optimizer = mlp([64, 100, 10], compression=1 / 8, **KINDS[kind]), optimizers.SGD(0.01)
 
         def step() -> None:
             _, grad = losses.softmax_cross_entropy(network.forward(inputs, training=True), labels)
@@ -192,36 +191,36 @@ def small_case(budget: float) -> Iterator[Result]:
 
         return step
 
-    sides = {map: hashed(map) for map in ("element", "window")}
+    sides = {kind: hashed(kind) for kind in KINDS}
     with thread_count(1):
         samples = Samples({"PyTorch dense": base, **sides}, budget)
-    for map in sides:
-        ratio = samples.ratio(map, "PyTorch dense")
-        yield Result("64-100-10, 1/8, batch 1, SGD step", map, "PyTorch dense", 1, ratio, 0.5)
+    for kind in sides:
+        ratio = samples.ratio(kind, "PyTorch dense")
+        yield Result("64-100-10, 1/8, batch 1, SGD step", kind, "PyTorch dense", 1, ratio, 0.5)
 
 
 def stored_index_case(budget: float) -> Iterator[Result]:
     """Measure a layer beside the usual PyTorch layer that stores an index, 1024 x 1024 at 1/64."""
     torch = peers.torch()
     inputs, grad_outputs = np.random.default_rng(0).normal(size=(2, 128, 1024)).astype(np.float32)
-    layers = {map: HashedLinear(1024, 1024, compression=1 / 64, map=map) for map in ("element", "window")}
+    layers = {kind: HashedLinear(1024, 1024, compression=1 / 64, **own) for kind, own in KINDS.items()}
     stored = peers.stored_index_layer(layers["element"])
     base = peers.module_step(stored, inputs, grad_outputs)
     found, wanted = stored(torch.from_numpy(inputs)), layers["element"].forward(inputs)
     np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-3, atol=1e-3)
-    sides = {map: layer_step(layer, inputs, grad_outputs) for map, layer in layers.items()}
-    goals = {"element": 1 / 1.4, "window": 1 / 2}
+    sides = {kind: layer_step(layer, inputs, grad_outputs) for kind, layer in layers.items()}
+    goals = {"element": 1 / 1.4, "tiles": 1 / 2}
     with thread_count(1):
         samples = Samples({"stored index": base, **sides}, budget)
-    for map in sides:
-        ratio = samples.ratio(map, "stored index")
-        yield Result("1024 x 1024, 1/64, batch 128", map, "stored index", 1, ratio, goals[map])
+    for kind in sides:
+        ratio = samples.ratio(kind, "stored index")
+        yield Result("1024 x 1024, 1/64, batch 128", kind, "stored index", 1, ratio, goals[kind])
     held = sum(a.numel() * a.element_size() for a in (*stored.parameters(), *stored.buffers()))
     held += stored.weight.grad.numel() * stored.weight.grad.element_size()
-    for map, layer in layers.items():
+    for kind, layer in layers.items():
         own = sum(array.nbytes for array in (*layer.params.values(), *layer.grads.values()))
         ratio = _against(held, [own])
-        yield Result("1024 x 1024, 1/64, bytes held", map, "stored index", 1, ratio, 1 / 50)
+        yield Result("1024 x 1024, 1/64, bytes held", kind, "stored index", 1, ratio, 1 / 50)
 
 
 def epoch_case(budget: float) -> Iterator[Result]:
@@ -232,8 +231,6 @@ def epoch_case(budget: float) -> Iterator[Result]:
     timed: dict[str, Side] = {base: _torch_epoch(rows, labels)}
     goals: dict[str, tuple[dict[str, Any], float]] = {
         "element": (KINDS["element"], 1.3),
-        "window": (KINDS["window"], 0.85),
-        "window 1/4": (_window(0.25), 0.5),
         "tiles": (KINDS["tiles"], 0.2),
     }
     for name, (arguments, _) in goals.items():
@@ -286,41 +283,28 @@ def _against(unit: float, values: list[float]) -> Ratio:
     return Ratio(float(middle), float(low), float(high), float(middle * unit), unit, len(values))
 
 
-def _window(fraction: float | None) -> dict[str, Any]:
-    return {"map": "window", "window": fraction}
-
-
 def all_cases() -> dict[str, Case]:
     """Return the cases by name."""
-    element: dict[str, Any] = {"map": "element"}
-    full, half, quarter = (_window(fraction) for fraction in (None, 0.5, 0.25))
+    element, tiles = KINDS["element"], KINDS["tiles"]
     square = (1024, 1024)
-    tiles: dict[str, Any] = {"tile": "auto"}
-    one = {
-        "element": (element, 1.4),
-        "tiles": (tiles, 0.2),
-        "window": (full, 0.95),
-        "window 1/2": (half, 0.6),
-        "window 1/4": (quarter, 0.4),
-    }
     arguments: dict[str, tuple[Any, ...]] = {
-        "square-128": (square, 128, 1 / 64, one, 1),
-        "square-256": (square, 256, 1 / 64, {"element": (element, 1.2), "window": (full, None)}, 1),
+        "square-128": (square, 128, 1 / 64, {"element": (element, 1.4), "tiles": (tiles, 0.2)}, 1),
+        "square-256": (square, 256, 1 / 64, {"element": (element, 1.2), "tiles": (tiles, None)}, 1),
         "square-50": (square, 50, 1 / 64, {"element": (element, None), "tiles": (tiles, 0.25)}, 1),
         "square-8": (square, 128, 1 / 8, {"tiles": (tiles, 0.55), "tiles, G = 2": ({"tile": 513}, 0.35)}, 1),
-        "square-128-2": (square, 128, 1 / 64, {"element": (element, None), "window": (full, 0.95)}, 2),
-        "square-50-2": (square, 50, 1 / 64, {"element": (element, None), "window": (full, 0.95)}, 2),
+        "square-128-2": (square, 128, 1 / 64, {"element": (element, None), "tiles": (tiles, None)}, 2),
+        "square-50-2": (square, 50, 1 / 64, {"element": (element, None), "tiles": (tiles, None)}, 2),
         "large": ((4096, 4096), 128, 1 / 64, {"element": (element, 1.25), "tiles": (tiles, 0.15)}, 2),
         "large-1": ((4096, 4096), 128, 1 / 64, {"tiles": (tiles, 0.13)}, 1),
         "large-1024": ((4096, 4096), 128, 1 / 1024, {"tiles": (tiles, 0.06)}, 1),
-        "paper-8": ((784, 1000), 50, 1 / 8, {"element": (element, 2.0), "window": (full, None)}, 2),
+        "paper-8": ((784, 1000), 50, 1 / 8, {"element": (element, 2.0), "tiles": (tiles, None)}, 2),
         "paper-64": ((784, 1000), 50, 1 / 64, {"element": (element, 2.0), "tiles": (tiles, 0.3)}, 2),
     }
     cases: dict[str, Case] = {
         name: functools.partial(layer_case, *values) for name, values in arguments.items()
     }
     return cases | {
-        "inference": functools.partial(inference_case, 4096, {"window": 0.35, "element": 8.0, "tiles": 0.1}),
+        "inference": functools.partial(inference_case, 4096, {"element": 8.0, "tiles": 0.1}),
         "inference-1024": functools.partial(inference_case, 1024, {"tiles": 0.5}),
         "small": small_case,
         "stored-index": stored_index_case,

@@ -59,8 +59,12 @@ class FromSettings(argparse.Action):
         except (OSError, ValueError, RecursionError) as error:
             parser.error(f"--from-settings: {path}: {getattr(error, 'strerror', None) or 'is no JSON'}")
         known = {action.dest: action for action in parser._actions}
-        if not isinstance(settings, dict) or not set(settings) <= set(known) - {*OTHERS, "help"}:
+        if not isinstance(settings, dict):
             parser.error(f"--from-settings: {path}: wanted an object with settings of minihash train")
+        if settings.pop("map", "element") != "element" or settings.pop("window", None) is not None:
+            parser.error(f"--from-settings: {path}: is of the window map, which is gone: wanted tiles")
+        if unknown := sorted(settings.keys() - (known.keys() - {*OTHERS, "help"})):
+            parser.error(f"--from-settings: {path}: has {unknown[0]!r}, wanted settings of minihash train")
         for name, value in settings.items():
             try:
                 setattr(namespace, name, _parsed(known[name], value))
@@ -78,8 +82,8 @@ def _parsed(action: argparse.Action, value: Any) -> Any:
     several = action.nargs not in (None, "?")
     fits = isinstance(value, list) if several else isinstance(value, (str, int, float))
     if flag or isinstance(value, bool) or not fits:
-        wanted = "a list" if several else "a value"
-        raise ValueError(f"is {value!r}, wanted {wanted} such as {action.default!r}")
+        such = "" if action.default is None else f" such as {action.default!r}"
+        raise ValueError(f"is {value!r}, wanted {'a list' if several else 'a value'}{such}")
     kind: Any = action.type or str
     found = [kind(str(one)) for one in value] if isinstance(value, list) else kind(str(value))
     if action.choices is not None and found not in action.choices:

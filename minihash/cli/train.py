@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     ranks = ranks_of(args.distributed or "")
     with ranks.together():
         ranks.first(functools.partial(_check_files, args))
-        if args.distributed:  # settled here: for the file of settings, and for both networks of --compare
+        if args.distributed:  # settled here: for the file of settings, and for all networks of --compare
             folder = Path(args.checkpoint, _name(args)) if args.resume and args.checkpoint else None
             args.shards = shards_of(args.shards, ranks, folder)
             ranks.first(functools.partial(_make_ready, args))
@@ -98,6 +98,11 @@ def _run(args: argparse.Namespace, writes: bool) -> int:
     say_what_was_guessed(dataset, args.task)
     runs = [_train(_name(args), args, dataset, _build(args, dataset), args.out if writes else None)]
     if args.compare:
+        if args.tile is None and args.device == "cpu":  # GPUs have no kernels of tiles yet
+            tiles = argparse.Namespace(**{**vars(args), "tile": "auto"})
+            network = _build(tiles, dataset)
+            if any(getattr(layer, "tile", 1) > 1 for layer in network.layers):  # else it is the first again
+                runs.append(_train("tiles", tiles, dataset, network))
         runs.append(_train("dense", args, dataset, _build_dense(args, dataset, runs[0].network)))
         say(_comparison(runs))
     if args.plot and writes:
@@ -108,12 +113,12 @@ def _run(args: argparse.Namespace, writes: bool) -> int:
 
 def _check_options(args: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
-    if args.window is not None and args.map != "window":
-        raise ValueError(f"--window is {args.window:g} and --map is {args.map}, wanted --map window")
+    if args.tile not in (None, 1) and _name(args) == "dense":
+        raise ValueError(f"--tile is {args.tile} and the network is dense, wanted --compression for tiles")
     if args.compare and not (_name(args) == "hashed" and args.hidden):
         raise ValueError("--compare is for hashed networks with hidden layers, wanted both")
     if args.compare and args.log:
-        raise ValueError("--log is for one network, and --compare trains two: wanted one of them")
+        raise ValueError("--log is for one network, and --compare trains several: wanted one of them")
     if args.resume and not args.checkpoint:
         raise ValueError("--resume needs --checkpoint, wanted the folder to go on from")
     if args.shards is not None and not args.distributed:
@@ -152,9 +157,7 @@ def _build(args: argparse.Namespace, dataset: Dataset | FileDataset) -> Network:
         activation=args.activation,
         dropout=(args.input_dropout, args.dropout),
         seed=args.seed,
-        map=args.map,
-        window=args.window,
-        tile=args.tile if args.compression or args.memory_bytes else 1,
+        tile=1 if args.tile is None else args.tile,
         bias=args.bias,
         input_scale=dataset.input_scale,
         input_shift=dataset.input_shift,
@@ -170,7 +173,7 @@ def _build_dense(args: argparse.Namespace, dataset: Dataset | FileDataset, hashe
 
     hidden = dense_sizes(_sizes(args, dataset), hashed.num_parameters)[1:-1]
     # A network this narrow cannot spare units: it gets no dropout.
-    size = {"hidden": hidden, "compression": 0, "memory_bytes": None}
+    size = {"hidden": hidden, "compression": 0, "memory_bytes": None, "tile": None}
     dropout = {"input_dropout": 0.0, "dropout": 0.0}
     return _build(argparse.Namespace(**{**vars(args), **size, **dropout}), dataset)
 
@@ -299,9 +302,11 @@ def _comparison(runs: list[_Run]) -> str:
                 "-".join(str(width) for width in [run.network.in_features, *widths]),
                 f"{run.network.num_parameters:,}",
                 f"{run.network.nbytes:,}",
+                f"{run.network.multiplications:,}",
                 main_score(run.scores)[1],
                 f"{run.seconds:.1f}",
             )
         )
     measure = f"test {main_score(runs[0].scores)[0]}"
-    return text.table(("network", "units", "stored", "bytes", measure, "seconds"), rows, left=2)
+    header = ("network", "units", "stored", "bytes", "multiplications", measure, "seconds")
+    return text.table(header, rows, left=2)

@@ -36,16 +36,8 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     _add(size, "--compression", "1/64", about, type=number(0, 1), action=Compression)
     about = "instead, bytes of the stored numbers at most (float32), for the units given"
     size.add_argument("--memory-bytes", type=integer(1, 2**63), metavar="N", help=about)
-    maps = ("element", "window")
-    _add(network, "--map", "element", "how positions become buckets; window: a row is a window", choices=maps)
-    network.add_argument(
-        "--window",
-        type=number(0, 1),
-        metavar="FRACTION",
-        help="length of the windows / columns; the cost goes with it (default: as long as possible)",
-    )
-    about = "weights of a tile, or auto: what rows share is multiplied once; 1: the paper's map"
-    _add(network, "--tile", 1, about, type=_tile, metavar="N")
+    about = "weights of a tile, or auto: what rows share is multiplied once (default: 1, the paper's map)"
+    network.add_argument("--tile", type=_tile, metavar="N", help=about)
     _add(network, "--activation", "relu", "of hidden units", choices=("relu", "tanh", "sigmoid"))
     biases = ("hashed", "free", "none")
     _add(network, "--bias", "hashed", "in the buckets, stored by itself, or none", choices=biases)
@@ -53,7 +45,10 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 
 def _tile(text: str) -> int | str:
     """Parse a number of weights, or auto."""
-    return text if text == "auto" else integer(1)(text)
+    try:
+        return text if text == "auto" else integer(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or auto") from None
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
@@ -105,9 +100,8 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
-    output.add_argument(
-        "--compare", action="store_true", help="also train the dense network of the same stored size"
-    )
+    about = "also train tiles and the dense network of the same stored size; with --tile, the latter only"
+    output.add_argument("--compare", action="store_true", help=about)
     about = "save the network (safetensors), and its settings as FILE.settings.json"
     output.add_argument("--out", metavar="FILE", help=about)
     output.add_argument("--log", metavar="FILE", help="write the history after each epoch (csv or jsonl)")

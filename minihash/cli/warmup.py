@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do steps of small networks, by both maps, in all the ways that take kernels of their own."""
+    """Do steps of small networks, with and without tiles, in all the ways that take kernels of their own."""
     import numpy as np
 
     from minihash import kernels
@@ -28,8 +28,8 @@ def run(args: argparse.Namespace) -> int:
     from minihash.quantization import quantize
 
     start = time.perf_counter()
-    for map, window in (("element", None), ("window", "full"), ("window", 0.5)):
-        network = mlp([90, 600, 10], compression=1 / 8, map=map, window=window, dtype=args.dtype)
+    for tile in (1, "auto", 2):  # shared products, and tiles in panels
+        network = mlp([90, 600, 10], compression=1 / 8, tile=tile, dtype=args.dtype)
         for rows in (1, 32):
             outputs = network.forward(np.ones((rows, 90)), training=True)
             network.backward(outputs)
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         for bits in (8, 4):
             quantize(network, bits).predict(np.ones((2, 90)))
         for activation in ACTIVATIONS:
-            small = mlp([4, 3, 2], compression=1 / 2, activation=activation, map=map, dtype=args.dtype)
+            small = mlp([4, 3, 2], compression=1 / 2, activation=activation, dtype=args.dtype)
             fused = FusedNetwork(small)
             fused.backward(fused.forward(np.ones((2, 4))))
             fused.loss_and_grads(mean_squared_error, np.ones((2, 4)), np.ones((2, 2)))

@@ -29,7 +29,6 @@ EIGHT: dict[str, Any] = {"num_buckets": 8}
 #: training is PyTorch's. The first is that of the slides: 8 buckets a layer, 32 in all.
 NETWORKS: dict[str, tuple[Sequence[int], dict[str, Any] | None, bool]] = {
     "8 buckets a layer": (SIZES, EIGHT, False),
-    "8 buckets a layer, window": (SIZES, EIGHT | {"map": "window"}, False),
     "1/8": (SIZES, {"compression": 1 / 8}, False),
     NARROW: (dense_sizes(SIZES, 1051), None, False),
     "dense": (SIZES, None, False),

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash import checks, losses, optimizers, schedules
+from minihash import losses, optimizers, schedules
 from minihash.datasets import Dataset
 from minihash.datasets.dataset import Part
 from minihash.experiments import methods
@@ -21,7 +21,6 @@ from minihash.experiments.grids import ROWS, STORED_UNITS, UNITS, Cell, compress
 from minihash.experiments.ledger import Record
 from minihash.experiments.settings import Settings
 from minihash.files import locked
-from minihash.layers import HashedLinear, Layer, Linear, LowRankLinear, SparseLinear
 from minihash.network import Network
 from minihash.persistence import load, save
 from minihash.training import Callback, History, evaluate, fit
@@ -74,7 +73,7 @@ def run(cell: Cell, settings: Settings, dataset: Dataset, teacher: Network | Non
     return {
         "stored": network.num_parameters,
         "budget": budget,
-        "multiplications": sum(multiplications(layer) for layer in network.layers),
+        "multiplications": network.multiplications,
         "seconds": round(time.perf_counter() - start, 1),
         **results,
     }
@@ -109,28 +108,6 @@ def train(
         callbacks=callbacks,
         progress=False,
     )
-
-
-def multiplications(layer: Layer) -> int:
-    """Return the multiplications with weights that one row of inputs takes; biases are not counted.
-
-    Raises
-    ------
-    ValueError for a kind of layer, or a map, of which that is not known.
-    """
-    if not layer.params:
-        return 0
-    if isinstance(layer, HashedLinear):
-        checks.choice("map", layer.bucket_map.name, ("element", "tile"))
-        return layer.matrix.multiplications
-    if isinstance(layer, SparseLinear):
-        return layer.num_weights
-    if isinstance(layer, LowRankLinear):
-        return layer.rank * (layer.in_features + layer.out_features)
-    if isinstance(layer, Linear):
-        return layer.out_features * layer.in_features
-    wanted = "HashedLinear, SparseLinear, LowRankLinear or Linear, whose multiplications are known"
-    raise ValueError(f"layer is a {type(layer).__name__}, wanted {wanted}")
 
 
 def teacher_cell(cell: Cell) -> Cell:

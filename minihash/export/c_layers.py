@@ -5,8 +5,8 @@ A layer is computed in one of two orders, so that of two neighbours one at least
     input by input    every input is added to all units: the units' sums are kept, no input is
     unit by unit      a unit is made from all inputs: the inputs are kept, no unit is
 
-Layers with an `inner` vector between inputs and units, a folded or projected one, take inputs one by one and
-give units one by one: they keep the inner vector alone.
+Layers with an `inner` vector between inputs and units, a projected one, take inputs one by one and give units
+one by one: they keep the inner vector alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from minihash.export.c_text import Constant, fill, number, smallest_unsigned
+from minihash.export.c_text import Constant, fill, number
 from minihash.hashing import xxhash32
 from minihash.layers import (
     HashedLinear,
@@ -27,7 +27,6 @@ from minihash.layers import (
     SparseLinear,
     WeightLayer,
 )
-from minihash.maps import ElementMap, WindowMap
 
 Kind = TypeVar("Kind", bound=WeightLayer)
 
@@ -47,7 +46,6 @@ class CLayer(Generic[Kind]):
     parameters : the learned arrays, by name ("weight", "bias"), in the order in which the loops want them.
     tables : constants beside them.
     multiply_adds, hashes : of one inference.
-    back_floats : of an array of its own in the backward pass.
     variables : bytes of static variables beside the vectors.
     scale : of quantised weights, as C: sums are of codes, and scaled when they are finished; or "".
     """
@@ -57,7 +55,6 @@ class CLayer(Generic[Kind]):
     inner = 0
     scales_hashes = False
     hashes = 0
-    back_floats = 0
     variables = 0
 
     def __init__(self, layer: Kind, position: int, by_input: bool) -> None:
@@ -171,53 +168,6 @@ class Element(CLayer[HashedLinear]):
         return max(super().largest_index(), self.layer.num_buckets)
 
 
-class Window(CLayer[HashedLinear]):
-    """The hashed layer whose rows are windows.
-
-    The place t(j) of a column in the window needs its rank among all: computed on the device it would cost
-    columns² hashes, or the memory to sort. It is a table of one or two bytes a column, where S < columns.
-    """
-
-    template = "window.c"
-    has_inner = True
-    scales_hashes = True
-
-    def __init__(self, layer: HashedLinear, position: int, by_input: bool) -> None:
-        super().__init__(layer, position, by_input)
-        map = layer.bucket_map
-        assert isinstance(map, WindowMap)
-        self.inner = map.window
-        self.back_floats = self.inner if position else 0
-        self.multiply_adds = layer.out_features * self.inner
-        self.hashes = layer.out_features + (layer.columns if layer.signed else 0)
-        if map.folds:
-            self.tables = [Constant(f"{self.name}_place", smallest_unsigned(map.places))]
-
-    def sections(self) -> tuple[str, ...]:
-        return ("row", "signs", "fold") if self.layer.signed else ("row", "fold")
-
-    def fields(self) -> dict[str, Any]:
-        place = self.tables[0].read("j") if self.tables else "j"
-        bias_input = f"    {self.name}_add(folded, {self.layer.in_features}, 1.0f);\n"
-        grad = f"{self.name}_grad_folded[{place}]"
-        signed, adds_bias = self.layer.signed, self.has_bias_vector() and not self.scale
-        return {
-            **super().fields(),
-            "K": f"{self.layer.num_buckets}u",
-            "S": self.inner,
-            "place": place,
-            "bits": "hash << 1" if signed else "hash",
-            "row_sign": "hash >> 31 ? -1.0f : 1.0f" if signed else "1.0f",
-            "signed_input": f"{self.name}_signed(j, a)" if signed else "a",
-            "signed_grad": f"{self.name}_signed(j, {grad})" if signed else grad,
-            "bias_input": bias_input if self.layer.bias == "hashed" else "",
-            "unit": self.finished("sign * z") + (f" + {self.bias()}" if adds_bias else ""),
-        }
-
-    def largest_index(self) -> int:
-        return max(super().largest_index(), self.layer.num_buckets)
-
-
 class Dense(CLayer[Linear]):
     """The dense layer."""
 
@@ -280,23 +230,13 @@ class Sparse(CLayer[SparseLinear]):
         return {**super().fields(), "rows": self.rows, "first": first}
 
 
-LAYERS: dict[type[WeightLayer], type[CLayer] | None] = {
-    HashedLinear: None,  # by its map
-    QuantizedHashedLinear: None,
+LAYERS: dict[type[WeightLayer], type[CLayer]] = {
+    HashedLinear: Element,
+    QuantizedHashedLinear: Element,
     Linear: Dense,
     LowRankLinear: LowRank,
     SparseLinear: Sparse,
 }
-MAPS: dict[type, type[CLayer]] = {ElementMap: Element, WindowMap: Window}
-
-
-def kind_of(layer: WeightLayer) -> type[CLayer]:
-    """Return the class of a layer's C."""
-    kind = LAYERS[type(layer)]
-    if kind is None:
-        assert isinstance(layer, HashedLinear)
-        return MAPS[type(layer.bucket_map)]
-    return kind
 
 
 def hash_sections(layers: list[CLayer]) -> Iterator[str]:

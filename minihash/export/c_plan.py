@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from minihash.export.c_layers import LAYERS, MAPS, CLayer, kind_of
+from minihash.export.c_layers import LAYERS, CLayer
 from minihash.export.known import Forms
 from minihash.layers import Dropout, Layer, ReLU, Sigmoid, Tanh, WeightLayer
 
 #: Names in C; what does nothing in predictions has none.
 ACTIVATIONS: dict[type[Layer], str] = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid", Dropout: ""}
-FORMS = Forms("C", (*LAYERS, *ACTIVATIONS), MAPS, (8, 4))
+FORMS = Forms("C", (*LAYERS, *ACTIVATIONS), (8, 4))
 CALLS = {"relu": "relu", "tanh": "tanhf", "sigmoid": "sigmoid"}
 
 
@@ -80,7 +80,7 @@ def make_plan(layers: Sequence[Layer], training: bool) -> Plan:
     kept = False  # whether the inputs of the layer at hand are all there
     for layer in layers:
         if isinstance(layer, WeightLayer):
-            kind = kind_of(layer)
+            kind = LAYERS[type(layer)]
             plan.stages.append(Stage(kind(layer, len(plan.stages), by_input=not kept)))
             kept = training or not (kept or kind.has_inner)
         elif name := ACTIVATIONS[type(layer)]:

@@ -20,14 +20,12 @@ C_TYPES = {
     "float32": "float",
     "int8": "int8_t",
     "uint8": "uint8_t",
-    "uint16": "uint16_t",
     "uint32": "uint32_t",
 }
 READERS = {
     "float32": "READ_FLOAT",
     "int8": "READ_I8",
     "uint8": "READ_U8",
-    "uint16": "READ_U16",
     "uint32": "READ_U32",
 }
 
@@ -122,8 +120,3 @@ class Constant:
     def read(self, index: str) -> str:
         """Return the expression of its number at `index`."""
         return f"{READERS[self.array.dtype.name]}(&{self.name}[{index}])"
-
-
-def smallest_unsigned(array: np.ndarray) -> np.ndarray:
-    """Return the array in the smallest unsigned type that holds it."""
-    return array.astype(np.min_scalar_type(int(array.max())))

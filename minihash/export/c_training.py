@@ -26,8 +26,7 @@ def arrays(plan: Plan) -> dict[str, int]:
 
 def floats(plan: Plan) -> int:
     """Return how many floats training keeps in RAM beside those of `forward`, without momentum."""
-    back = sum(layer.back_floats for layer in plan.layers)
-    return count(plan) + sum(arrays(plan).values()) + back + 1  # the learning rate
+    return count(plan) + sum(arrays(plan).values()) + 1  # the learning rate
 
 
 def count(plan: Plan) -> int:

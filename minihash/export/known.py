@@ -10,6 +10,7 @@ import numpy as np
 
 from minihash.layers import HashedLinear, Layer, QuantizedHashedLinear
 from minihash.layers.hashed_linear import BIASES
+from minihash.maps import BucketMap
 from minihash.network import Network
 
 #: Names of parameters. A layer with another one computes something else.
@@ -19,11 +20,10 @@ STEPS = 8  # of float32 in the spread of a feature, at least
 
 @dataclass(frozen=True)
 class Forms:
-    """What a target has a form of: classes of layers, classes of maps, bits of quantised weights."""
+    """What a target has a form of: classes of layers, bits of quantised weights; of maps, the paper's."""
 
     target: str
     layers: Collection[type[Layer]]
-    maps: Collection[type]
     bits: Collection[int]
 
     def check(self, layers: Sequence[Layer]) -> None:
@@ -39,10 +39,10 @@ class Forms:
                 self._check_hashed(place, layer)
 
     def _check_hashed(self, place: str, layer: HashedLinear) -> None:
-        kind: Any = type(layer.bucket_map)
-        if kind not in self.maps or layer.map != kind.name:
-            found = f"{place} has the map {layer.map!r} ({kind.__name__})"
-            raise ValueError(f"{found}, wanted one that {self.target} has a form of: {_names(self.maps)}")
+        if type(layer.bucket_map) is not BucketMap:
+            found = f"{place} has the map {type(layer.bucket_map).__name__}"
+            raise ValueError(f"{found}, wanted one that {self.target} has a form of: BucketMap")
+        self._check_one(f"{place} has tile", layer.tile, (1,))
         self._check_one(f"{place} has the bias", layer.bias, BIASES)
         self._check_one(f"{place} has signed", layer.signed, (True, False))
         if isinstance(layer, QuantizedHashedLinear):

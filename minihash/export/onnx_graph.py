@@ -80,9 +80,6 @@ class Value:
     def __mul__(self, other: Any) -> Value:
         return self.graph.apply("Mul", self, other)
 
-    def __mod__(self, other: Any) -> Value:
-        return self.graph.apply("Mod", self, other)
-
     def __xor__(self, other: Any) -> Value:
         return self.graph.apply("BitwiseXor", self, other)
 
@@ -99,15 +96,15 @@ class Value:
         """Add a conversion to another type."""
         return self.graph.apply("Cast", self, dtype=dtype, to=np.dtype(dtype))
 
-    def gather(self, places: Value, axis: int = 0) -> Value:
-        """Add `self[places]` along an axis; `places` is int64."""
-        return self.graph.apply("Gather", self, places, axis=axis)
+    def gather(self, places: Value) -> Value:
+        """Add `self[places]`; `places` is int64."""
+        return self.graph.apply("Gather", self, places, axis=0)
 
     def reshape(self, *shape: int) -> Value:
-        """Add a reshape; 0 keeps the dimension in its place, −1 is what is left."""
+        """Add a reshape; −1 is what is left."""
         return self.graph.apply("Reshape", self, self.graph.number(shape, np.int64))
 
-    def append_columns(self, count: int, number: float) -> Value:
-        """Add a matrix with `count` more columns on the right, all `number`."""
-        widths = self.graph.number([0, 0, 0, count], np.int64)
-        return self.graph.apply("Pad", self, widths, self.graph.number(number, self.dtype))
+    def append_ones(self) -> Value:
+        """Add a matrix with one more column on the right, of ones."""
+        widths = self.graph.number([0, 0, 0, 1], np.int64)
+        return self.graph.apply("Pad", self, widths, 1)

@@ -25,9 +25,7 @@ from minihash.layers import (
     SparseLinear,
     Tanh,
 )
-from minihash.maps import EVERY, ElementMap, WindowMap
 
-Operands = tuple[Value, Value]  # of a product
 PRIME2, PRIME3, PRIME4, PRIME5 = 2246822519, 3266489917, 668265263, 374761393
 
 # ----------------------------------------------------------------------------- the hash (docs/format.md)
@@ -51,11 +49,6 @@ def scale_to_range(hashed: Value, size: int) -> Value:
     return ((hashed.cast(np.uint64) * size) >> 32).cast(np.int64)
 
 
-def sign(bit: Value, dtype: np.dtype) -> Value:
-    """Add −1 where a bit is set and else +1."""
-    return bit.cast(dtype) * -2 + 1
-
-
 # ------------------------------------------------------------------------------------- hashed layers
 
 
@@ -63,64 +56,21 @@ def hashed_linear(layer: HashedLinear, inputs: Value, weight: Value, bias: Value
     """Add a hashed layer; a hashed bias is V's last column, and its input a column of ones."""
     rows = weight.graph.range(0, layer.out_features).reshape(-1, 1)
     if layer.bias == "hashed":
-        inputs = inputs.append_columns(1, 1)
-    operands = MAPS[type(layer.bucket_map)](layer.bucket_map, layer.columns, inputs, rows, weight)
-    return product(*operands, bias)
+        inputs = inputs.append_ones()
+    columns = weight.graph.range(0, layer.columns)
+    return product(inputs, virtual_matrix(layer, rows, columns, weight), bias)
 
 
-def element_operands(map: ElementMap, columns: int, inputs: Value, rows: Value, weight: Value) -> Operands:
-    """Add V; the inputs are what they are."""
-    return inputs, element_matrix(map, rows, weight.graph.range(0, columns), weight)
-
-
-def window_operands(map: WindowMap, columns: int, inputs: Value, rows: Value, weight: Value) -> Operands:
-    """Add the folded inputs and the windows; `columns` are the map's own."""
-    return fold(map, inputs), windows(map, rows, weight)
-
-
-MAPS: dict[type, Callable[..., Operands]] = {ElementMap: element_operands, WindowMap: window_operands}
-
-
-def element_matrix(map: ElementMap, rows: Value, columns: Value, weight: Value) -> Value:
-    """Add V (out_features, columns) of the element map.
+def virtual_matrix(layer: HashedLinear, rows: Value, columns: Value, weight: Value) -> Value:
+    """Add V (out_features, columns).
 
     Signed, `s = (hash · 2K) >> 32` is a place in the vector `[w, −w]`: one gather gives bucket and sign.
     """
-    hashed = xxhash32(rows, columns, map.seed)
-    if not map.signed:
-        return weight.gather(scale_to_range(hashed, map.num_buckets))
+    hashed = xxhash32(rows, columns, layer.seed)
+    if not layer.signed:
+        return weight.gather(scale_to_range(hashed, layer.num_buckets))
     table = weight.graph.apply("Concat", weight, -weight, axis=0)
-    return table.gather(scale_to_range(hashed, 2 * map.num_buckets))
-
-
-def windows(map: WindowMap, rows: Value, weight: Value) -> Value:
-    """Add the windows (out_features, S) of the window map: row i is `ξ₁(i) · w[(r(i) + t) mod K]`."""
-    graph = weight.graph
-    hashed = xxhash32(rows, graph.number(EVERY, np.uint32), map.seed)
-    starts = scale_to_range(hashed << 1 if map.signed else hashed, map.num_buckets)
-    places = graph.range(0, map.window).cast(np.int64)
-    found = weight.gather((starts + places) % map.num_buckets)
-    return found * sign(hashed >> 31, weight.dtype) if map.signed else found
-
-
-def fold(map: WindowMap, inputs: Value) -> Value:
-    """Add the signed and folded inputs (batch, S) of the window map: `a'[t] = Σ_{t(j) = t} ξ₂(j) a[j]`.
-
-    `t(j) = rank(j) mod S`: in the order of the ranks, columns of one place lie S apart, and rows of S add up.
-    """
-    graph = inputs.graph
-    every = graph.number(EVERY, np.uint32)
-    draws = xxhash32(every, graph.range(0, map.columns), map.seed).cast(np.int64)
-    if map.folds:
-        draws, order = graph.smallest(draws, map.columns)
-        inputs = inputs.gather(order, axis=1)
-    if map.signed:
-        inputs = inputs * sign(draws % 2, inputs.dtype)
-    if not map.folds:
-        return inputs
-    laps = -(-map.columns // map.window)
-    inputs = inputs.append_columns(laps * map.window - map.columns, 0).reshape(0, laps, map.window)
-    return graph.apply("ReduceSum", inputs, graph.number([1], np.int64), keepdims=0)
+    return table.gather(scale_to_range(hashed, 2 * layer.num_buckets))
 
 
 def quantized_weight(layer: QuantizedHashedLinear, codes: Value, scale: Value) -> Value:
@@ -191,7 +141,7 @@ WEIGHT_LAYERS: dict[type[Layer], Callable[..., Value]] = {
     SparseLinear: sparse_linear,
 }
 OPERATORS: dict[type[Layer], str | None] = {ReLU: "Relu", Tanh: "Tanh", Sigmoid: "Sigmoid", Dropout: None}
-FORMS = Forms("ONNX", (*WEIGHT_LAYERS, *OPERATORS), MAPS, CODES)
+FORMS = Forms("ONNX", (*WEIGHT_LAYERS, *OPERATORS), CODES)
 
 
 def add_layer(graph: Graph, layer: Any, position: int, inputs: Value, dense: bool) -> Value:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -66,8 +67,18 @@ class _Ledger:
         largest = np.argsort(-np.abs(parts), kind="stable")[:SHOWN]
         listed = ", ".join(f"V{positions[place]} {parts[place]:+.4g}" for place in largest)
         more = f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
-        note = f"shared by {len(parts)} virtual weights, which contribute {listed}{more}"
+        note = f"{self._tiles(bucket)}shared by {len(parts)} virtual weights, which contribute {listed}{more}"
         return replace(offender, note=note)
+
+    def _tiles(self, bucket: int) -> str:
+        """Say in which tiles a bucket is, and which rows drew them; nothing where a tile is one weight."""
+        layer = self.layer
+        if layer.tile == 1:
+            return ""
+        starts = np.minimum(np.arange(layer.bucket_map.tiles) * layer.tile, layer.num_buckets - layer.tile)
+        tiles = np.flatnonzero((starts <= bucket) & (bucket < starts + layer.tile))
+        rows = np.unique([i for i, _ in self.positions(bucket)])
+        return f"in {_listed('tile', tiles)}, drawn by {_listed('row', rows)}; "
 
     def explain(self, offenders: Sequence[Offender]) -> list[str]:
         """Return what explains all wrong buckets at once, or what explains single ones."""
@@ -123,8 +134,7 @@ class _Ledger:
     def _line_names(self, axis: int, lines: np.ndarray) -> str:
         bias = self.layer.in_features if axis == 1 else None
         names = [f"{line} (the bias)" if line == bias else str(line) for line in lines.tolist()]
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        return f"{('row', 'column')[axis]}{'s' * (len(names) > 1)} {', '.join(names[:SHOWN])}{more}"
+        return _listed(("row", "column")[axis], names)
 
     @staticmethod
     def _sparse_solution(matrix: np.ndarray, excess: np.ndarray, slack: float) -> np.ndarray:
@@ -182,6 +192,12 @@ class _Ledger:
         matches = _matches(np.abs(excess) - abs(part), excess, slack)
         others = [int(bad[match]) for match in matches if abs(excess[match] + part) > slack]
         return f", found in bucket {others[0]}" if len(others) == 1 else ""
+
+
+def _listed(noun: str, names: Sequence[Any] | np.ndarray) -> str:
+    """Return a noun with names: "row 3", or "rows 1, 2, 3" and how many more."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{noun}{'s' * (len(names) > 1)} {', '.join(map(str, names[:SHOWN]))}{more}"
 
 
 def _matches(distances: np.ndarray, candidates: np.ndarray, slack: float) -> np.ndarray:

@@ -13,43 +13,91 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minihash import checks
+import numpy as np
+
+from minihash import checks, hashing
 
 NAMES = ("numba", "numpy")
 
-Key = tuple[int, ...]  # what a map's hash needs: seed, num_buckets, signed, and of tiles their length
-Origin = tuple[int, int]  # row and column of V where a block starts
+Key = tuple[int, ...]  # what a map's slots are hashed with
+Origin = tuple[int, int]  # row and segment of V where a block starts
+Span = tuple[int, int]  # length of a tile, and the offset in it of the block's first column
 
 
 class Kernels(NamedTuple):
-    """The kernels of one map, each for one block of V.
+    """The kernels of a map, each for one block of V.
 
-    `slots` say where the block's weights are, a bucket and in the highest bit a sign: one a weight for
-    the element map, (rows, columns), one a row for the window map, (rows, 1). `multiply` and
-    `gradients` make no panel: they are for batches so small that a panel is not worth its while.
-    Quantised weights are int8, or packed, two of four bits in a byte: the even one in its low half,
-    each plus 8.
+    `slots` (rows, segments) say which tile a row has in a segment, and in the highest bit its sign; where
+    a tile is one weight, segments are columns. `multiply` and `gradients` make no panel: they are for
+    batches so small that a panel is not worth its while. Quantised weights are int8, or packed, two of four
+    bits in a byte: the even one in its low half, each plus 8.
     """
 
     locate: Callable[..., None]  # (key, origin, slots): fill slots
-    expand: Callable[..., None]  # (weight, slots, panel): fill panel, eq. 7
-    expand_packed: Callable[..., None] | None  # (packed, num_buckets, slots, panel): fill panel
-    aggregate: Callable[..., None]  # (grad_panel, slots, grad_weight): add to grad_weight, eq. 12
-    multiply: Callable[..., None]  # (weight, key, origin, inputs, outputs): add to outputs, eq. 8
+    expand: Callable[..., None]  # (weight, slots, span, panel): fill panel, eq. 7
+    expand_packed: Callable[..., None] | None  # (packed, num_buckets, slots, span, panel): fill panel
+    aggregate: Callable[..., None]  # (grad_panel, slots, span, grad_weight): add to grad_weight, eq. 12
+    multiply: Callable[..., None]  # (weight, key, origin, span, inputs, outputs): add to outputs, eq. 8
     gradients: Callable[..., None]
-    # (weight, key, origin, inputs, grad_outputs, grad_inputs, grad_weight): add to the last two; no
+    # (weight, key, origin, span, inputs, grad_outputs, grad_inputs, grad_weight): add to the last two; no
     # grad_inputs if it has no rows
-    one_slot_a_row: bool
 
 
-def get(map: str) -> Kernels:
-    """Return the kernels of a map, "element" or "window"; raises as `module`, and as `of_map`."""
+def get(map: Any) -> Kernels:
+    """Return the kernels of a map; raises as `module`, and as `of_map`."""
     return of_map(module(), map)
 
 
-def of_map(module: Any, map: str) -> Kernels:
-    """Return a module's kernels of a map; ValueError for one that it has none of."""
-    return module.KERNELS[checks.choice("map", map, tuple(module.KERNELS))]
+def of_map(module: Any, map: Any) -> Kernels:
+    """Return a module's kernels of a map: of tiles or of single weights, or made of the map's own `slot`.
+
+    Raises
+    ------
+    ValueError for a map that it has none of.
+    """
+    name = "tiles" if map.tile > 1 else "element"
+    if map.slot is not hashing.slot:
+        name = type(map).__name__
+        if hasattr(module, "of_slot"):
+            return module.of_slot(map.slot)
+    return module.KERNELS[checks.choice("map", name, tuple(module.KERNELS))]
+
+
+def complete(locate: Callable, expand: Callable, expand_packed: Callable, aggregate: Callable) -> Kernels:
+    """Return all kernels of a map: those that are its own, and products of a block by its panel."""
+
+    def panel_of(weight: Any, slots: np.ndarray, span: Span, columns: int) -> np.ndarray:
+        panel = np.empty((len(slots), columns), weight.dtype)
+        expand(weight, slots, span, panel)
+        return panel
+
+    def slots_of(key: Key, origin: Origin, span: Span, rows: int, columns: int) -> np.ndarray:
+        slots = np.empty((rows, -(-(span[1] + columns) // span[0])), np.uint32)
+        locate(key, origin, slots)
+        return slots
+
+    def multiply(weight: Any, key: Key, origin: Origin, span: Span, inputs: Any, outputs: Any) -> None:
+        """Add the block's part of `inputs @ Vᵀ` to `outputs`: eq. 8."""
+        slots = slots_of(key, origin, span, outputs.shape[1], inputs.shape[1])
+        outputs += inputs @ panel_of(weight, slots, span, inputs.shape[1]).T
+
+    def gradients(
+        weight: Any,
+        key: Key,
+        origin: Origin,
+        span: Span,
+        inputs: Any,
+        grad_outputs: Any,
+        grad_inputs: Any,
+        grad_weight: Any,
+    ) -> None:
+        """Add the block's part of `grad_outputs @ V` to `grad_inputs`, and of eq. 12 to `grad_weight`."""
+        slots = slots_of(key, origin, span, grad_outputs.shape[1], inputs.shape[1])
+        if grad_inputs.shape[0]:
+            grad_inputs += grad_outputs @ panel_of(weight, slots, span, inputs.shape[1])
+        aggregate(grad_outputs.T @ inputs, slots, span, grad_weight)
+
+    return Kernels(locate, expand, expand_packed, aggregate, multiply, gradients)
 
 
 @functools.cache

@@ -17,7 +17,7 @@ import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 import numba
@@ -43,6 +43,15 @@ def kernel(function: Callable | None = None, **options: Any) -> Any:
     dispatcher: Any = numba.njit(nogil=True, **options)(function)
     dispatcher._cache = KernelCache(function)  # what `cache=True` sets, to a cache of Numba's
     return dispatcher
+
+
+def with_callees(function: Callable, compile: Callable[[Callable], Any]) -> Any:
+    """Compile a plain function, and the plain functions that it calls by name, to be called by kernels."""
+    scope = dict(function.__globals__)
+    for name in function.__code__.co_names:
+        if isinstance(scope.get(name), FunctionType):
+            scope[name] = with_callees(scope[name], compile)
+    return compile(FunctionType(function.__code__, scope, function.__name__, function.__defaults__))
 
 
 class KernelCache(NullCache):

@@ -50,7 +50,7 @@ class Device:
         """The module of kernels, or what has the same names."""
         return kernels.module()
 
-    def kernels_of(self, map: str) -> Kernels:
+    def kernels_of(self, map: Any) -> Kernels:
         """Return the kernels of a map."""
         return kernels.get(map)
 
@@ -127,7 +127,7 @@ class Card(Device):
     def kernels(self) -> Any:
         return self._kernels
 
-    def kernels_of(self, map: str) -> Kernels:
+    def kernels_of(self, map: Any) -> Kernels:
         return kernels.of_map(self._kernels, map)
 
     def num_tasks(self) -> int:
@@ -188,7 +188,7 @@ class _Kernels:
 
     def __init__(self, module: Any) -> None:
         self.KERNELS = module.DETERMINISTIC
-        self.fold, self.unfold, self.drop = module.fold, module.unfold, module.drop
+        self.drop = module.drop
 
 
 def get(name: str, deterministic: bool = False) -> Device:
@@ -268,7 +268,7 @@ def _try_out(card: Card) -> None:
     """Run a kernel and a product once, so that what is missing is said here, and not in a training."""
     try:
         slots, ones = card.xp.empty((2, 2), np.uint32), card.xp.ones((2, 2), np.float32)
-        card.kernels_of("element").locate((0, 1, True), (0, 0), slots)
+        card.kernels.KERNELS["element"].locate((0, 1, True), (0, 0), slots)
         card.get(card.xp.matmul(ones, ones))
     except Exception as error:  # of Numba, CuPy or the driver
         what = "wanted a card, a driver and packages that fit each other"

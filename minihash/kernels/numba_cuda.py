@@ -18,22 +18,21 @@ import numpy as np
 from numba import cuda
 
 from minihash import hashing
-from minihash.kernels import Kernels, Key, Origin
+from minihash.hashing import SIGN
+from minihash.kernels import Kernels, Key, Origin, Span
+from minihash.kernels.compiling import with_callees
 
 Array = Any  # on the device; Numba does not read annotations
 
-SIGN = np.uint32(1 << 31)  # of a slot; the other bits are the bucket
-BUCKET = np.uint32(SIGN - 1)
-EVERY = np.uint32(2**32 - 1)
+BUCKET = np.uint32(SIGN - 1)  # the bits of a slot that are not its sign
 WARP = 32  # threads that march in step: a block is made of whole ones
 SIMULATED = getattr(getattr(cuda, "devicearray", None), "FakeCUDAArray", None)
 LIMIT_GRID = 2**16 - 1  # blocks of a grid along its second dimension
 
 _device = cuda.jit(device=True, inline="always")
 
-absorb = _device(hashing.absorb)
-avalanche = _device(hashing.avalanche)
-scale_to_range = _device(hashing.scale_to_range)
+slot = with_callees(hashing.slot, _device)
+hash_position = with_callees(hashing.hash_position, _device)
 
 
 # ------------------------------------------------------------------------------------ launching
@@ -115,10 +114,10 @@ class Aggregate(Kernel):
     to n · 2⁻⁶¹ of it. Where one number of the panel is not finite, every sum becomes NaN.
     """
 
-    def __call__(self, *arguments: Array, deterministic: bool = False) -> None:
-        grad_panel, slots, grad_weight = arguments
+    def __call__(self, *arguments: Any, deterministic: bool = False) -> None:
+        grad_panel, slots, span, grad_weight = arguments
         if not deterministic or not grad_panel.size:
-            super().__call__(grad_panel, slots, grad_weight)
+            super().__call__(grad_panel, slots, span, grad_weight)
             return
         point = _binary_point(grad_panel)
         integers = grad_panel.view(f"i{grad_panel.dtype.itemsize}")
@@ -127,7 +126,7 @@ class Aggregate(Kernel):
         _set_zero(work)
         _find_peak(integers, point, peak)
         _to_integers(grad_panel, point, peak, integers)
-        super().__call__(integers, slots, totals)
+        super().__call__(integers, slots, span, totals)
         _add_integers(totals, point, peak, grad_weight)
 
 
@@ -141,40 +140,6 @@ def _kernel(over: str, plan: str = "elements", made: type[Kernel] = Kernel) -> C
 
 
 # --------------------------------------------------------------------------------- inside a block
-
-
-@_device
-def _start_hash(i, seed):  # type: ignore[no-untyped-def]
-    return absorb(np.uint32(np.uint32(seed) + hashing.START), np.uint32(np.uint32(i) * hashing.PRIME3))
-
-
-@_device
-def _slot(hashed, num_buckets, shift):  # type: ignore[no-untyped-def]
-    """Return bucket and sign of a hash; shift is 1 for a signed map, whose highest bit is the sign."""
-    bucket = scale_to_range(np.uint32(hashed << shift), num_buckets)
-    return np.uint32(bucket | np.uint32(hashed & np.uint32(shift << np.uint32(31))))
-
-
-@_device
-def _locate(key, i, j):  # type: ignore[no-untyped-def]
-    h = absorb(_start_hash(i, key[0]), np.uint32(np.uint32(j) * hashing.PRIME3))
-    return _slot(avalanche(h), key[1], np.uint32(key[2]))
-
-
-@_device
-def _start(key, i, column):  # type: ignore[no-untyped-def]
-    """Return where the row's window, cut to start at `column`, starts, and its sign, as a slot."""
-    slot = _locate(key, i, EVERY)
-    return _along(slot, column, key[1])
-
-
-@_device
-def _along(slot, c, num_buckets):  # type: ignore[no-untyped-def]
-    """Return the slot at place c of a window that starts at `slot`; no place is beyond the weights."""
-    bucket = np.uint32(np.uint32(slot & BUCKET) + np.uint32(c))  # below 2K
-    if bucket >= np.uint32(num_buckets):
-        bucket = np.uint32(bucket - np.uint32(num_buckets))
-    return np.uint32(bucket | np.uint32(slot & SIGN))
 
 
 @_device
@@ -226,21 +191,21 @@ def _sum_block(terms):  # type: ignore[no-untyped-def]
         count = half
 
 
-# ---------------------------------------------------------------------------------- element map
+# ----------------------------------------------------------------------- single weights: B = 1
 
 
 @_kernel(over="slots")
-def locate_element(key: Key, origin: Origin, slots: Array) -> None:
-    """Hash every position of the block into its slot."""
+def locate(key: Key, origin: Origin, slots: Array) -> None:
+    """Fill the slots of the block: tile and sign of every row and segment."""
     c, r = cuda.grid(1), cuda.blockIdx.y
     if c < slots.shape[1]:
         while r < slots.shape[0]:
-            slots[r, c] = _locate(key, origin[0] + r, origin[1] + c)
+            slots[r, c] = slot(key, origin[0] + r, origin[1] + c)
             r += cuda.gridDim.y
 
 
 @_kernel(over="panel")
-def expand_element(weight: Array, slots: Array, panel: Array) -> None:
+def expand_element(weight: Array, slots: Array, span: Span, panel: Array) -> None:
     """Fill `panel` with its block of V: eq. 7, `V[i, j] = ξ w[h(i, j)]`."""
     c, r = cuda.grid(1), cuda.blockIdx.y
     if c < panel.shape[1]:
@@ -250,7 +215,7 @@ def expand_element(weight: Array, slots: Array, panel: Array) -> None:
 
 
 @_kernel(over="grad_panel", plan="sums", made=Aggregate)
-def aggregate_element(grad_panel: Array, slots: Array, grad_weight: Array) -> None:
+def aggregate_element(grad_panel: Array, slots: Array, span: Span, grad_weight: Array) -> None:
     """Add ∂L/∂V of a block to its buckets: eq. 12, a sum over each bucket. `grad_panel` is used up."""
     partial = cuda.shared.array(0, grad_weight.dtype)
     _set_partial(partial)
@@ -263,104 +228,22 @@ def aggregate_element(grad_panel: Array, slots: Array, grad_weight: Array) -> No
 
 
 @_kernel(over="outputs", plan="dots")
-def multiply_element(weight: Array, key: Key, origin: Origin, inputs: Array, outputs: Array) -> None:
+def multiply_element(
+    weight: Array, key: Key, origin: Origin, span: Span, inputs: Array, outputs: Array
+) -> None:
     """Add the block's part of `inputs @ Vᵀ` to `outputs`: eq. 8; V is never in memory."""
     terms = cuda.shared.array(0, weight.dtype)
     r, n = cuda.blockIdx.x, cuda.blockIdx.y
     while n < outputs.shape[0]:
         total, c = weight.dtype.type(0), cuda.threadIdx.x
         while c < inputs.shape[1]:
-            total += inputs[n, c] * _look_up(weight, _locate(key, origin[0] + r, origin[1] + c))
+            total += inputs[n, c] * _look_up(weight, slot(key, origin[0] + r, origin[1] + c))
             c += cuda.blockDim.x
         terms[cuda.threadIdx.x] = total
         _sum_block(terms)
         if cuda.threadIdx.x == 0:
             outputs[n, r] += terms[0]
         n += cuda.gridDim.y
-
-
-# ----------------------------------------------------------------------------------- window map
-
-
-@_kernel(over="slots")
-def locate_window(key: Key, origin: Origin, slots: Array) -> None:
-    """Hash every row of the block into its slot."""
-    c, r = cuda.grid(1), cuda.blockIdx.y
-    if c < 1:
-        while r < slots.shape[0]:
-            slots[r, 0] = _start(key, origin[0] + r, origin[1])
-            r += cuda.gridDim.y
-
-
-@_kernel(over="panel")
-def expand_window(weight: Array, slots: Array, panel: Array) -> None:
-    """Fill `panel` with its block of V: every row a copy of a window of the weights."""
-    c, r = cuda.grid(1), cuda.blockIdx.y
-    if c < panel.shape[1]:
-        while r < panel.shape[0]:
-            panel[r, c] = _look_up(weight, _along(slots[r, 0], c, weight.size))
-            r += cuda.gridDim.y
-
-
-@_kernel(over="grad_panel", plan="sums", made=Aggregate)
-def aggregate_window(grad_panel: Array, slots: Array, grad_weight: Array) -> None:
-    """Add ∂L/∂V of a block to the weights: every row to its window. `grad_panel` is used up."""
-    partial = cuda.shared.array(0, grad_weight.dtype)
-    _set_partial(partial)
-    c, r = cuda.grid(1), cuda.blockIdx.y
-    if c < grad_panel.shape[1]:
-        while r < grad_panel.shape[0]:
-            _add(partial, grad_weight, _along(slots[r, 0], c, grad_weight.size), grad_panel[r, c])
-            r += cuda.gridDim.y
-    _add_partial(partial, grad_weight)
-
-
-@_kernel(over="outputs", plan="dots")
-def multiply_window(weight: Array, key: Key, origin: Origin, inputs: Array, outputs: Array) -> None:
-    """Add the block's part of `inputs @ Vᵀ` to `outputs`: dot products straight over the weights."""
-    terms = cuda.shared.array(0, weight.dtype)
-    r, n = cuda.blockIdx.x, cuda.blockIdx.y
-    start = _start(key, origin[0] + r, origin[1])
-    while n < outputs.shape[0]:
-        total, c = weight.dtype.type(0), cuda.threadIdx.x
-        while c < inputs.shape[1]:
-            total += inputs[n, c] * _look_up(weight, _along(start, c, weight.size))
-            c += cuda.blockDim.x
-        terms[cuda.threadIdx.x] = total
-        _sum_block(terms)
-        if cuda.threadIdx.x == 0:
-            outputs[n, r] += terms[0]
-        n += cuda.gridDim.y
-
-
-# --------------------------------------------------------------------------- folds of the window
-
-
-@_kernel(over="folded")
-def fold(inputs: Array, signs: Array, places: Array, folded: Array) -> None:
-    """Add the inputs to their places of the window: `a'[t(j)] += ξ₂(j) a[j]`; the bias's input is 1.
-
-    A thread has a place, and looks for its columns: no atomics, and sums in the CPU's order.
-    """
-    t, features = cuda.grid(1), inputs.shape[1]
-    if t < folded.shape[1]:
-        for j in range(signs.size):
-            if places[j] == t:
-                sign = folded.dtype.type(signs[j])
-                n = cuda.blockIdx.y
-                while n < folded.shape[0]:
-                    folded[n, t] += sign * inputs[n, j] if j < features else sign
-                    n += cuda.gridDim.y
-
-
-@_kernel(over="grad_inputs")
-def unfold(grad_folded: Array, signs: Array, places: Array, grad_inputs: Array) -> None:
-    """Fill `grad_inputs` from the gradient of the folded: the transpose of `fold`."""
-    j, n = cuda.grid(1), cuda.blockIdx.y
-    if j < grad_inputs.shape[1]:
-        while n < grad_inputs.shape[0]:
-            grad_inputs[n, j] = grad_inputs.dtype.type(signs[j]) * grad_folded[n, places[j]]
-            n += cuda.gridDim.y
 
 
 # -------------------------------------------------------------------------------------- dropout
@@ -370,11 +253,9 @@ def unfold(grad_folded: Array, signs: Array, places: Array, grad_inputs: Array) 
 def drop(inputs: Array, key: tuple[int, int, int], scale: Any, outputs: Array) -> None:
     """Fill `outputs` with `inputs · scale`, and with 0 where the hash of a place is below a threshold."""
     j, n = cuda.grid(1), cuda.blockIdx.y
-    product = np.uint32(np.uint32(j) * hashing.PRIME3)
     if j < outputs.shape[1]:
         while n < outputs.shape[0]:
-            h = absorb(_start_hash((key[1] + n) & 0xFFFFFFFF, key[0]), product)
-            kept = avalanche(h) >= np.uint32(key[2])
+            kept = hash_position((key[1] + n) & 0xFFFFFFFF, j, key[0]) >= np.uint32(key[2])
             outputs[n, j] = inputs[n, j] * scale if kept else outputs.dtype.type(0)
             n += cuda.gridDim.y
 
@@ -477,53 +358,37 @@ def _add_product(grad_outputs: Array, panel: Array, grad_inputs: Array) -> None:
             n += cuda.gridDim.y
 
 
-def _complete(
-    locate: Kernel,
-    expand: Kernel,
-    aggregate: Callable[..., None],
-    multiply: Kernel,
-    one_slot_a_row: bool,
-) -> Kernels:
-    """Return all kernels of a map: those that are its own, and `gradients` made of them.
-
-    It is for small products only, so its panel and slots are small.
-    """
+def _gradients(aggregate: Callable[..., None]) -> Callable[..., None]:
+    """Return the kernel of gradients of small products, with a panel and slots of its own."""
 
     def gradients(
         weight: Array,
         key: Key,
         origin: Origin,
+        span: Span,
         inputs: Array,
         grad_outputs: Array,
         grad_inputs: Array,
         grad_weight: Array,
     ) -> None:
         """Add the block's part of `grad_outputs @ V` to `grad_inputs`, and of eq. 12 to `grad_weight`."""
-        rows, columns = grad_outputs.shape[1], inputs.shape[1]
-        slots = LAUNCHER.empty((rows, 1 if one_slot_a_row else columns), np.uint32)
-        panel = LAUNCHER.empty((rows, columns), weight.dtype)
+        shape = grad_outputs.shape[1], inputs.shape[1]
+        slots, panel = LAUNCHER.empty(shape, np.uint32), LAUNCHER.empty(shape, weight.dtype)
         locate(key, origin, slots)
         _outer(grad_outputs, inputs, panel)
-        aggregate(panel, slots, grad_weight)
+        aggregate(panel, slots, span, grad_weight)
         if grad_inputs.shape[0]:
-            expand(weight, slots, panel)
+            expand_element(weight, slots, span, panel)
             _add_product(grad_outputs, panel, grad_inputs)
 
-    return Kernels(locate, expand, None, aggregate, multiply, gradients, one_slot_a_row)
+    return gradients
 
 
-def _maps(**options: bool) -> dict[str, Kernels]:
-    return {
-        "element": _complete(
-            *(locate_element, expand_element, functools.partial(aggregate_element, **options)),
-            *(multiply_element, False),
-        ),
-        "window": _complete(
-            *(locate_window, expand_window, functools.partial(aggregate_window, **options)),
-            *(multiply_window, True),
-        ),
-    }
+def _kernels(aggregate: Callable[..., None]) -> dict[str, Kernels]:
+    own = locate, expand_element, None, aggregate, multiply_element, _gradients(aggregate)
+    return {"element": Kernels(*own)}
 
 
-KERNELS = _maps()
-DETERMINISTIC = _maps(deterministic=True)  # the same results bit for bit, every time
+KERNELS = _kernels(aggregate_element)
+#: The same results bit for bit, every time.
+DETERMINISTIC = _kernels(functools.partial(aggregate_element, deterministic=True))

@@ -21,10 +21,11 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from minihash.kernels import Origin, Span
 from minihash.kernels.devices import CPU, Device
 
 PANEL_SIZE = 2**18  # numbers in V's panel: 1 MiB, as its gradient's and its slots, for the CPU's L2 cache
@@ -36,19 +37,6 @@ SMALL_BLOCK = 2**18  # which then is done in blocks of so many weights at least;
 SMALL_BLOCKS = 16  # going backward, of so many blocks at most
 
 Block = tuple[int, int]
-
-
-class Map(Protocol):
-    """What is needed to know of a map."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def num_buckets(self) -> int: ...
-
-    @property
-    def key(self) -> tuple[int, ...]: ...
 
 
 class Part(NamedTuple):
@@ -67,25 +55,32 @@ class Part(NamedTuple):
 class _Matrix:
     """V as the kernels see it: the weights, what says where in them to look, and where all that is."""
 
-    def __init__(self, weight: np.ndarray, map: Map, dtype: np.dtype, device: Device) -> None:
+    def __init__(self, weight: np.ndarray, map: Any, dtype: np.dtype, device: Device) -> None:
         self.weight, self.dtype, self.device = weight, dtype, device
-        self.kernels = device.kernels_of(map.name)
+        self.kernels = device.kernels_of(map)
         if weight.dtype not in EXPAND:
             wanted = ", ".join(f"{known}" for known in EXPAND)
             raise ValueError(f"weight has dtype {weight.dtype}, wanted one of {wanted}")
-        self.key = map.key
+        self.key, self.tile, self.num_buckets = map.key, map.tile, map.num_buckets
+
+    def place(self, row: int, part: Part) -> tuple[Origin, Span]:
+        """Return where a block starts that has its first row and its columns."""
+        segment, offset = divmod(part.column, self.tile)
+        return (row, segment), (self.tile, offset)
 
     def locate(self, rows: Block, part: Part) -> np.ndarray:
         """Return this thread's slots of a block."""
-        width = 1 if self.kernels.one_slot_a_row else part.inputs.shape[1]
-        slots = self.device.buffer("slots", (rows[1] - rows[0], width), np.dtype(np.uint32))
-        self.kernels.locate(self.key, (rows[0], part.column), slots)
+        origin, (tile, offset) = self.place(rows[0], part)
+        segments = -(-(offset + part.inputs.shape[1]) // tile)
+        slots = self.device.buffer("slots", (rows[1] - rows[0], segments), np.dtype(np.uint32))
+        self.kernels.locate(self.key, origin, slots)
         return slots
 
-    def expand(self, slots: np.ndarray, width: int) -> np.ndarray:
-        """Return this thread's panel of V, (rows, width)."""
-        panel = self.device.buffer("panel", (len(slots), width), self.dtype)
-        EXPAND[self.weight.dtype](self, slots, panel)
+    def expand(self, slots: np.ndarray, part: Part) -> np.ndarray:
+        """Return this thread's panel of V, a row for each of the slots."""
+        panel = self.device.buffer("panel", (len(slots), part.inputs.shape[1]), self.dtype)
+        _, span = self.place(0, part)
+        EXPAND[self.weight.dtype](self, slots, span, panel)
         return panel
 
     def accumulate(self, left: np.ndarray, right: np.ndarray, target: np.ndarray, first: bool) -> None:
@@ -98,14 +93,14 @@ class _Matrix:
             target += product
 
 
-def _expand(matrix: _Matrix, slots: np.ndarray, panel: np.ndarray) -> None:
-    matrix.kernels.expand(matrix.weight, slots, panel)
+def _expand(matrix: _Matrix, slots: np.ndarray, span: Span, panel: np.ndarray) -> None:
+    matrix.kernels.expand(matrix.weight, slots, span, panel)
 
 
-def _expand_packed(matrix: _Matrix, slots: np.ndarray, panel: np.ndarray) -> None:
+def _expand_packed(matrix: _Matrix, slots: np.ndarray, span: Span, panel: np.ndarray) -> None:
     if matrix.kernels.expand_packed is None:
         raise ValueError(f"weight is packed, wanted floats on {matrix.device}")
-    matrix.kernels.expand_packed(matrix.weight, matrix.key[1], slots, panel)
+    matrix.kernels.expand_packed(matrix.weight, matrix.num_buckets, slots, span, panel)
 
 
 #: By the dtype of the weights, what fills a panel: floats, quantised in a byte each, or two in one.
@@ -114,7 +109,7 @@ EXPAND[np.dtype("uint8")] = _expand_packed
 
 
 def multiply(
-    parts: Sequence[Part], weight: np.ndarray, map: Map, outputs: np.ndarray, device: Device = CPU
+    parts: Sequence[Part], weight: np.ndarray, map: Any, outputs: np.ndarray, device: Device = CPU
 ) -> None:
     """Fill `outputs` (batch, rows) with `inputs @ Vᵀ` (eq. 8), the inputs given in parts, all on `device`.
 
@@ -142,15 +137,15 @@ def multiply(
 def _multiply_small(matrix: _Matrix, parts: Sequence[Part], outputs: np.ndarray, rows: Block) -> None:
     target = outputs[:, rows[0] : rows[1]]
     target[...] = 0
-    for column, inputs, _ in parts:
-        matrix.kernels.multiply(matrix.weight, matrix.key, (rows[0], column), inputs, target)
+    for part in parts:
+        matrix.kernels.multiply(matrix.weight, matrix.key, *matrix.place(rows[0], part), part.inputs, target)
 
 
 def _multiply_rows(matrix: _Matrix, parts: Sequence[Part], outputs: np.ndarray, rows: Block) -> None:
     """Fill the outputs of one block of rows; every part is a panel."""
     transposed = matrix.device.buffer("outputs", (rows[1] - rows[0], len(outputs)), outputs.dtype)
     for number, part in enumerate(parts):
-        panel = matrix.expand(matrix.locate(rows, part), part.inputs.shape[1])
+        panel = matrix.expand(matrix.locate(rows, part), part)
         matrix.accumulate(panel, part.inputs.T, transposed, first=number == 0)
     outputs[:, rows[0] : rows[1]] = transposed.T
 
@@ -158,7 +153,7 @@ def _multiply_rows(matrix: _Matrix, parts: Sequence[Part], outputs: np.ndarray, 
 def gradients(
     parts: Sequence[Part],
     weight: np.ndarray,
-    map: Map,
+    map: Any,
     grad_outputs: np.ndarray,
     grad_weight: np.ndarray,
     device: Device = CPU,
@@ -201,13 +196,12 @@ def gradients(
 def _gradients_small(
     matrix: _Matrix, parts: Sequence[Part], grad_outputs: np.ndarray, grad_weight: np.ndarray
 ) -> None:
-    for column, inputs, grad_inputs in parts:
-        if grad_inputs is None:
-            grad_inputs = inputs[:0]
-        else:
-            grad_inputs[...] = 0
+    for part in parts:
+        grad_inputs = part.inputs[:0] if part.grad_inputs is None else part.grad_inputs
+        grad_inputs[...] = 0
+        where = matrix.key, *matrix.place(0, part)
         matrix.kernels.gradients(
-            matrix.weight, matrix.key, (0, column), inputs, grad_outputs, grad_inputs, grad_weight
+            matrix.weight, *where, part.inputs, grad_outputs, grad_inputs, grad_weight
         )
 
 
@@ -225,11 +219,11 @@ def _gradients_of_columns(
             grad_rows = grad_outputs[:, rows[0] : rows[1]]
             slots = matrix.locate(rows, part)
             if part.grad_inputs is not None:
-                panel = matrix.expand(slots, width)
+                panel = matrix.expand(slots, part)
                 matrix.accumulate(grad_rows, panel, part.grad_inputs, first=rows[0] == 0)
             grad_panel = matrix.device.buffer("grad_panel", (len(slots), width), grad_weight.dtype)
             matrix.device.xp.matmul(grad_rows.T, part.inputs, out=grad_panel)
-            matrix.kernels.aggregate(grad_panel, slots, grad_weight)
+            matrix.kernels.aggregate(grad_panel, slots, matrix.place(0, part)[1], grad_weight)
 
 
 def _count_columns(parts: Sequence[Part]) -> int:

@@ -32,7 +32,7 @@ def multiply(inputs: np.ndarray, weight: np.ndarray, map: Any, outputs: np.ndarr
     ----------
     inputs : (batch, features); a bias is fed by 1.
     weight : (num_buckets,), of the dtype of the inputs.
-    map : a `TileMap` with fewer tiles than rows.
+    map : a `BucketMap` of tiles, best with fewer of them than rows.
     outputs : (batch, rows).
     """
     tiles, slots = _tiles(weight, map), _slots(map, outputs.shape[1])
@@ -136,9 +136,9 @@ def _tiles(weight: np.ndarray, map: Any) -> np.ndarray:
 
 
 def _slots(map: Any, rows: int) -> np.ndarray:
-    """Return tile and sign of every row and segment, (rows, G): the element map's slots for T buckets."""
+    """Return tile and sign of every row and segment, (rows, G)."""
     slots = np.empty((rows, map.segments), np.uint32)
-    CPU.kernels_of("element").locate((map.seed, map.tiles, map.signed), (0, 0), slots)
+    CPU.kernels_of(map).locate(map.key, (0, 0), slots)
     return slots
 
 

@@ -7,14 +7,26 @@ with a stride of a power of two fit a set of the L1 cache, and LLVM writes eight
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
+from minihash.hashing import SIGN
 from minihash.kernels.compiling import kernel
 
-SIGN = np.uint32(1 << 31)  # of a slot; the other bits are the tile
-TILE = np.uint32(SIGN - 1)
+TILE = np.uint32(SIGN - 1)  # the bits of a slot that are not its sign
 
+_inline = numba.njit(inline="always")
 _add = kernel(fastmath={"contract", "nsz"})
+
+
+@_inline
+def _starts(places, tile, width, batch):  # type: ignore[no-untyped-def]
+    """Return where each column starts in the arranged: a division takes as long as the copies of a column."""
+    starts = np.empty(places.size, np.int64)
+    for j in range(places.size):
+        segment = np.uint32(places[j] // np.uint32(tile))
+        starts[j] = np.int64(places[j] - segment * np.uint32(tile)) * width + np.int64(segment) * batch
+    return starts
 
 
 @kernel
@@ -23,23 +35,22 @@ def arrange(
 ) -> None:
     """Fill `arranged` (B, G · batch): `a'[u, g, n] = ξ₂(j) a[n, j]`, zeros where no column is."""
     batch, features = inputs.shape
-    flat, width, one = arranged.reshape(-1), arranged.shape[1], inputs.dtype.type(1)
+    flat, one = arranged.reshape(-1), inputs.dtype.type(1)
+    starts = _starts(places, tile, arranged.shape[1], batch)
     if arranged.size > places.size * batch:
         flat[:] = 0
     for top in range(0, batch - 7, 8):
         r0, r1, r2, r3 = inputs[top], inputs[top + 1], inputs[top + 2], inputs[top + 3]
         r4, r5, r6, r7 = inputs[top + 4], inputs[top + 5], inputs[top + 6], inputs[top + 7]
         for j in range(features):
-            start = places[j] % tile * width + places[j] // tile * batch + top
-            into, sign = flat[start : start + 8], one * signs[j]
+            into, sign = flat[starts[j] + top : starts[j] + top + 8], one * signs[j]
             into[0], into[1], into[2], into[3] = sign * r0[j], sign * r1[j], sign * r2[j], sign * r3[j]
             into[4], into[5], into[6], into[7] = sign * r4[j], sign * r5[j], sign * r6[j], sign * r7[j]
     for n in range(batch // 8 * 8, batch):
         for j in range(features):
-            flat[places[j] % tile * width + places[j] // tile * batch + n] = signs[j] * inputs[n, j]
+            flat[starts[j] + n] = signs[j] * inputs[n, j]
     for j in range(features, places.size):  # the bias
-        start = places[j] % tile * width + places[j] // tile * batch
-        flat[start : start + batch] = one * signs[j]
+        flat[starts[j] : starts[j] + batch] = one * signs[j]
 
 
 @kernel
@@ -48,21 +59,20 @@ def arrange_back(
 ) -> None:
     """Fill `grad_inputs` (batch, features) from the gradient of the arranged: the transpose of `arrange`."""
     batch, features = grad_inputs.shape
-    flat, width, one = grad_arranged.reshape(-1), grad_arranged.shape[1], grad_inputs.dtype.type(1)
+    flat, one = grad_arranged.reshape(-1), grad_inputs.dtype.type(1)
+    starts = _starts(places, tile, grad_arranged.shape[1], batch)
     for top in range(0, batch - 7, 8):
         r0, r1 = grad_inputs[top], grad_inputs[top + 1]
         r2, r3 = grad_inputs[top + 2], grad_inputs[top + 3]
         r4, r5 = grad_inputs[top + 4], grad_inputs[top + 5]
         r6, r7 = grad_inputs[top + 6], grad_inputs[top + 7]
         for j in range(features):
-            start = places[j] % tile * width + places[j] // tile * batch + top
-            of, sign = flat[start : start + 8], one * signs[j]
+            of, sign = flat[starts[j] + top : starts[j] + top + 8], one * signs[j]
             r0[j], r1[j], r2[j], r3[j] = sign * of[0], sign * of[1], sign * of[2], sign * of[3]
             r4[j], r5[j], r6[j], r7[j] = sign * of[4], sign * of[5], sign * of[6], sign * of[7]
     for n in range(batch // 8 * 8, batch):
         for j in range(features):
-            start = places[j] % tile * width + places[j] // tile * batch
-            grad_inputs[n, j] = signs[j] * flat[start + n]
+            grad_inputs[n, j] = signs[j] * flat[starts[j] + n]
 
 
 @kernel

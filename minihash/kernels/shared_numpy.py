@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
-SIGN = np.uint32(1 << 31)  # of a slot; the other bits are the tile
-TILE = np.uint32(SIGN - 1)
+from minihash.hashing import SIGN
+
+TILE = np.uint32(SIGN - 1)  # the bits of a slot that are not its sign
 
 
 def arrange(
@@ -24,6 +25,8 @@ def arrange(
 ) -> None:
     """Fill `arranged` (B, G · batch): `a'[u, g, n] = ξ₂(j) a[n, j]`, zeros where no column is."""
     batch, features = inputs.shape
+    if not batch:
+        return
     blocks = arranged.reshape(tile, -1, batch)
     blocks[...] = 0
     segments, offsets = np.divmod(places, tile)
@@ -37,6 +40,8 @@ def arrange_back(
 ) -> None:
     """Fill `grad_inputs` (batch, features) from the gradient of the arranged: the transpose of `arrange`."""
     batch, features = grad_inputs.shape
+    if not batch:
+        return
     segments, offsets = np.divmod(places[:features], tile)
     blocks = grad_arranged.reshape(tile, -1, batch)
     grad_inputs[...] = (blocks[offsets, segments] * signs[:features, None]).T

@@ -107,7 +107,7 @@ class _SingleThreadedBlas:
                 self.complete = True
                 self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
             for library in self._libraries:
-                if library.filepath not in self._before:
+                if library.filepath not in self._before and library.num_threads != 1:
                     self._before[library.filepath] = library.num_threads
                     _set(library, 1)
             self._inside += 1
@@ -120,7 +120,8 @@ class _SingleThreadedBlas:
 
     def _restore(self) -> None:
         for library in self._libraries:
-            _set(library, self._before.pop(library.filepath))
+            if library.filepath in self._before:
+                _set(library, self._before.pop(library.filepath))
 
     def restore_after_fork(self) -> None:
         """Undo a limit that the parent held when it forked: whoever held it is not in the child."""

@@ -132,6 +132,16 @@ class Layer:
         return self.num_parameters
 
     @property
+    def multiplications(self) -> int:
+        """Multiplications with weights that a row of inputs takes; biases are not counted.
+
+        ValueError for a kind of layer that has weights and does not say.
+        """
+        if self.params:
+            raise ValueError(f"layer is a {type(self).__name__}, wanted one that counts its multiplications")
+        return 0
+
+    @property
     def training_bytes(self) -> int:
         """Memory that training takes beside parameters, their gradients and values of a batch."""
         return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from minihash import checks
 from minihash.hashing import LIMIT_BUCKETS, virtual_weight_matrix
 from minihash.kernels.devices import Device
 from minihash.layers.base import Layer, WeightLayer
-from minihash.maps import ElementMap, TileMap, WindowMap
+from minihash.maps import BucketMap
 from minihash.virtual_matrix import VirtualMatrix
 
 BIASES = ("hashed", "free", "none")
@@ -31,16 +30,11 @@ class HashedLinear(WeightLayer):
     compression : instead of num_buckets, stored / virtual in (0, 1], such as 1/64:
         `num_buckets = max(1, round(compression · out_features · columns))`.
     seed : of the hash and of the initial weights; layers of one network need different ones.
-    map : how positions become buckets: "element", the paper's, or "window", ours: a row of V is a
-        window of consecutive weights (maps.py). It costs less: nothing is hashed for every weight.
-    window : S, the length of the window map's windows: a number of weights, or a fraction of the
-        columns (a float), or "full". A layer does out_features · S multiplications a row of inputs.
-        By default, and for fractions at most, min(columns, num_buckets). None for "element".
-    tile : B, the weights of a tile, for "element". With more than one, a row of V is made of segments of B
-        weights, each a tile of the weight vector that is drawn by a hash of row and segment (maps.py). Rows
-        share tiles, so what a tile contributes to a segment of the inputs is computed once: the work falls
-        with the storage. "auto" makes eight segments a row where at most 1/16 is stored, else four, and at
-        least as many tiles as rows, or 64 where there are more rows. 1 is the paper's map.
+    tile : B, the weights of a tile. 1 is the paper's map: every position is hashed by itself. With more, a
+        row of V is made of segments of B weights, each a tile of the weight vector that is drawn by a hash
+        of row and segment (maps.py). Rows share tiles, so what a tile contributes to a segment of the inputs
+        is computed once: the work falls with the storage. "auto" makes eight segments a row where at most
+        1/16 is stored, else four, and at least as many tiles as rows, or 64 where there are more rows.
     signed : draw a sign ξ for every position (eq. 7); False is the paper's eq. 3.
     bias : "hashed": b is one more column of V, j = in_features, fed by the constant 1 (the paper's);
         "free": out_features floats of its own, 0 at the start; "none".
@@ -63,6 +57,8 @@ class HashedLinear(WeightLayer):
     Source: Chen et al., Compressing Neural Networks with the Hashing Trick, ICML 2015.
     """
 
+    map_type = BucketMap  # of a subclass: a map of its own
+
     def __init__(
         self,
         in_features: int,
@@ -71,8 +67,6 @@ class HashedLinear(WeightLayer):
         num_buckets: int | None = None,
         compression: float | None = None,
         seed: int = 0,
-        map: str = "element",
-        window: Any = None,
         tile: int | str = 1,
         signed: bool = True,
         bias: str = "hashed",
@@ -83,16 +77,13 @@ class HashedLinear(WeightLayer):
         super().__init__(
             in_features, out_features, initializer=initializer, gain=gain, seed=seed, dtype=dtype
         )
-        self.map = checks.choice("map", map, MAPS)
         self.signed = checks.boolean("signed", signed)
         self.bias = checks.choice("bias", bias, BIASES)
         self.columns = self.in_features + (self.bias == "hashed")
         self.num_buckets = self._count_buckets(num_buckets, compression)
         self.tile = self._tile_length(tile)
-        self.bucket_map = MAKE_MAP[self.map](self, window)
-        self.window: int | None = getattr(self.bucket_map, "window", None)
-        biased = self.columns > self.in_features
-        self.matrix = VirtualMatrix(self.bucket_map, self.out_features, self.in_features, biased)
+        self.bucket_map = self.map_type(self.num_buckets, self.seed, self.columns, self.tile, self.signed)
+        self.matrix = VirtualMatrix(self.bucket_map, self.out_features, self.columns)
         self._make_params(fan_in=self.columns)  # the bias's 1 is one more input
 
     def _count_buckets(self, num_buckets: int | None, compression: float | None) -> int:
@@ -113,7 +104,11 @@ class HashedLinear(WeightLayer):
             checks.choice("tile", tile, ("auto",))
             return auto_tile(self.out_features, self.columns, self.num_buckets)
         longest = min(self.columns, self.num_buckets)
-        return checks.integer("tile", tile, 1, longest + 1)
+        try:
+            return checks.integer("tile", tile, 1, longest + 1)
+        except ValueError as error:
+            shape = f"{self.in_features} -> {self.out_features}"
+            raise ValueError(f"{error}, in a layer {shape} with {self.num_buckets} buckets") from None
 
     @classmethod
     def param_shapes(cls, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -137,7 +132,7 @@ class HashedLinear(WeightLayer):
         return self.matrix.gradients(saved, *own, need_grad_inputs, self.device)
 
     def to(self, device: Device) -> None:
-        device.kernels_of(self.bucket_map.name)  # refuses a map that it has no kernels of
+        device.kernels_of(self.bucket_map)  # refuses a map that it has no kernels of
         super().to(device)
 
     def virtual_weight_matrix(self) -> np.ndarray:
@@ -160,6 +155,10 @@ class HashedLinear(WeightLayer):
         return self.out_features * self.columns + bias
 
     @property
+    def multiplications(self) -> int:
+        return self.matrix.multiplications(self.in_features)
+
+    @property
     def training_bytes(self) -> int:
         return self.matrix.training_bytes(self.dtype.itemsize, self.device)
 
@@ -173,11 +172,9 @@ class HashedLinear(WeightLayer):
         return {
             **super().config(),
             "num_buckets": self.num_buckets,
-            "map": self.map,
-            "window": self.window,
+            "tile": self.tile,
             "signed": self.signed,
             "bias": self.bias,
-            **({} if self.tile == 1 else {"tile": self.tile}),  # files of the paper's map stay as they are
         }
 
 
@@ -189,32 +186,3 @@ def auto_tile(rows: int, columns: int, num_buckets: int, segments: int | None = 
     if segments is None:
         segments = 8 if 16 * num_buckets <= rows * columns else 4
     return max(1, min(-(-columns // segments), num_buckets // min(rows, 64)))
-
-
-def _element_map(layer: HashedLinear, window: Any) -> ElementMap | TileMap:
-    if window is not None:
-        raise ValueError(f"window is {window!r}, wanted None: the element map has no window")
-    if layer.tile > 1:
-        return TileMap(layer.num_buckets, layer.seed, layer.columns, layer.tile, layer.signed)
-    return ElementMap(layer.num_buckets, layer.seed, layer.signed)
-
-
-def _window_map(layer: HashedLinear, window: Any) -> WindowMap:
-    if layer.tile > 1:
-        raise ValueError(f"tile is {layer.tile} and map is 'window', wanted one of them")
-    longest = min(layer.columns, layer.num_buckets)
-    if window is None or isinstance(window, str) and window == "full":
-        length = longest
-    elif isinstance(window, (float, np.floating)):
-        fraction = checks.number("window", window, 0, 1, open_low=True)
-        length = min(longest, max(1, round(fraction * layer.columns)))
-    else:
-        length = checks.integer("window", window, 1, longest + 1)
-    return WindowMap(layer.num_buckets, layer.seed, layer.columns, length, layer.signed)
-
-
-MAKE_MAP: dict[str, Callable[[HashedLinear, Any], ElementMap | TileMap | WindowMap]] = {
-    "element": _element_map,
-    "window": _window_map,
-}
-MAPS = tuple(MAKE_MAP)

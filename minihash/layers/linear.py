@@ -66,5 +66,9 @@ class Linear(WeightLayer):
             xp.sum(grad_outputs, axis=0, out=self.grads["bias"])
         return grad_outputs @ self.params["weight"] if need_grad_inputs else None
 
+    @property
+    def multiplications(self) -> int:
+        return self.in_features * self.out_features
+
     def config(self) -> dict[str, Any]:
         return {**super().config(), "bias": self.bias}

@@ -101,6 +101,10 @@ class LowRankLinear(WeightLayer):
         return self.out_features * (self.in_features + 1)
 
     @property
+    def multiplications(self) -> int:
+        return self.rank * (self.in_features + self.out_features)
+
+    @property
     def training_bytes(self) -> int:
         return 0 if "fixed_factor" in vars(self) else 4 * self.rank * self.in_features
 

@@ -138,6 +138,10 @@ class SparseLinear(WeightLayer):
         return self.out_features * (self.in_features + 1)
 
     @property
+    def multiplications(self) -> int:
+        return self.num_weights
+
+    @property
     def training_bytes(self) -> int:
         return 0 if "indices" in vars(self) else 4 * self.num_weights
 

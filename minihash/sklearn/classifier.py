@@ -28,7 +28,7 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
         given; None is a dense network.
     memory_bytes : instead, the bytes of all stored weights, at most.
     activation : "relu", "tanh" or "logistic", which is also called "sigmoid".
-    map, window : which weights share a bucket; as in `HashedLinear`.
+    tile : weights of a tile, or "auto"; 1 is the paper's map. As in `HashedLinear`.
     dropout : rate before every layer but the first, or (rate of the inputs, rate of the others).
     standardize : shift and scale features to mean 0 and standard deviation 1 over the training rows; it is
         saved in the network, which takes raw data. Sparse X is never shifted nor scaled.

@@ -46,8 +46,7 @@ class HashedMLP(BaseEstimator):
     compression: Any = "auto"
     memory_bytes: Any = None
     activation: str = "relu"
-    map: str = "element"
-    window: Any = None
+    tile: Any = 1
     dropout: Any = 0.0
     standardize: bool = True
     dtype: Any = None
@@ -185,8 +184,7 @@ class HashedMLP(BaseEstimator):
             activation="sigmoid" if self.activation == "logistic" else self.activation,
             dropout=self.dropout,
             seed=int(self._rng.integers(2**32)),
-            map=self.map,
-            window=self.window,
+            tile=self.tile,
             input_shift=shift,
             input_scale=scale,
             class_names=getattr(self, "classes_", None),

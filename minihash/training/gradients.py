@@ -12,6 +12,7 @@ import numpy as np
 from minihash import fused
 from minihash.datasets.rows import Batch, total_weight
 from minihash.kernels import threads
+from minihash.layers import HashedLinear
 from minihash.network import Network
 from minihash.sources import Source
 
@@ -73,11 +74,13 @@ class Gradients:
 def _step(network: Network, loss: Callable) -> Step:
     """Return what does a step but for the optimizer's part, and what is held during the steps of an epoch.
 
-    A small network is fused. It has small products only, all in our threads: then BLAS is held to one thread
-    once for all; others have large ones outside of them too.
+    A small network is fused. Where all products are in our threads, as its and those of hashed layers are,
+    BLAS is held to one thread once for all steps; other layers have products outside of them too.
     """
     if fused.obstacle(network):
-        return functools.partial(_loss_and_grads, network, loss), contextlib.nullcontext
+        ours = all(isinstance(layer, HashedLinear) or not layer.params for layer in network.layers)
+        held = threads.single_threaded_blas if ours else contextlib.nullcontext
+        return functools.partial(_loss_and_grads, network, loss), held
     small = fused.FusedNetwork(network)
     return functools.partial(small.loss_and_grads, loss), threads.single_threaded_blas
 

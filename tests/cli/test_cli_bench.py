@@ -27,9 +27,10 @@ def test_samples_compare_sides_round_by_round() -> None:
     assert samples.ratio("a", "b") == Ratio(1.5, 1.0, 1.75, 3.0, 2.0, 3)
 
 
-@pytest.mark.parametrize("map", ["element", "window"])
-def test_the_parts_of_a_step(map: str) -> None:
-    layer = HashedLinear(300, 200, compression=1 / 8, map=map)
+@pytest.mark.parametrize("tile", [1, 30])
+def test_the_parts_of_a_step(tile: int) -> None:
+    layer = HashedLinear(300, 200, compression=1 / 8, tile=tile)
+    assert not layer.matrix.shares  # products of panels have these parts
     inputs, grad_outputs = np.ones((50, 300), np.float32), np.ones((50, 200), np.float32)
     step = cases.layer_step(layer, inputs, grad_outputs)
     parts = breakdown.breakdown(step, budget=0)
@@ -59,9 +60,9 @@ def test_the_cases_of_a_card(monkeypatch) -> None:
     monkeypatch.setattr(devices, "get", lambda name, deterministic=False: card)
     results = list(card_cases.layer_case(40, 3, 0))
     sides = [result.side for result in results]
-    assert sides[:4] == ["element", "window", "window 1/4", "element, deterministic"]
+    assert sides[:2] == ["element", "element, deterministic"]
     assert all(result.base == "CuPy dense" and result.ratio.ratio > 0 for result in results)
-    assert card.waited >= 5 * 2 + 5 * 7  # every step is waited for
+    assert card.waited >= 3 * 2 + 3 * 7  # every step is waited for
 
 
 def test_list(run: Run) -> None:
@@ -74,7 +75,7 @@ def test_figures_are_printed_written_and_drawn(run: Run, tmp_path: Path, monkeyp
     def case(budget):
         ratio = Ratio(0.9, 0.8, 1.0, 9e-3, 1e-2, 7)
         yield cases.Result("a case", "element", "dense", 2, ratio, 1.0, {"products": 1.0, "hash": 2.0})
-        yield cases.Result("a case", "window", "dense", 2, ratio, 0.5)
+        yield cases.Result("a case", "tiles", "dense", 2, ratio, 0.5)
 
     monkeypatch.setattr(cases, "all_cases", lambda: {"one": case})
     lines, picture = tmp_path / "figures.jsonl", tmp_path / "figures.svg"
@@ -82,7 +83,7 @@ def test_figures_are_printed_written_and_drawn(run: Run, tmp_path: Path, monkeyp
     assert (status, err) == (0, "")
     assert "0.9 (0.8 … 1)" in out and "1.00, 2.00" in out and " met" in out and "missed" in out
     first, second = map(json.loads, lines.read_text().splitlines())
-    assert first["ratio"]["ratio"] == 0.9 and second["side"] == "window"
+    assert first["ratio"]["ratio"] == 0.9 and second["side"] == "tiles"
     assert {"processor", "cores", "versions", "date"} <= first["machine"].keys()
     assert picture.read_bytes().startswith(b"<?xml")
 

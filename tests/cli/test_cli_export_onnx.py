@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from minihash import mlp
 from minihash.export import to_onnx
-from minihash.persistence import load
+from minihash.persistence import load, save
 
 
 @pytest.mark.parametrize("options", [(), ("--dense",)], ids=str)
@@ -29,3 +30,12 @@ def test_wrong_usage(model: Path, fails: Callable[..., str], tmp_path: Path) -> 
         assert "are for --format c" in fails(1, *arguments, tmp_path / "model.onnx", *option)
     assert "--dense is for --format onnx" in fails(1, "export", model, "--out", tmp_path / "c", "--dense")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", ["c", "c --weights int4", "onnx", "onnx --dense"])
+def test_tiles_are_refused(options: str, fails: Callable[..., str], tmp_path: Path) -> None:
+    save(mlp([6, 8, 3], compression=0.5, tile=[1, 2]), tmp_path / "tiles")
+    err = fails(1, "export", tmp_path / "tiles", "--out", tmp_path / "out", "--format", *options.split())
+    target = options.split()[0].upper()
+    assert f"layers[2] has tile 2, wanted one that {target} has a form of: 1\n" in err
+    assert not (tmp_path / "out").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from minihash import QuantizedHashedLinear, load, mlp, quantization, save
@@ -38,6 +39,20 @@ def test_fine_tune(run: Run, model: Path, tmp_path: Path) -> None:
         status, said, _ = run("quantize", str(model), "--epochs", "1", *options, "--out", str(out))
         errors = [float(line.split()[-2]) for line in said.splitlines() if "test error" in line]
         assert status == 0 and errors[1] < errors[0] - 5  # from untrained weights
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_tiles_are_rounded(run: Run, tmp_path: Path, bits: int) -> None:
+    model, out = tmp_path / "tiles.safetensors", tmp_path / "small.safetensors"
+    network = mlp([784, 30, 10], compression=1 / 8, tile=[23, 1], input_scale=1 / 255)
+    save(network, model)
+    assert run("quantize", str(model), "--bits", str(bits), "--out", str(out))[0] == 0
+    small = load(out)
+    for layer, given in zip(small.layers[::2], network.layers[::2]):
+        assert (type(layer), layer.tile) == (QuantizedHashedLinear, given.tile)
+        given.weight = quantization.quantized(given.weight, layer.params["scale"][0], bits)
+    inputs = np.random.default_rng(0).integers(0, 256, (20, 784))
+    assert np.abs(small.predict(inputs) - network.predict(inputs)).max() < 1e-5
 
 
 def test_a_model_of_other_data_is_rounded_and_not_measured(run: Run, tmp_path: Path) -> None:

@@ -50,21 +50,34 @@ def test_settings_with_a_budget_of_bytes(tmp_path: Path, run: Run) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+@pytest.mark.parametrize("tile", ["auto", 4, None])
+def test_settings_with_tiles(tile: str | int | None, tmp_path: Path, run: Run) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    options = () if tile is None else ("--tile", tile)
+    assert run(*TINY, *options, "--compression", "1/8", "--out", first)[0] == 0
+    assert json.loads(Path(f"{first}.settings.json").read_text())["tile"] == tile
+    assert run("train", "--from-settings", f"{first}.settings.json", "--out", second)[0] == 0
+    assert first.read_bytes() == second.read_bytes()
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
         ("", "is no JSON"),
         ("[1]", "wanted an object with settings of minihash train"),
-        ('{"epoch": 3}', "wanted an object with settings of minihash train"),
-        ('{"out": "x"}', "wanted an object with settings of minihash train"),
+        ('{"epoch": 3}', "has 'epoch', wanted settings of minihash train"),
+        ('{"out": "x"}', "has 'out', wanted settings of minihash train"),
         ('{"epochs": "many"}', "--epochs: 'many' is not an integer"),
         ('{"hidden": [-1]}', "--hidden: '-1' is not an integer"),
         ('{"hidden": ["3", "--out", "x"]}', "--hidden: '--out' is not an integer"),
         ('{"hidden": 3}', "--hidden: is 3, wanted a list such as [1000]"),
         ('{"hidden": null}', "--hidden: is None, wanted a list such as [1000]"),
         ('{"data": null}', "--data: is None, wanted a value such as 'mnist-small'"),
-        ('{"map": {"a": 1}}', "--map: is {'a': 1}, wanted a value such as 'element'"),
-        ('{"map": "tree"}', "--map: is 'tree', wanted one of 'element', 'window'"),
+        ('{"bias": {"a": 1}}', "--bias: is {'a': 1}, wanted a value such as 'hashed'"),
+        ('{"bias": "tree"}', "--bias: is 'tree', wanted one of 'hashed', 'free', 'none'"),
+        ('{"tile": 0}', "--tile: '0' is not an integer from 1"),
+        ('{"tile": [4, 4]}', "--tile: is [4, 4], wanted a value"),
+        ('{"map": "window", "window": 0.5}', "is of the window map, which is gone: wanted tiles"),
         ('{"final": 7}', "--final: is 7, wanted"),
         ("[" * 100_000, "is no JSON"),
     ],
@@ -101,6 +114,14 @@ def test_a_checkpoint_is_not_overwritten(tmp_path: Path, run: Run) -> None:
     assert run(*TINY, "--checkpoint", tmp_path / "state", "--resume", "--out", tmp_path / "a")[0] == 0
     assert run(*TINY, "--out", tmp_path / "b")[0] == 0
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_networks_that_are_compared_have_a_checkpoint_each(tmp_path: Path, run: Run) -> None:
+    argv = (*TINY, "--compare", "--checkpoint", tmp_path)
+    assert run(*argv)[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dense", "hashed", "tiles"]
+    status, out, err = run(*argv, "--resume")
+    assert (status, err) == (0, "") and out.count("\ngoing on from ") == 3
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

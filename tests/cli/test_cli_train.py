@@ -34,6 +34,12 @@ def percent(path: Path, part: str = "test") -> float:
     return round(100 * evaluate(load(path), getattr(datasets.load(), part))["error"], 2)
 
 
+def compared(text: str) -> list[list[str]]:
+    """The cells of the table of --compare, its header among them."""
+    row = re.compile("(network|hashed|tiles|dense) .*(error|%)")
+    return [re.split("  +", line) for line in text.splitlines() if row.match(line)]
+
+
 few = pytest.mark.usefixtures("few_rows")
 
 
@@ -63,6 +69,40 @@ def test_arguments_reach_the_network(tmp_path: Path, run: Run) -> None:
     found = load(tmp_path / "model").layers
     assert status == 0
     assert [layer.config() for layer in found] == [layer.config() for layer in expected.layers]
+
+
+@few
+@pytest.mark.parametrize("size", [("--compression", "1/8"), ("--memory-bytes", 8000)])
+@pytest.mark.parametrize(
+    "argv, tiles",
+    [
+        ((), [1, 1]),
+        (("--tile", 1), [1, 1]),
+        (("--tile", 4), [4, 4]),
+        (("--tile", "auto"), [98, 2]),  # min(⌈785 / 4⌉, ⌊1962 / 20⌋), min(⌈21 / 4⌉, ⌊26 / 10⌋)
+    ],
+)
+def test_tiles(
+    argv: tuple[Any, ...], tiles: list[int], size: tuple[Any, ...], tmp_path: Path, run: Run
+) -> None:
+    status, out, err = run(*TINY, *size, *argv, "--out", tmp_path / "model")
+    assert (status, err) == (0, "")
+    network = load(tmp_path / "model")
+    assert [layer.tile for layer in network.layers if layer.params] == tiles
+    assert (f"tile {argv[1]}, " in out) if argv else ("tile" not in out.splitlines()[0])
+
+
+@few
+def test_a_tile_that_is_too_long(tmp_path: Path, run: Run) -> None:
+    status, _, err = run(*TINY, "--tile", 246, "--out", tmp_path / "model")
+    assert (status, err) == (1, "minihash: error: tile is 246, wanted 1 <= tile < 246\n")  # of 245 weights
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("argv", [("--map", "window"), ("--map", "element"), ("--window", "0.5")])
+def test_the_maps_before_tiles_are_no_options(argv: tuple[str, ...], fails: Fails) -> None:
+    line = fails(2, *TINY, *argv)
+    assert line == f"minihash: error: unrecognized arguments: {' '.join(argv)}\n"
 
 
 @few
@@ -129,18 +169,33 @@ def test_compare(tmp_path: Path, run: Run) -> None:
     argv = ("train", "--epochs", "1", "--hidden", "100", "--compression", "1/16", "--compare")
     status, out, err = run(*argv, "--out", tmp_path / "model", "--plot", tmp_path / "curves.png")
     assert (status, err) == (0, "")
-    lines = [line for line in out.splitlines() if re.match(r"(network|hashed|dense) .*(error|%)", line)]
-    header, hashed, dense = (re.split(r"  +", line) for line in lines)
-    assert header == ["network", "units", "stored", "bytes", "test error", "seconds"]
+    header, hashed, tiles, dense = compared(out)
+    assert header == ["network", "units", "stored", "bytes", "multiplications", "test error", "seconds"]
     network = load(tmp_path / "model")
     sizes = dense_sizes([784, 100, 10], network.num_parameters)
     stored = sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(sizes, sizes[1:]))
-    assert hashed[:4] == ["hashed", "784-100-10", f"{network.num_parameters:,}", f"{network.nbytes:,}"]
-    assert dense[:4] == ["dense", "-".join(map(str, sizes)), f"{stored:,}", f"{4 * stored:,}"]
-    assert [hashed[4], dense[4]] == [f"{error:.2f} %" for error in errors(out)]
+    of_hashed = ["784-100-10", f"{network.num_parameters:,}", f"{network.nbytes:,}"]
+    assert hashed[:5] == ["hashed", *of_hashed, f"{784 * 100 + 100 * 10:,}"]
+    # 4,906 and 63 weights, in tiles of min(⌈785 / 8⌉, ⌊4906 / 64⌋) and min(⌈101 / 8⌉, ⌊63 / 10⌋)
+    assert [layer.num_buckets for layer in network.layers if layer.params] == [4906, 63]
+    assert tiles[:5] == ["tiles", *of_hashed, f"{784 * -(-4906 // 76) + 100 * 10:,}"]
+    of_dense = ["-".join(map(str, sizes)), f"{stored:,}", f"{4 * stored:,}"]
+    assert dense[:5] == ["dense", *of_dense, f"{stored - sum(sizes[1:]):,}"]
+    assert [hashed[5], tiles[5], dense[5]] == [f"{error:.2f} %" for error in errors(out)]
     assert errors(out)[0] == percent(tmp_path / "model")
-    assert re.fullmatch(r"\d+\.\d", hashed[5]) and re.fullmatch(r"\d+\.\d", dense[5])
+    assert all(re.fullmatch(r"\d+\.\d", row[6]) for row in (hashed, tiles, dense))
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+@few
+@pytest.mark.parametrize("tile", ["auto", 3, 1])
+def test_compare_with_a_tile_of_ones_own(tile: str | int, tmp_path: Path, run: Run) -> None:
+    """The networks of --compare are then the one asked for and the dense one."""
+    status, out, err = run(*TINY, "--compare", "--tile", tile, "--out", tmp_path / "model")
+    assert (status, err) == (0, "")
+    _, hashed, dense = compared(out)
+    assert (hashed[0], dense[0]) == ("hashed", "dense")
+    assert hashed[4] == f"{load(tmp_path / 'model').multiplications:,}"
 
 
 @few
@@ -213,6 +268,10 @@ def test_plot(ending: str, start: bytes, tmp_path: Path, run: Run) -> None:
         ("--learning-rate", "nan"),
         ("--patience", "-1"),
         ("--patience", "0"),
+        ("--tile", "0"),
+        ("--tile", "-1"),
+        ("--tile", "1.5"),
+        ("--tile", "automatic"),
     ],
 )
 def test_wrong_values_are_wrong_usage(option: str, value: str, tmp_path: Path, fails: Fails) -> None:
@@ -231,6 +290,9 @@ def test_wrong_values_are_wrong_usage(option: str, value: str, tmp_path: Path, f
         (["--final", "--patience", "1"], "validation"),
         (["--hidden", "--compare"], "hidden"),
         (["--compression", "0", "--compare"], "--compare is for hashed networks"),
+        (["--compare", "--log", "{folder}/a.csv"], "--log is for one network, and --compare trains several"),
+        (["--compression", "0", "--tile", "4"], "--tile is 4 and the network is dense, wanted --compression"),
+        (["--tile", "auto", "--compression", "0"], "--tile is auto and the network is dense"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -66,6 +66,7 @@ def test_the_command_that_trains_with_them(run: Run, few_rows, method: str, word
     assert status == 0 and words in command
     args = build_parser().parse_args(shlex.split(command)[1:])
     found = dict(pair.split() for pair in out.splitlines()[-2].split(","))
+    assert args.tile == ("auto" if "tiles" in method else None)
     assert args.final and args.seed == 3 and args.epochs == 1 and args.batch_size == 128
     assert (args.learning_rate, args.dropout) == (float(found["learning_rate"]), float(found["dropout"]))
     assert args.input_dropout == float(found["input_dropout"])
@@ -80,9 +81,10 @@ def test_the_pages_commands() -> None:
         assert build_parser().parse_args(shlex.split(command, comments=True)[1:]).command == "tune"
 
 
-def test_other_methods_have_no_command(run: Run, few_rows) -> None:
-    _, out, _ = run("tune", "mnist-small", *SHORT, "--method", "RER")
-    assert "minihash train does not know RER on mnist-small: " in out.splitlines()[-1]
+@pytest.mark.parametrize("method", ["RER", "HashNet, 4 tiles a row"])
+def test_other_methods_have_no_command(method: str, run: Run, few_rows) -> None:
+    _, out, _ = run("tune", "mnist-small", *SHORT, "--compression", "1/8", "--method", method)
+    assert f"minihash train does not know {method} on mnist-small: " in out.splitlines()[-1]
 
 
 def test_a_rule_for_the_papers_networks(run: Run, few_rows, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The kernels on devices that are none: Numba's simulator, and the lockstep machine in three orders."""
+"""The kernels on GPUs that are none: Numba's simulator, and the lockstep machine in three orders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 
 CARDS = ("simulator", *lockstep.ORDERS)
 every_card = pytest.mark.parametrize("card", CARDS)
-every_map = pytest.mark.parametrize("map", ["element", "window"])
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 fast_or_deterministic = pytest.mark.parametrize("name", ["KERNELS", "DETERMINISTIC"])
 
@@ -36,7 +35,7 @@ class Twin:
 
     def __init__(self, module, name="KERNELS"):
         self.KERNELS = getattr(module, name)
-        self.fold, self.unfold, self.drop = module.fold, module.unfold, module.drop
+        self.drop = module.drop
 
 
 def twin_on(card, name="KERNELS"):

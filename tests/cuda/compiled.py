@@ -44,11 +44,10 @@ def argument_types(kernel, dtype, layout="C", whole=False):
     vector, totals = types.Array(number, 1, "C"), types.Array(types.int64, 1, "C")
     known = {
         **dict.fromkeys(("panel", "inputs", "outputs", "grad_outputs", "grad_inputs"), matrix),
-        **dict.fromkeys(("folded", "grad_folded", "grad_panel"), matrix),
-        **{"weight": vector, "grad_weight": totals if whole else vector},
+        **{"weight": vector, "grad_panel": matrix, "grad_weight": totals if whole else vector},
         **{"scale": number, "key": DROP_KEY if kernel.body.__name__ == "drop" else KEY},
-        **{"origin": types.UniTuple(types.int64, 2), "slots": types.uint32[:, ::1]},
-        **{"signs": types.int8[::1], "places": types.uint32[::1]},
+        **dict.fromkeys(("origin", "span"), types.UniTuple(types.int64, 2)),
+        **{"slots": types.uint32[:, ::1]},
         **dict.fromkeys(("work", "totals", "peak"), totals),
         **{"integers": types.Array(integer, 2, "C"), "point": types.UniTuple(types.int64, 4)},
     }

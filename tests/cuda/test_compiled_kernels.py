@@ -15,7 +15,7 @@ from compiled import CHIPS, DOUBLE, KERNELS, build
 TABLE = (Path(__file__).parents[2] / "docs" / "cuda.md").read_text("utf-8")
 VARIANTS = list(compiled.variants())
 #: What the panel driver cuts out of larger arrays.
-IN_PARTS = ("multiply_element", "multiply_window", "fold", "unfold", "drop", "_outer", "_add_product")
+IN_PARTS = ("multiply_element", "drop", "_outer", "_add_product")
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=["-".join(map(str, v)) for v in VARIANTS])
 every_chip = pytest.mark.parametrize("chip", CHIPS)
@@ -60,11 +60,10 @@ def test_the_checks_see_doubles():
         check(build("multiply_element", "float64", "sm_80"), "float32")
 
 
-@pytest.mark.parametrize("map", ["element", "window"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sums_are_atomic(map, dtype):
+def test_sums_are_atomic(dtype):
     """Without returning what was there before: RED; in shared memory there is no such float instruction."""
-    opcodes = build(f"aggregate_{map}", dtype, "sm_90").opcodes
+    opcodes = build("aggregate_element", dtype, "sm_90").opcodes
     assert [opcode for opcode in opcodes if opcode.startswith("RED")]
     assert [opcode for opcode in opcodes if opcode.startswith("ATOMS")]
 
@@ -97,6 +96,5 @@ def test_without_a_card_kernels_are_there_but_do_not_start():
 
 def test_every_kernel_is_compiled():
     public = {name for name in KERNELS if not name.startswith("_")}
-    kinds = ("locate", "expand", "aggregate", "multiply")
-    of_maps = {f"{kind}_{map}" for kind in kinds for map in ("element", "window")}
-    assert public == of_maps | {"fold", "unfold", "drop"}
+    of_single_weights = {f"{kind}_element" for kind in ("expand", "aggregate", "multiply")}
+    assert public == of_single_weights | {"locate", "drop"}

@@ -34,7 +34,7 @@ def used():
         loss(*map(card.put, arrays), card.put(np.ones(test_devices.BATCH)))
         loss(*map(card.put, arrays))
     for optimizer in (Adam(weight_decay=0.1), SGD(0.1, 0.9, nesterov=True)):
-        network = test_devices.network_of("window", window=0.5).to(card)
+        network = test_devices.network_of().to(card)
         fit(network, test_devices.digits(), test_devices.digits(), optimizer=optimizer, epochs=1)
 
 

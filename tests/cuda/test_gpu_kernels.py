@@ -1,4 +1,4 @@
-"""The kernels on a card, against the CPU's: `pytest tests/cuda -m gpu` where there is one."""
+"""The kernels on a GPU, against the CPU's: `pytest tests/cuda -m gpu` where there is one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from minihash.kernels import numba_cpu, numba_cuda
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not cuda.is_available(), reason="needs a graphics card"),
+    pytest.mark.skipif(not cuda.is_available(), reason="needs a GPU"),
 ]
 BATCH, ROWS, COLUMNS = 5, 1000, 785
 BUCKETS = {"few": 7, "in shared memory": 1021, "many": 100_003}
 
-every_map = pytest.mark.parametrize("map", ["element", "window"])
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 every_size = pytest.mark.parametrize("num_buckets", BUCKETS.values(), ids=BUCKETS)
 
@@ -24,70 +23,65 @@ def integers(shape, dtype, seed=0):
     return np.random.default_rng(seed).integers(-9, 10, shape).astype(dtype)
 
 
-def columns_of(map, num_buckets):
-    return min(COLUMNS, num_buckets) if map == "window" else COLUMNS
-
-
-def run(kernel, *arguments, **options):
+def run(kernel, *arguments):
     """Return the arrays among the arguments as the kernel leaves them; it works on copies."""
     on_card = kernel.__module__ == numba_cuda.__name__ or hasattr(kernel, "func")
     copies = [
         (cuda.to_device(value) if on_card else value.copy()) if isinstance(value, np.ndarray) else value
         for value in arguments
     ]
-    kernel(*copies, **options)
+    kernel(*copies)
     arrays = [value for value, given in zip(copies, arguments) if isinstance(given, np.ndarray)]
     return [value.copy_to_host() if on_card else value for value in arrays]
 
 
-def slots_of(map, num_buckets):
-    shape = ROWS, 1 if map == "window" else COLUMNS
-    return (7, num_buckets, True), (3, 0), np.empty(shape, np.uint32)
+def where(num_buckets):
+    """Key, origin and span of the block."""
+    return (7, num_buckets, True), (3, 0), (1, 0)
 
 
-@every_map
 @every_dtype
 @every_size
-def test_kernels_equal_the_cpus(map, dtype, num_buckets):
-    cpu, gpu = numba_cpu.KERNELS[map], numba_cuda.KERNELS[map]
-    columns = columns_of(map, num_buckets)
-    key, origin, slots = slots_of(map, num_buckets)
-    (slots,) = run(cpu.locate, key, origin, slots)
-    assert run(gpu.locate, key, origin, slots)[0].tobytes() == slots.tobytes()
+def test_kernels_equal_the_cpus(dtype, num_buckets):
+    cpu, gpu = numba_cpu.KERNELS["element"], numba_cuda.KERNELS["element"]
+    key, origin, span = where(num_buckets)
+    slots = np.empty((ROWS, COLUMNS), np.uint32)
+    refs, comps = (run(twin.locate, key, origin, slots) for twin in (cpu, gpu))
+    assert comps[0].tobytes() == refs[0].tobytes()
 
+    (slots,) = refs
     weight = np.random.default_rng(0).normal(size=num_buckets).astype(dtype)
-    panel = np.empty((ROWS, columns), dtype)
-    refs, comps = (run(twin.expand, weight, slots, panel) for twin in (cpu, gpu))
+    panel = np.empty((ROWS, COLUMNS), dtype)
+    refs, comps = (run(twin.expand, weight, slots, span, panel) for twin in (cpu, gpu))
     assert comps[2].tobytes() == refs[2].tobytes()
 
     weight, grad_panel = integers(num_buckets, dtype), integers(panel.shape, dtype, 1)
-    inputs, grad_outputs = integers((BATCH, columns), dtype, 2), integers((BATCH, ROWS), dtype, 3)
+    inputs, grad_outputs = integers((BATCH, COLUMNS), dtype, 2), integers((BATCH, ROWS), dtype, 3)
     np.testing.assert_array_equal(
-        *(run(twin.aggregate, grad_panel, slots, weight)[2] for twin in (cpu, gpu))
+        *(run(twin.aggregate, grad_panel, slots, span, weight)[2] for twin in (cpu, gpu))
     )
     np.testing.assert_array_equal(
-        *(run(twin.multiply, weight, key, origin, inputs, grad_outputs)[2] for twin in (cpu, gpu))
+        *(run(twin.multiply, weight, key, origin, span, inputs, grad_outputs)[2] for twin in (cpu, gpu))
     )
     for ref, comp in zip(
         *(
-            run(twin.gradients, weight, key, origin, inputs, grad_outputs, inputs, weight)[3:]
+            run(twin.gradients, weight, key, origin, span, inputs, grad_outputs, inputs, weight)[3:]
             for twin in (cpu, gpu)
         )
     ):
         np.testing.assert_array_equal(comp, ref)
 
 
-@every_map
 @every_dtype
 @every_size
-def test_deterministic_sums_have_the_same_bits_every_time(map, dtype, num_buckets):
-    key, origin, slots = slots_of(map, num_buckets)
-    (slots,) = run(numba_cpu.KERNELS[map].locate, key, origin, slots)
-    grad_panel = np.random.default_rng(0).normal(size=(ROWS, columns_of(map, num_buckets))).astype(dtype)
-    aggregate, nothing = getattr(numba_cuda, f"aggregate_{map}"), np.zeros(num_buckets, dtype)
-    sums = [run(aggregate, grad_panel, slots, nothing, deterministic=True)[2] for _ in range(5)]
+def test_deterministic_sums_have_the_same_bits_every_time(dtype, num_buckets):
+    key, origin, span = where(num_buckets)
+    (slots,) = run(numba_cpu.locate, key, origin, np.empty((ROWS, COLUMNS), np.uint32))
+    grad_panel = np.random.default_rng(0).normal(size=(ROWS, COLUMNS)).astype(dtype)
+    arguments = grad_panel, slots, span, np.zeros(num_buckets, dtype)
+    sums = [run(numba_cuda.DETERMINISTIC["element"].aggregate, *arguments)[2] for _ in range(5)]
     assert len({total.tobytes() for total in sums}) == 1
-    ref = run(numba_cpu.KERNELS[map].aggregate, grad_panel, slots, nothing)[2]
+    ref = run(numba_cpu.aggregate_element, *arguments)[2]
     np.testing.assert_allclose(sums[0], ref, rtol=1e-3, atol=1e-3)
 
 
@@ -97,16 +91,3 @@ def test_drop_has_the_bits_of_the_cpu(dtype):
     arguments = inputs, (7, 2**32 - 2, 2**30), dtype(4 / 3), np.empty_like(inputs)
     refs, comps = (run(twin.drop, *arguments) for twin in (numba_cpu, numba_cuda))
     assert comps[1].tobytes() == refs[1].tobytes()
-
-
-@every_dtype
-def test_folds_have_the_bits_of_the_cpu(dtype):
-    rng = np.random.default_rng(0)
-    window = COLUMNS // 2
-    inputs, folded = rng.normal(size=(BATCH, COLUMNS - 1)).astype(dtype), np.zeros((BATCH, window), dtype)
-    signs = rng.choice(np.array([-1, 1], np.int8), COLUMNS)
-    places = (rng.permutation(COLUMNS) % window).astype(np.uint32)
-    refs, comps = (run(twin.fold, inputs, signs, places, folded) for twin in (numba_cpu, numba_cuda))
-    assert comps[3].tobytes() == refs[3].tobytes()
-    refs, comps = (run(twin.unfold, refs[3], signs, places, inputs) for twin in (numba_cpu, numba_cuda))
-    assert comps[3].tobytes() == refs[3].tobytes()

@@ -1,4 +1,4 @@
-"""Networks on a card, with CuPy: `pytest tests/cuda -m gpu` where there is one."""
+"""Networks on a GPU, with CuPy: `pytest tests/cuda -m gpu` where there is one."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from minihash.kernels import devices, panels
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not cupy.cuda.is_available(), reason="needs a graphics card"),
+    pytest.mark.skipif(not cupy.cuda.is_available(), reason="needs a GPU"),
 ]
-every_map = pytest.mark.parametrize("map", ["element", "window"])
 
 
-def trained(map, device, **options):
-    network = network_of(map).to(device, **options)
+def trained(device, **options):
+    network = network_of().to(device, **options)
     fit(network, digits(), epochs=5, batch_size=16)
     return network
 
@@ -43,25 +42,22 @@ def test_layers_compute_the_same_on_a_card(make, batch):
         np.testing.assert_allclose(card.get(comp.grads[name]), grad, rtol=1e-3, atol=1e-4)
 
 
-@every_map
-def test_a_network_trains_on_a_card_as_on_the_cpu(map):
-    ref, comp = trained(map, "cpu"), trained(map, "cuda")
+def test_a_network_trains_on_a_card_as_on_the_cpu():
+    ref, comp = trained("cpu"), trained("cuda")
     for name, array in values(comp).items():
         np.testing.assert_allclose(array, ref.params[name], rtol=1e-2, atol=1e-3)
     assert abs(evaluate(comp, digits())["error"] - evaluate(ref, digits())["error"]) < 0.1
 
 
-@every_map
-def test_deterministic_training_has_the_same_bits_every_time(map):
-    first, second = (values(trained(map, "cuda", deterministic=True)) for _ in range(2))
+def test_deterministic_training_has_the_same_bits_every_time():
+    first, second = (values(trained("cuda", deterministic=True)) for _ in range(2))
     assert all(first[name].tobytes() == second[name].tobytes() for name in first)
 
 
-@every_map
-def test_a_step_needs_the_buckets_and_panels_and_never_the_matrix(map):
+def test_a_step_needs_the_buckets_and_panels_and_never_the_matrix():
     """16384 × 16384 at 1/64: V would have 1 GiB, the buckets have 16 MiB, a panel 64 MiB."""
     card, width, batch = devices.get("cuda"), 16384, 64
-    layer = HashedLinear(width, width, compression=1 / 64, map=map)
+    layer = HashedLinear(width, width, compression=1 / 64)
     layer.to(card)
     pool = cupy.get_default_memory_pool()
     inputs, grad_outputs = (card.put(numbers((batch, width), seed=seed)) for seed in (0, 1))
@@ -72,7 +68,7 @@ def test_a_step_needs_the_buckets_and_panels_and_never_the_matrix(map):
     layer.backward(grad_outputs)
     card.synchronize()
     panel = 4 * card.panels * panels.PANEL_SIZE
-    activations = 6 * 4 * batch * width  # inputs folded, outputs, gradients, products
+    activations = 6 * 4 * batch * width  # inputs, outputs, gradients, products
     assert pool.total_bytes() - before <= 4 * panel + 2 * layer.weight.nbytes + activations
     assert 8 * panel < 4 * width * width
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels of both maps against plain loops and against the CPU's bits, on every simulated card.
+"""The CUDA kernels against plain loops and against the CPU's bits, on every simulated GPU.
 
 Sums are of whole numbers, so they are equal in any order. Arrays are a few elements: a thread costs what
 a loop would. `lockstep.py` says what is watched meanwhile.
@@ -8,29 +8,44 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cards import every_card, every_dtype, every_map, fast_or_deterministic, kernels_on, twin_on
+from cards import every_card, every_dtype, fast_or_deterministic, kernels_on, twin_on
 from hypothesis import example, given
 from hypothesis import strategies as st
 from kernels import test_kernels as cpu
-from kernels.test_kernels import LIMIT, Block, at_the_limits, batches, blocks, case, folds, integers
+from kernels.test_kernels import LIMIT, Block, batches, case, integers
 
 from minihash.kernels import numba_cpu
 
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # of uint32, wanted
 
-ONE_BUCKET = Block("element", (7, 1, True), (3, 4), (9, 9))
-ONE_WEIGHT = Block("window", (7, 1, True), (3, 0), (9, 1))  # a window is no longer than the weights
-FULL_WINDOW = Block("window", (7, 9, True), (LIMIT - 9, 0), (9, 9))
+
+def block_of(num_buckets, origin, shape, seed=7, signed=True):
+    """A block of single weights."""
+    return Block("element", num_buckets, 1, seed, signed, origin, 0, shape)
 
 
-def also_one_bucket(test):
-    return example(block=ONE_BUCKET)(example(block=ONE_WEIGHT)(test))
+def blocks(max_buckets=40):
+    return st.builds(
+        block_of,
+        st.integers(1, max_buckets),
+        origin=st.tuples(cpu.starts, cpu.starts),
+        shape=st.tuples(cpu.lengths, cpu.lengths),
+        seed=cpu.uint32s,
+        signed=st.booleans(),
+    )
+
+
+ONE_BUCKET = block_of(1, (3, 4), (9, 9))
+LAST = block_of(9, (LIMIT - 9, LIMIT - 9), (9, 9), seed=2**32 - 1)  # of the largest layer
+
+
+def at_the_limits(test):
+    return example(block=ONE_BUCKET)(example(block=LAST)(test))
 
 
 @every_card
 @given(block=blocks(max_buckets=2**30 - 1))
 @at_the_limits
-@also_one_bucket
 def test_locate_equals_naive(card, block):
     np.testing.assert_array_equal(cpu.locate(twin_on(card), block), cpu.slots_of(block))
 
@@ -39,7 +54,6 @@ def test_locate_equals_naive(card, block):
 @every_dtype
 @given(block=blocks())
 @at_the_limits
-@also_one_bucket
 def test_expand_has_the_bits_of_the_cpu(card, dtype, block):
     weight = np.random.default_rng(0).normal(size=block.num_buckets).astype(dtype)
     weight[::3] = 0  # its sign is a bit too
@@ -53,7 +67,6 @@ def test_expand_has_the_bits_of_the_cpu(card, dtype, block):
 @fast_or_deterministic
 @given(block=blocks())
 @at_the_limits
-@also_one_bucket
 def test_aggregate_adds_to_what_is_there(card, dtype, name, block):
     grad_panel, before = integers(block.shape, dtype), integers(block.num_buckets, dtype, seed=1)
     ref = cpu.summed(grad_panel, block, before)
@@ -88,22 +101,6 @@ def test_gradients_add_to_what_is_there(card, dtype, name, block, batch, need_gr
 
 @every_card
 @every_dtype
-@given(fold=folds())
-def test_folds_have_the_bits_of_the_cpu(card, dtype, fold):
-    batch, features, window, signs, places = fold
-    rng = np.random.default_rng(0)
-    inputs, grad_folded = (rng.normal(size=(batch, length)).astype(dtype) for length in (features, window))
-    results = []
-    for twin in (twin_on(card), numba_cpu):
-        folded, grad_inputs = np.zeros_like(grad_folded), np.full_like(inputs, np.nan)
-        twin.fold(inputs, signs, places, folded)
-        twin.unfold(grad_folded, signs, places, grad_inputs)
-        results.append((folded.tobytes(), grad_inputs.tobytes()))
-    assert results[0] == results[1]
-
-
-@every_card
-@every_dtype
 @given(shape=st.tuples(batches, st.integers(1, 12)), row=st.sampled_from([0, 2**32 - 2]))
 def test_drop_has_the_bits_of_the_cpu(card, dtype, shape, row):
     inputs = np.random.default_rng(0).normal(size=shape).astype(dtype)
@@ -119,11 +116,10 @@ def test_drop_has_the_bits_of_the_cpu(card, dtype, shape, row):
 
 
 @every_card
-@every_map
 @every_dtype
 @pytest.mark.parametrize("shared", [0, 48 * 1024])
-def test_sums_in_shared_memory_and_not(card, map, dtype, shared, monkeypatch):
-    module, block = kernels_on(card), Block(map, (7, 6, True), (3, 0), (9, 6))
+def test_sums_in_shared_memory_and_not(card, dtype, shared, monkeypatch):
+    module, block = kernels_on(card), block_of(6, (3, 0), (9, 6))
     monkeypatch.setattr(module.LAUNCHER, "shared", shared)
     grad_panel, before = integers(block.shape, dtype), integers(block.num_buckets, dtype, seed=1)
     plan = module.LAUNCHER.sums(grad_panel, before)
@@ -170,11 +166,10 @@ def test_atomic_sums_of_floats_depend_on_the_order():
 
 
 @every_card
-@every_map
 @every_dtype
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_deterministic_sums_of_what_is_not_finite_are_nan(card, map, dtype, bad):
-    block = Block(map, (7, 6, True), (3, 0), (5, 6))
+def test_deterministic_sums_of_what_is_not_finite_are_nan(card, dtype, bad):
+    block = block_of(6, (3, 0), (5, 6))
     grad_panel = integers(block.shape, dtype)
     grad_panel[4, 5] = bad
     assert np.isnan(deterministic_sum(card, grad_panel, block)).all()
@@ -187,7 +182,7 @@ def test_deterministic_sums_of_the_largest_and_smallest(card, dtype):
     for value in (0, info.max, info.smallest_normal, info.smallest_subnormal):
         grad_panel = np.zeros((1, 5), dtype)
         grad_panel[0, 2] = value
-        total = deterministic_sum(card, grad_panel, Block("element", (7, 1, False), (0, 0), (1, 5)))
+        total = deterministic_sum(card, grad_panel, block_of(1, (0, 0), (1, 5), signed=False))
         if value != info.smallest_subnormal:
             assert total[0] == dtype(value)
         else:

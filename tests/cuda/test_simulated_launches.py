@@ -67,11 +67,12 @@ def test_kernels_take_arrays_of_the_device():
     kernels, slots = numba_cuda.DETERMINISTIC["element"], cuda.device_array((3, 4), np.uint32)
     grad_weight = cuda.to_device(np.zeros(1, np.float32))
     kernels.locate((7, 1, False), (0, 0), slots)
-    kernels.aggregate(grad_panel, slots, grad_weight)
+    kernels.aggregate(grad_panel, slots, (1, 0), grad_weight)
     assert grad_weight.copy_to_host()[0] == ref
 
 
 def test_nothing_is_started_for_no_elements():
     nothing = np.zeros((0, 4), np.float32)
     for kernels in (numba_cuda.KERNELS, numba_cuda.DETERMINISTIC):
-        kernels["element"].aggregate(nothing, np.zeros((0, 4), np.uint32), np.zeros(3, np.float32))
+        slots = np.zeros((0, 4), np.uint32)
+        kernels["element"].aggregate(nothing, slots, (1, 0), np.zeros(3, np.float32))

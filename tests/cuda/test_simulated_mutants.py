@@ -1,6 +1,6 @@
 """Bugs planted in the kernels, each with the test that catches it: the tests are tested.
 
-The lockstep machine has to catch them in every order of its threads. Numba's own simulator passes the six
+The lockstep machine has to catch them in every order of its threads. Numba's own simulator passes the five
 that lack an atomic operation.
 """
 
@@ -14,13 +14,11 @@ import numpy as np
 import pytest
 import test_simulated_kernels as tests
 from cards import Twin, make_small
-from kernels.test_kernels import Block
 from lockstep import Divergence, OutOfBounds, Race, Uninitialised
 
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 
-ELEMENT = Block("element", (7, 3, True), (3, 4), (9, 6))
-WINDOW = Block("window", (7, 9, True), (3, 2), (9, 6))
+BLOCK = tests.block_of(3, (3, 4), (9, 6))
 WRONG = AssertionError  # another result
 
 
@@ -32,46 +30,33 @@ def examples(test, **examples):
 
 F4 = {"dtype": np.float32}
 FAST, FIXED = {"name": "KERNELS", **F4}, {"name": "DETERMINISTIC", **F4}
-locate = examples(tests.test_locate_equals_naive, block=ELEMENT)
-locate_window = examples(tests.test_locate_equals_naive, block=WINDOW)
-expand = examples(tests.test_expand_has_the_bits_of_the_cpu, block=ELEMENT, **F4)
-expand_window = examples(tests.test_expand_has_the_bits_of_the_cpu, block=WINDOW, **F4)
+locate = examples(tests.test_locate_equals_naive, block=BLOCK)
+expand = examples(tests.test_expand_has_the_bits_of_the_cpu, block=BLOCK, **F4)
 aggregate = examples(
-    tests.test_aggregate_adds_to_what_is_there, block=ELEMENT._replace(key=(7, 50, True)), **FAST
+    tests.test_aggregate_adds_to_what_is_there, block=BLOCK._replace(num_buckets=50), **FAST
 )
-aggregate_shared = examples(tests.test_aggregate_adds_to_what_is_there, block=ELEMENT, **FAST)
-aggregate_window = examples(
-    tests.test_aggregate_adds_to_what_is_there, block=WINDOW._replace(key=(7, 50, True)), **FAST
-)
-aggregate_fixed = examples(tests.test_aggregate_adds_to_what_is_there, block=ELEMENT, **FIXED)
-multiply = examples(tests.test_multiply_adds_to_what_is_there, block=ELEMENT, batch=4, **F4)
-multiply_window = examples(tests.test_multiply_adds_to_what_is_there, block=WINDOW, batch=4, **F4)
+aggregate_shared = examples(tests.test_aggregate_adds_to_what_is_there, block=BLOCK, **FAST)
+aggregate_fixed = examples(tests.test_aggregate_adds_to_what_is_there, block=BLOCK, **FIXED)
+multiply = examples(tests.test_multiply_adds_to_what_is_there, block=BLOCK, batch=4, **F4)
 gradients = examples(
-    tests.test_gradients_add_to_what_is_there, block=ELEMENT, batch=4, need_grad_inputs=True, **FAST
-)
-folds = examples(
-    tests.test_folds_have_the_bits_of_the_cpu,
-    fold=(4, 7, 3, np.array([1, -1] * 4, np.int8), np.arange(8, dtype=np.uint32) % 3),
-    **F4,
+    tests.test_gradients_add_to_what_is_there, block=BLOCK, batch=4, need_grad_inputs=True, **FAST
 )
 drop = examples(tests.test_drop_has_the_bits_of_the_cpu, shape=(4, 7), row=2**32 - 2, **F4)
 largest = examples(tests.test_deterministic_sums_of_the_largest_and_smallest, **F4)
-not_finite = examples(
-    tests.test_deterministic_sums_of_what_is_not_finite_are_nan, map="element", bad=np.inf, **F4
-)
+not_finite = examples(tests.test_deterministic_sums_of_what_is_not_finite_are_nan, bad=np.inf, **F4)
 
 BARRIER = "    cuda.syncthreads()\n"
 ADD_SHARED = "cuda.atomic.add(partial, slot & BUCKET, value)"
 ADD_GLOBAL = "cuda.atomic.add(grad_weight, slot & BUCKET, value)"
 HAND_OVER = "cuda.atomic.add(grad_weight, k, partial[k])"
 STORE = "            terms[t] += terms[t + half]\n"
+SLOT = "slot(key, origin[0] + r, origin[1] + c)"
 
 MUTANTS = {
     "non-atomic add in shared memory": (
         *(aggregate_shared, Race, ADD_SHARED, "partial[slot & BUCKET] += value"),
     ),
     "non-atomic add to the buckets": (aggregate, Race, ADD_GLOBAL, "grad_weight[slot & BUCKET] += value"),
-    "the same, windows": (aggregate_window, Race, ADD_GLOBAL, "grad_weight[slot & BUCKET] += value"),
     "blocks hand over without atomics": (aggregate_shared, Race, HAND_OVER, "grad_weight[k] += partial[k]"),
     "blocks overwrite each other's": (aggregate_shared, Race, HAND_OVER, "grad_weight[k] = partial[k]"),
     "non-atomic largest of a block": (
@@ -109,12 +94,12 @@ MUTANTS = {
     "locate goes one column too far": (locate, OutOfBounds, "c < slots.shape[1]", "c <= slots.shape[1]"),
     "locate goes one row too far": (locate, OutOfBounds, "r < slots.shape[0]", "r <= slots.shape[0]"),
     "expand goes one column too far": (expand, OutOfBounds, "c < panel.shape[1]", "c <= panel.shape[1]"),
-    "expand goes one row too far": (expand_window, OutOfBounds, "r < panel.shape[0]", "r <= panel.shape[0]"),
+    "expand goes one row too far": (expand, OutOfBounds, "r < panel.shape[0]", "r <= panel.shape[0]"),
     "aggregate goes one column too far": (
         *(aggregate, OutOfBounds, "c < grad_panel.shape[1]", "c <= grad_panel.shape[1]"),
     ),
     "aggregate goes one row too far": (
-        *(aggregate_window, OutOfBounds, "r < grad_panel.shape[0]", "r <= grad_panel.shape[0]"),
+        *(aggregate, OutOfBounds, "r < grad_panel.shape[0]", "r <= grad_panel.shape[0]"),
     ),
     "multiply goes one column too far": (
         *(multiply, OutOfBounds, "c < inputs.shape[1]", "c <= inputs.shape[1]"),
@@ -124,13 +109,11 @@ MUTANTS = {
     "the block's last column is lost": (
         *(aggregate, WRONG, "c < grad_panel.shape[1]", "c < grad_panel.shape[1] - 1"),
     ),
-    "windows wrap a place too late": (expand_window, OutOfBounds, "if bucket >= np", "if bucket > np"),
-    "windows do not start at the block's column": (
-        *(locate_window, WRONG, "return _along(slot, column, key[1])", "return slot"),
-    ),
-    "the bias has an input": (folds, OutOfBounds, "if j < features", "if j <= features"),
-    "two threads a place": (
-        *(folds, Race, "n = cuda.blockIdx.y\n                while n", "n = 0\n                while n"),
+    "the block's row is not hashed": (locate, WRONG, SLOT, "slot(key, r, origin[1] + c)"),
+    "the block's column is not hashed": (locate, WRONG, SLOT, "slot(key, origin[0] + r, c)"),
+    "products hash columns for rows": (multiply, WRONG, SLOT, "slot(key, origin[1] + c, origin[0] + r)"),
+    "gradients are hashed as the first block's": (
+        *(gradients, WRONG, "locate(key, origin, slots)", "locate(key, (0, 0), slots)"),
     ),
     "drop goes one column too far": (drop, OutOfBounds, "j < outputs.shape[1]", "j <= outputs.shape[1]"),
     "every batch drops the same": (drop, WRONG, "(key[1] + n) & 0xFFFFFFFF", "n"),
@@ -177,10 +160,8 @@ def check_scalars(*edits):
         buckets = naive.element(*key)
         for i, j in POSITIONS:
             bucket, sign = buckets(i, j)
-            assert module._locate(key, i, j) == bucket + (sign < 0) * 2**31
-            bucket, sign = naive.window_rows(*key)(i)
-            for column in (0, key[1] - 1):
-                assert module._start(key, i, column) == (bucket + column) % key[1] + (sign < 0) * 2**31
+            assert module.slot(key, i, j) == bucket + (sign < 0) * 2**31
+            assert module.hash_position(i, j, key[0]) == naive.xxhash32(i, j, key[0])
 
 
 def test_slots_have_32_bits_when_compiled():
@@ -192,7 +173,7 @@ PROMOTED = {
     "message": ("h = np.uint32(h + product)", "h = h + product"),
     "first product": ("np.uint32(np.uint32(h ^ (h >> np.uint32(15))", "(np.uint32(h ^ (h >> np.uint32(15))"),
     "second product": ("np.uint32(np.uint32(h ^ (h >> np.uint32(13))", "(np.uint32(h ^ (h >> np.uint32(13))"),
-    "sign shifted out": ("scale_to_range(np.uint32(hashed << shift)", "scale_to_range((hashed << shift)"),
+    "sign shifted out": ("scale_to_range(np.uint32(hashed << signed)", "scale_to_range((hashed << signed)"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Whole networks on simulated cards: they train as on the CPU, on arrays that never become NumPy's."""
+"""Whole networks on simulated GPUs: they train as on the CPU, on arrays that never become NumPy's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cards
 import numpy as np
 import pytest
 import strict
-from cards import every_card, every_map, kernels_on
+from cards import every_card, kernels_on
 from strict_card import StrictCard
 from test_devices import LAYERS, numbers
 
@@ -27,9 +27,9 @@ def rows():
     return inputs, inputs[:, :3].argmax(axis=1)
 
 
-def network_of(map, **options):
+def network_of(**options):
     settings = {"dropout": (0.1, 0.2), "seed": 3, "input_scale": 1 / 255, **options}
-    return mlp([FEATURES, 4, 3], compression=1 / 2, map=map, **settings)
+    return mlp([FEATURES, 4, 3], compression=1 / 2, **settings)
 
 
 def trained(network):
@@ -46,12 +46,11 @@ def products(request, monkeypatch):
 
 
 @every_card
-@every_map
 @pytest.mark.parametrize("sums", ["KERNELS", "DETERMINISTIC"])
-def test_a_network_trains_on_a_simulated_card_as_on_the_cpu(card, map, sums, products):
+def test_a_network_trains_on_a_simulated_card_as_on_the_cpu(card, sums, products):
     device = StrictCard(kernels_on(card), sums)
     device.panels = 2
-    ref, comp = trained(network_of(map)), trained(network_of(map).to(device))
+    ref, comp = trained(network_of()), trained(network_of().to(device))
     for name, array in comp.params.items():
         assert isinstance(array, strict.ndarray)
         np.testing.assert_allclose(device.get(array), ref.params[name], rtol=1e-3, atol=1e-5)
@@ -59,14 +58,10 @@ def test_a_network_trains_on_a_simulated_card_as_on_the_cpu(card, map, sums, pro
 
 
 @every_card
-@every_map
-@pytest.mark.parametrize("options", [{}, {"window": 3}, {"bias": "free"}, {"signed": False}], ids=str)
-def test_the_virtual_matrix_has_the_same_bits_on_a_card(card, map, options, products):
+@pytest.mark.parametrize("options", [{}, {"bias": "free"}, {"signed": False}], ids=str)
+def test_the_virtual_matrix_has_the_same_bits_on_a_card(card, options, products):
     """Multiplying the identity shows V, without a rounding."""
-    if map == "element" and "window" in options:
-        options = {}
-    ref = HashedLinear(FEATURES, 7, num_buckets=9, seed=5, map=map, **options)
-    comp = HashedLinear(FEATURES, 7, num_buckets=9, seed=5, map=map, **options)
+    ref, comp = (HashedLinear(FEATURES, 7, num_buckets=9, seed=5, **options) for _ in range(2))
     device = StrictCard(kernels_on(card))
     comp.to(device)
     ones = np.eye(FEATURES, dtype=np.float32)
@@ -78,23 +73,35 @@ def test_the_virtual_matrix_has_the_same_bits_on_a_card(card, map, options, prod
     np.testing.assert_array_equal(shown.T, ref.virtual_weight_matrix())
 
 
-@every_map
-def test_numbas_simulator_is_a_device_of_its_own(map, monkeypatch):
-    """`network.to("cuda")` under NUMBA_ENABLE_CUDASIM=1: NumPy's arrays, the card's kernels."""
+def test_numbas_simulator_is_a_device_of_its_own():
+    """`network.to("cuda")` under NUMBA_ENABLE_CUDASIM=1: NumPy's arrays, the GPU's kernels."""
     cards.make_small(devices.get("cuda").kernels)
-    ref, comp = trained(network_of(map)), trained(network_of(map).to("cuda"))
+    ref, comp = trained(network_of()), trained(network_of().to("cuda"))
     assert comp.device.name == "cuda" and comp.device.xp is np
     for name, array in comp.params.items():
         np.testing.assert_allclose(array, ref.params[name], rtol=1e-3, atol=1e-5)
-    fixed = [trained(network_of(map).to("cuda", deterministic=True)) for _ in range(2)]
+    fixed = [trained(network_of().to("cuda", deterministic=True)) for _ in range(2)]
     assert fixed[0].device.deterministic and fixed[0].device is fixed[1].device
     for name, array in fixed[0].params.items():
         assert array.tobytes() == fixed[1].params[name].tobytes()
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_tiles_are_refused_by_name(deterministic):
+    """As long as there are no kernels of them."""
+    network = network_of(tile=(1, 2))
+    refused = pytest.raises(ValueError, match="^map is 'tiles', wanted one of 'element'$")
+    with refused:
+        network.layers[-1].to(devices.get("cuda", deterministic))
+    with refused:
+        network.to("cuda", deterministic=deterministic)
+    assert network.device is devices.CPU and all(layer.device is devices.CPU for layer in network.layers)
+    trained(network)
+
+
 def test_the_command_line_runs_on_the_simulator(tmp_path):
     model, inputs = tmp_path / "model.safetensors", tmp_path / "inputs.npy"
-    network = network_of("element", class_names="abc")
+    network = network_of(class_names="abc")
     save(network, model)
     np.save(inputs, rows()[0][:2])
     said = []
@@ -107,7 +114,7 @@ def test_the_command_line_runs_on_the_simulator(tmp_path):
 
 
 @every_card
-@pytest.mark.parametrize("name", ["element, hashed", "window, free", "folded window", "dropout", "sparse"])
+@pytest.mark.parametrize("name", ["element, hashed", "element, free", "dropout", "sparse"])
 def test_layers_compute_the_same_on_a_simulated_card(card, name, products):
     """The layers that have kernels, forward and backward, in float32 (the kernels have both dtypes)."""
     ref, comp = LAYERS[name](), LAYERS[name]()

@@ -36,7 +36,7 @@ def test_the_network_is_that_of_the_slides(store: Path) -> None:
     network = higgs_process.build({"sizes": sizes, "hashed": hashed, "seed": 0}, open_dataset(store))
     assert (network.num_virtual, network.num_parameters) == (8410, 32)
     layers = [layer for layer in network.layers if isinstance(layer, HashedLinear)]
-    assert [layer.num_buckets for layer in layers] == [8] * 4 and layers[0].map == "element"
+    assert [layer.num_buckets for layer in layers] == [8] * 4 and {layer.tile for layer in layers} == {1}
 
 
 def test_100_000_rows_in_300_megabytes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

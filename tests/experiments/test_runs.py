@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from minihash import Dropout, HashedLinear, Linear, LowRankLinear, Network, ReLU, SparseLinear
+from minihash import Dropout
 from minihash.experiments import runs
 from minihash.experiments.grids import ROWS, Cell
-from minihash.experiments.runs import build, multiplications, run, teacher_cell, teacher_of, validation_split
+from minihash.experiments.runs import build, run, teacher_cell, teacher_of, validation_split
 from minihash.experiments.settings import settings_of
-from minihash.layers import Layer
 
 CELL = Cell("mnist", 3, "HashNet", "1/8", 0, 4)
 SETTINGS = replace(settings_of(CELL), epochs=2, input_dropout=0.0, dropout=0.0, learning_rate=0.02)
@@ -111,29 +109,6 @@ def test_a_teacher_is_trained_once_for_its_settings(tiny, tmp_path, monkeypatch)
     with pytest.raises(TypeError):
         teacher_of(CELL, replace(SETTINGS, epochs=3), tiny, tmp_path / "teachers")
     assert teacher_cell(CELL) == Cell("mnist", 3, "NN", "1", 0, 4)
-
-
-def test_multiplications():
-    assert multiplications(HashedLinear(20, 5, num_buckets=50)) == 100
-    assert multiplications(SparseLinear(20, 5, num_weights=13)) == 13
-    assert multiplications(LowRankLinear(20, 5, rank=2)) == 2 * 25
-    assert multiplications(Linear(20, 5)) == 100
-    network = Network([Linear(20, 5), ReLU()])
-    assert [multiplications(layer) for layer in network.layers] == [100, 0]
-
-
-def test_multiplications_of_what_is_unknown_are_refused():
-    class Other(Layer):
-        params = {"weight": np.ones(3)}
-
-    with pytest.raises(ValueError, match="^layer is a Other, wanted HashedLinear, SparseLinear"):
-        multiplications(Other.__new__(Other))
-    layer = HashedLinear(4, 3, num_buckets=5)
-    layer.bucket_map = SimpleNamespace(name="third")
-    with pytest.raises(ValueError, match="^map is 'third', wanted one of 'element', 'tile'$"):
-        multiplications(layer)
-    tiles = HashedLinear(784, 1000, compression=1 / 64, tile="auto")
-    assert multiplications(tiles) == 124 * 784  # of 1,000 rows, 124 tiles
 
 
 def test_a_cell_of_an_unknown_row_is_refused():

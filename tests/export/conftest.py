@@ -18,11 +18,10 @@ def digits() -> datasets.Dataset:
     return datasets.load("mnist-small")
 
 
-@pytest.fixture(scope="session", params=["element", "window"])
-def trained(request: pytest.FixtureRequest, digits: datasets.Dataset) -> Network:
+@pytest.fixture(scope="session")
+def trained(digits: datasets.Dataset) -> Network:
     """784-24-10 at 1/8, trained for two epochs: small enough for a simulated chip."""
-    window = 0.25 if request.param == "window" else None
-    network = mlp([784, 24, 10], compression=1 / 8, map=request.param, window=window, input_scale=1 / 255)
+    network = mlp([784, 24, 10], compression=1 / 8, input_scale=1 / 255)
     fit(network, digits.train, epochs=2, optimizer=Adam(0.003), seed=0)
     return network
 

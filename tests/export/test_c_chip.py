@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from c_tools import HARNESS, Library, require, run, write_digits
 from test_c_targets import AVR, CORTEX, SMALL, both_streams, simulate, sizes, sources
 
-from minihash import HashedLinear, datasets, fit, schedules
-from minihash.builders import stack
+from minihash import datasets, fit, mlp, schedules
 from minihash.export import to_c
 from minihash.network import Network
 from minihash.optimizers import Adam
@@ -21,20 +19,12 @@ STACK = 200  # bytes
 DIGITS = 20  # on the chip, two at a time: what the weights leave of its flash memory has room for no more
 
 
-@pytest.fixture(scope="module", params=["element", "window"])
-def classifier(request: pytest.FixtureRequest, digits: datasets.Dataset) -> Network:
-    """784-384-10 with a sixth of the weights, in four bits: 25 KB.
-
-    Folded inputs are kept: those of the window's hidden layer fit, its output layer is of the other map.
-    """
-
-    def make_layer(position: int, *features: int, **common: Any) -> HashedLinear:
-        window = {"map": "window", "window": 0.5} if request.param == "window" and position == 0 else {}
-        return HashedLinear(*features, compression=1 / 6, **window, **common)
-
-    network = stack(
+@pytest.fixture(scope="module")
+def classifier(digits: datasets.Dataset) -> Network:
+    """784-384-10 with a sixth of the weights, in four bits: 25 KB."""
+    network = mlp(
         [784, 384, 10],
-        make_layer,
+        compression=1 / 6,
         dropout=(0.235, 0.1),
         input_scale=digits.input_scale,
         class_names=digits.class_names,

@@ -14,7 +14,7 @@ from c_tools import require, run
 from minihash import Network, mlp
 from minihash.export import to_c
 from minihash.export.c_text import number
-from minihash.layers import HashedLinear, Linear, ReLU, Tanh
+from minihash.layers import HashedLinear, Linear, LowRankLinear, ReLU, Tanh
 from minihash.quantization import quantize
 
 
@@ -138,10 +138,9 @@ def test_report(tmp_path: Path) -> None:
     assert all(line.rstrip() in header for line in str(report).splitlines())
 
 
-@pytest.mark.parametrize("window, kept", [(1.0, 785 + 301), (0.25, 196 + 75)])
-def test_a_window_network_keeps_its_folded_inputs_alone(window: float, kept: int, tmp_path: Path) -> None:
-    network = mlp([784, 300, 10], compression=1 / 8, map="window", window=window)
-    assert to_c(network, tmp_path).ram == 4 * (kept + 10)
+def test_a_low_rank_network_keeps_its_projected_inputs_alone(tmp_path: Path) -> None:
+    layers = [LowRankLinear(784, 300, rank=7), ReLU(), LowRankLinear(300, 10, rank=5, seed=1)]
+    assert to_c(Network(layers), tmp_path).ram == 4 * (7 + 5 + 10)
 
 
 def test_every_other_layer_is_kept(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_avr_predicts(trained: Network, exported: Path, images: np.ndarray, tmp_
 
 @pytest.mark.parametrize("flags", [(), ("-DMODEL_MOMENTUM",)], ids=str)
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("layers", ["every", "element", "window", "low rank"])
+@pytest.mark.parametrize("layers", ["every", "hashed", "low rank"])
 def test_avr_sizes_are_as_stated(layers: str, training: bool, flags: tuple[str, ...], tmp_path: Path) -> None:
     require("avr-gcc", "avr-size")
     if layers == "every":
@@ -135,7 +135,7 @@ def test_avr_sizes_are_as_stated(layers: str, training: bool, flags: tuple[str, 
         low_rank = [LowRankLinear(20, 9, rank=3), Sigmoid() if training else Tanh()]
         network = Network([*low_rank, *([] if training else [Sigmoid()])], input_scale=np.linspace(1, 2, 20))
     else:
-        network = mlp([40, 20, 10], compression=0.25, map=layers)
+        network = mlp([40, 20, 10], compression=0.25)
     to_c(network, tmp_path, training=training)
     file = tmp_path / "model.o"
     run("avr-gcc", f"-mmcu={LARGE}", *AVR, *flags, "-c", "-o", file, tmp_path / "model.c")

@@ -77,7 +77,7 @@ def test_a_step_can_be_taken_back(tmp_path: Path) -> None:
 
 
 def test_learns_digits(tmp_path: Path, digits: datasets.Dataset) -> None:
-    network = mlp([784, 20, 10], compression=1 / 8, input_scale=1 / 255, map="window", seed=0)
+    network = mlp([784, 20, 10], compression=1 / 8, input_scale=1 / 255, seed=0)
     to_c(network, tmp_path, training=True)
     library = Library(tmp_path, network, "-O2")
     library.set("learning_rate", 0.02)

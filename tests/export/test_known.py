@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from minihash import Network
 from minihash.export import to_c, to_onnx
 from minihash.layers import HashedLinear, Layer, Linear, QuantizedHashedLinear, ReLU
-from minihash.maps import ElementMap
+from minihash.maps import BucketMap
 
 EXPORTS: dict[str, Callable[[Network, Path], Any]] = {
     "C": lambda network, path: to_c(network, path),
@@ -26,22 +25,26 @@ every_export = pytest.mark.parametrize("export", EXPORTS)
 not_quantized = pytest.mark.parametrize("export", sorted(EXPORTS.keys() - {"C training", "C int8"}))
 
 
-@dataclass(frozen=True)
-class ThirdMap(ElementMap):
-    """A map of its own, that says where its buckets are."""
+class DiagonalMap(BucketMap):
+    """A map that says itself where its buckets are."""
 
-    name: ClassVar[str] = "third"
-
-    def __call__(self, i: Any, j: Any) -> tuple[np.ndarray, np.ndarray]:
-        buckets, signs = super().__call__(i, j)
-        return (buckets + 1) % self.num_buckets, signs
+    @staticmethod
+    def slot(key: Any, row: Any, segment: Any) -> Any:
+        return np.uint32((row + segment) % key[1])
 
 
-@dataclass(frozen=True)
-class Disguised(ThirdMap):
-    """The same, under the name of another."""
+class KeyedMap(BucketMap):
+    """Another hash by another key alone."""
 
-    name: ClassVar[str] = "element"
+    @property
+    def key(self) -> tuple[int, ...]:
+        return self.seed + 1, self.tiles, self.signed
+
+
+class Diagonal(HashedLinear):
+    """A layer of a map of its own."""
+
+    map_type = DiagonalMap
 
 
 class Swish(ReLU):
@@ -68,24 +71,19 @@ def refused(export: str, layers: list[Layer], found: str, folder: Path) -> None:
 
 
 @every_export
-@pytest.mark.parametrize("map, named", [(ThirdMap, "third"), (Disguised, "element"), (ThirdMap, "element")])
-def test_an_invented_map(export: str, map: type[ElementMap], named: str, tmp_path: Path) -> None:
-    layer = hashed()
-    layer.map, layer.bucket_map = named, map(6, 0)
-    refused(export, [layer], rf"layers\[0\] has the map '{named}' \({map.__name__}\), wanted one", tmp_path)
+@pytest.mark.parametrize("map", [DiagonalMap, KeyedMap])
+def test_an_invented_map(
+    export: str, map: type[BucketMap], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HashedLinear, "map_type", map)
+    found = rf"layers\[0\] has the map {map.__name__}, wanted one that \w+ has a form of: BucketMap"
+    refused(export, [hashed()], found, tmp_path)
 
 
 @every_export
-def test_a_known_map_under_an_unknown_name(export: str, tmp_path: Path) -> None:
-    layer = hashed()
-    layer.map = "third"
-    refused(export, [layer], r"has the map 'third' \(ElementMap\)", tmp_path)
-
-
-@every_export
-@pytest.mark.parametrize("kind", [Doubled, Swish])
+@pytest.mark.parametrize("kind", [Diagonal, Doubled, Swish])
 def test_an_invented_layer(export: str, kind: type[Layer], tmp_path: Path) -> None:
-    layer = kind() if kind is Swish else hashed(Doubled, seed=1)
+    layer = kind() if kind is Swish else hashed(kind, seed=1)
     layers = [hashed(), layer] if kind is Swish else [Linear(5, 5), layer]
     refused(export, layers, rf"layers\[1\] is a {kind.__name__}, wanted layers that", tmp_path)
 
@@ -126,6 +124,11 @@ def test_a_feature_that_float32_is_too_coarse_for(export: str, tmp_path: Path) -
 
 @every_export
 def test_tiles_are_refused_by_name(export: str, tmp_path: Path) -> None:
-    network = Network([HashedLinear(6, 8, num_buckets=6, tile=3)])
-    with pytest.raises(ValueError, match=r"TileMap\), wanted one that .* has a form of"):
-        EXPORTS[export](network, tmp_path / "out")
+    layers = [hashed(seed=1), ReLU(), HashedLinear(4, 8, num_buckets=6, tile=3)]
+    refused(export, layers, r"layers\[2\] has tile 3, wanted one that \w+ has a form of: 1$", tmp_path)
+
+
+@not_quantized
+def test_quantised_tiles_are_refused_by_name(export: str, tmp_path: Path) -> None:
+    layer = hashed(QuantizedHashedLinear, tile=2)
+    refused(export, [layer], r"layers\[0\] has tile 2, wanted one that \w+ has a form of: 1$", tmp_path)

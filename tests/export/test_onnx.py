@@ -24,7 +24,6 @@ from minihash.layers import Dropout, HashedLinear, Layer, Linear, LowRankLinear,
 from minihash.quantization import quantize
 
 LEVELS = onnxruntime.GraphOptimizationLevel
-MAPS = {"element": {}, "window": {"map": "window"}, "folded": {"map": "window", "window": 0.3}}
 
 
 class Other(Linear):
@@ -100,19 +99,16 @@ def test_layers_of_float64(data: st.DataObject, layer: Layer, dense: bool) -> No
 
 
 @pytest.mark.parametrize("signed", [True, False])
-@pytest.mark.parametrize("map", MAPS)
 @pytest.mark.parametrize("optimized", [True, False])
-def test_v_is_the_same_to_the_bit(map: str, signed: bool, optimized: bool) -> None:
-    options = {"seed": 2**32 - 1, "signed": signed, "bias": "none", **MAPS[map]}
-    layer = HashedLinear(60, 40, compression=1 / 5, **options)
+def test_v_is_the_same_to_the_bit(signed: bool, optimized: bool) -> None:
+    layer = HashedLinear(60, 40, compression=1 / 5, seed=2**32 - 1, signed=signed, bias="none")
     found = exact_matrix(Network([layer]), optimized=optimized)[:, 1:]
     assert np.array_equal(found, layer.virtual_weight_matrix())
 
 
-@pytest.mark.parametrize("map", MAPS)
 @pytest.mark.parametrize("bias", ["hashed", "free"])
-def test_biases_are_the_same_to_the_bit(map: str, bias: str) -> None:
-    layer = HashedLinear(13, 20, compression=0.4, seed=5, bias=bias, **MAPS[map])
+def test_biases_are_the_same_to_the_bit(bias: str) -> None:
+    layer = HashedLinear(13, 20, compression=0.4, seed=5, bias=bias)
     if bias == "free":
         layer.params["bias"][...] = np.linspace(-1, 1, 20)
     assert np.array_equal(exact_matrix(Network([layer]))[:, 0], layer.virtual_bias())
@@ -125,11 +121,9 @@ def test_sparse_edges_are_the_same_to_the_bit(num_weights: int) -> None:
 
 
 @pytest.mark.parametrize("signed", [True, False])
-@pytest.mark.parametrize("map", MAPS)
-def test_many_buckets(map: str, signed: bool) -> None:
+def test_many_buckets(signed: bool) -> None:
     """Above 2¹⁶ a bucket needs 64 bits: `hash · 2K` overflows 32, and halves of the hash are not enough."""
-    arguments = {"num_buckets": 99_991, "seed": 7, "signed": signed, "bias": "none", **MAPS[map]}
-    layer = HashedLinear(300, 400, **arguments)
+    layer = HashedLinear(300, 400, num_buckets=99_991, seed=7, signed=signed, bias="none")
     assert np.array_equal(exact_matrix(Network([layer]))[:, 1:], layer.virtual_weight_matrix())
 
 
@@ -161,9 +155,8 @@ def test_the_largest_scales(size: int, tmp_path: Path) -> None:
     assert np.array_equal(found, reference(hashed, size))
 
 
-@pytest.mark.parametrize("map", ["element", "window"])
-def test_the_file_is_as_small_as_the_network(map: str, tmp_path: Path) -> None:
-    network = mlp([784, 1000, 10], compression=1 / 64, map=map, input_scale=1 / 255)
+def test_the_file_is_as_small_as_the_network(tmp_path: Path) -> None:
+    network = mlp([784, 1000, 10], compression=1 / 64, input_scale=1 / 255)
     to_onnx(network, tmp_path / "hashed.onnx")
     to_onnx(network, tmp_path / "dense.onnx", dense=True)
     assert network.nbytes < (tmp_path / "hashed.onnx").stat().st_size < 60_000
@@ -179,9 +172,8 @@ def test_a_trained_network_gives_the_same_labels(trained: Network, images: np.nd
 
 
 @pytest.mark.parametrize("rows", [0, 1, 300])
-@pytest.mark.parametrize("map", MAPS)
-def test_any_number_of_rows(map: str, rows: int) -> None:
-    network = mlp([12, 9, 3], compression=0.5, **MAPS[map])
+def test_any_number_of_rows(rows: int) -> None:
+    network = mlp([12, 9, 3], compression=0.5)
     inputs = np.random.default_rng(1).normal(size=(rows, 12)).astype(np.float32)
     assert np.allclose(predict(network, inputs), network.predict(inputs), atol=1e-5)
 
@@ -213,7 +205,7 @@ def test_names_of_classes_are_metadata(tmp_path: Path) -> None:
 
 
 def test_the_same_bytes_each_time_and_the_network_is_left_as_it_was(tmp_path: Path) -> None:
-    network = mlp([8, 6, 3], compression=0.5, map="window")
+    network = mlp([8, 6, 3], compression=0.5)
     before = {name: array.copy() for name, array in network.params.items()}
     to_onnx(network, tmp_path / "a.onnx")
     to_onnx(network, tmp_path / "b.onnx")

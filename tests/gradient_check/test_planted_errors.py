@@ -8,26 +8,38 @@ import time
 import numpy as np
 import pytest
 
-from minihash import HashedLinear, Linear, Network, ReLU, Tanh, kernels
+from minihash import HashedLinear, Linear, Network, ReLU, Tanh, kernels, virtual_matrix
 from minihash.gradient_check import GradientError, check, check_gradients
-from minihash.kernels import numpy_cpu, panels
+from minihash.kernels import numpy_cpu, panels, shared
 from minihash.testing import randomize
 
 BATCH, IN, OUT, BUCKETS, SEED = 3, 5, 6, 8, 3
 INPUTS = np.random.default_rng(0).uniform(0.2, 1.5, (BATCH, IN)) * [1, -1, 1, 1, -1]
 I, J = 2, 3  # the virtual weight that errors are planted in
-MAPS = {"element": {}, "window": {"map": "window"}, "folded window": {"map": "window", "window": 0.5}}
+TILES = {"single weights": 1, "shared products": 2}
 every_size = pytest.mark.parametrize("max_coordinates", [1000, 0], ids=["every place", "bisected"])
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+@pytest.fixture
+def share_always(monkeypatch):
+    """Share products wherever there are fewer tiles than rows, however small they are."""
+    monkeypatch.setattr(panels, "SMALL_WORK", 0)
+    monkeypatch.setattr(virtual_matrix, "ADDITION", 0)
 
 
 def planted(damage, kind=HashedLinear):
     """A layer whose `backward` is followed by `damage(layer, inputs, grad_outputs, grad_inputs)`."""
 
     class Planted(kind):
+        def _forward(self, inputs, training):
+            self.given = inputs
+            return super()._forward(inputs, training)
+
         def _backward(self, saved, grad_outputs, need_grad_inputs):
             grad_inputs = super()._backward(saved, grad_outputs, need_grad_inputs)
-            damage(self, saved, grad_outputs, np.empty_like(saved) if grad_inputs is None else grad_inputs)
+            some = np.empty_like(self.given) if grad_inputs is None else grad_inputs
+            damage(self, self.given, grad_outputs, some)
             return grad_inputs
 
     return Planted
@@ -230,9 +242,11 @@ def sentence(name, pattern, layer):
 
 @every_error
 @every_size
-def test_in_a_layer(error, max_coordinates):
+@pytest.mark.parametrize("tile", TILES.values(), ids=TILES)
+def test_in_a_layer(error, max_coordinates, tile, share_always):
     damage, buckets, pattern = error
-    layer = hashed(planted(damage))
+    layer = hashed(planted(damage), tile=tile)
+    assert layer.matrix.shares == (tile > 1)
     report = check_gradients(layer, INPUTS, max_coordinates=max_coordinates)
     assert_caught(report, {"weight": buckets(layer)}, sentence("weight", pattern, layer))
 
@@ -317,6 +331,16 @@ def test_a_bad_bucket_is_told_with_all_that_share_it():
     assert f"{offender}" in str(check_gradients(layer, INPUTS))
 
 
+@pytest.mark.parametrize("num_buckets, tile, tiles", [(12, 3, "tile 1"), (6, 5, "tiles 0, 1")])
+def test_a_bad_bucket_is_told_with_its_tiles_and_the_rows_that_drew_them(num_buckets, tile, tiles):
+    layer = hashed(planted(one_scaled), num_buckets=num_buckets, tile=tile, seed=4)
+    (offender,) = check_gradients(layer, INPUTS).offenders
+    rows = np.unique(np.argwhere(all_positions(layer)[0] == 4)[:, 0])
+    assert 1 < len(rows) <= 6
+    listed = ", ".join(map(str, rows))
+    assert offender.note.startswith(f"in {tiles}, drawn by rows {listed}; shared by ")
+
+
 # ------------------------------------------------------------------------------ other gradients
 
 
@@ -377,16 +401,17 @@ def test_a_factor_on_the_way_down_is_wrong_in_all_that_lies_below():
     assert re.search(r"0.weight: all \d wrong buckets are 1.001 times", report.diagnosis[0])
 
 
-@pytest.mark.parametrize("arguments", MAPS.values(), ids=MAPS)
-def test_a_factor_in_the_package_itself(arguments, monkeypatch):
-    right = panels.gradients
+@pytest.mark.parametrize("tile", TILES.values(), ids=TILES)
+def test_a_factor_in_the_package_itself(tile, monkeypatch, share_always):
+    module = shared if tile > 1 else panels
+    right = module.gradients
 
-    def wrong(parts, weight, map, grad_outputs, grad_weight, device):
-        right(parts, weight, map, grad_outputs, grad_weight, device)
+    def wrong(inputs, weight, map, grad_outputs, grad_weight, last):
+        right(inputs, weight, map, grad_outputs, grad_weight, last)
         grad_weight *= 1.001
 
-    monkeypatch.setattr(panels, "gradients", wrong)
-    report = check_gradients(hashed(bias="none", **arguments), INPUTS)
+    monkeypatch.setattr(module, "gradients", wrong)
+    report = check_gradients(hashed(bias="none", tile=tile), INPUTS)
     assert_caught(report, {"weight": range(BUCKETS)}, f"all {BUCKETS} wrong buckets are 1.001 times")
 
 
@@ -405,7 +430,7 @@ def test_a_loss_whose_gradient_is_not_its_own():
 
 @pytest.fixture
 def panels_only(monkeypatch):
-    """No product is too small for panels."""
+    """No product is too small for panels, and none is shared."""
     monkeypatch.setattr(panels, "SMALL_BATCH", 0)
     monkeypatch.setattr(panels, "SMALL_WORK", 0)
 
@@ -441,13 +466,13 @@ def drop_last_block(monkeypatch, length):
     return dropped
 
 
-@pytest.mark.parametrize("map", ["element", "window"])
+@pytest.mark.parametrize("tile", [1, 5])
 @pytest.mark.parametrize(
     "bias, max_coordinates",
     [("none", 1000), ("free", 1000), ("hashed", 1000), ("none", 10)],
 )
-def test_dropped_last_panel_of_rows(bias, max_coordinates, map, small_panels, monkeypatch):
-    layer = hashed(num_buckets=12, bias=bias, map=map, window=None if map == "element" else 5)
+def test_dropped_last_panel_of_rows(bias, max_coordinates, tile, small_panels, monkeypatch):
+    layer = hashed(num_buckets=12, bias=bias, tile=tile)
     dropped = drop_last_block(monkeypatch, OUT)
     report = check_gradients(layer, INPUTS, max_coordinates=max_coordinates)
     rows = range(*dropped[0])
@@ -458,14 +483,13 @@ def test_dropped_last_panel_of_rows(bias, max_coordinates, map, small_panels, mo
     assert_caught(report, places, f"^weight: {lines}$")
 
 
-@pytest.mark.parametrize(
-    "bias, map", [("none", "element"), ("free", "element"), ("hashed", "element"), ("free", "window")]
-)
-def test_dropped_last_panel_of_columns(bias, map, small_panels, monkeypatch):
-    layer = hashed(num_buckets=12, bias=bias, map=map)
+@pytest.mark.parametrize("bias, tile", [("none", 1), ("free", 1), ("hashed", 1), ("free", 5)])
+def test_dropped_last_panel_of_columns(bias, tile, small_panels, monkeypatch):
+    layer = hashed(num_buckets=12, bias=bias, tile=tile)
     dropped = drop_last_block(monkeypatch, IN)
     report = check_gradients(layer, INPUTS)
-    columns = range(*dropped[0])
+    order = np.argsort(layer.bucket_map.places)  # of the columns in a panel
+    columns = sorted(order[slice(*dropped[0])].tolist())
     assert 0 < len(columns) < IN
     buckets = layer.bucket_map(np.arange(OUT)[:, None], np.array(columns))[0]
     places = {"weight": np.unique(buckets), "inputs": {(n, j) for n in range(BATCH) for j in columns}}
@@ -656,10 +680,10 @@ def damage_in_float32(monkeypatch, damage):
     """Let the kernel `aggregate` see a damaged panel."""
     right = numpy_cpu.KERNELS["element"]
 
-    def aggregate(grad_panel, slots, grad_weight):
+    def aggregate(grad_panel, slots, span, grad_weight):
         if grad_panel.dtype == np.float32:
             grad_panel = damage(grad_panel.copy())
-        right.aggregate(grad_panel, slots, grad_weight)
+        right.aggregate(grad_panel, slots, span, grad_weight)
 
     monkeypatch.setattr(kernels, "get", lambda map: right._replace(aggregate=aggregate))
 

@@ -12,11 +12,15 @@ import pytest
 TINY_STEP = """
 import numpy as np
 import minihash
+from minihash import kernels, virtual_matrix
+from minihash.kernels import panels
 
+panels.SMALL_WORK = virtual_matrix.ADDITION = 0  # small products may be shared too
 network = minihash.Network([
     minihash.HashedLinear(5, 7, compression=0.25, seed=1),
     minihash.Tanh(),
-    minihash.HashedLinear(7, 3, compression=0.5, seed=2, map="window", window=0.5),
+    minihash.HashedLinear(7, 8, num_buckets=9, seed=2, tile=3),  # shared products
+    minihash.HashedLinear(8, 3, num_buckets=9, seed=3, tile=2),
 ])
 rng = np.random.default_rng(0)
 inputs, targets = rng.normal(size=(4, 5)), np.array([0, 2, 1, 0])
@@ -28,9 +32,11 @@ for _ in range(5):
         param -= 0.1 * network.grads[name]
     losses.append(loss)
 assert losses[-1] < losses[0]
-from minihash import kernels
 print(kernels.module().__name__)
-assert all(kernels.get(name) is kernels.module().KERNELS[name] for name in ("element", "window"))
+names = {0: "element", 2: "tiles", 3: "tiles"}
+for place, name in names.items():
+    assert kernels.get(network.layers[place].bucket_map) is kernels.module().KERNELS[name]
+assert [network.layers[place].matrix.shares for place in names] == [False, True, False]
 print([f"{loss:.5f}" for loss in losses])
 """
 
@@ -91,9 +97,9 @@ def test_numba_asked_for_and_missing_is_an_import_error():
     strict(
         BLOCK_NUMBA
         + textwrap.dedent("""
-            from minihash import kernels
+            from minihash import kernels, maps
             try:
-                kernels.get("element")
+                kernels.get(maps.BucketMap(2, 1, 3))
             except ImportError as error:
                 assert "blocked" in str(error)
             else:
@@ -106,9 +112,9 @@ def test_numba_asked_for_and_missing_is_an_import_error():
 def test_unknown_kernels_are_refused():
     strict(
         """
-        from minihash import kernels
+        from minihash import kernels, maps
         try:
-            kernels.get("element")
+            kernels.get(maps.BucketMap(2, 1, 3))
         except ValueError as error:
             assert "MINIHASH_KERNELS is 'cupy'" in str(error) and "'numba', 'numpy'" in str(error)
         else:
@@ -138,33 +144,33 @@ def test_kernels_are_right_without_jit():
 
         warnings.filterwarnings("ignore", "overflow encountered")  # of NumPy's scalars, wanted here
         warnings.filterwarnings("error", category=DeprecationWarning)
-        assert not hasattr(numba_cpu.locate_element, "py_func")  # not compiled
+        assert not hasattr(numba_cpu.locate, "py_func")  # not compiled
         rng = np.random.default_rng(0)
         inputs, weight, grad_outputs, grad_panel = (
             rng.integers(-9, 10, shape).astype(np.float32) for shape in [(3, 9), 37, (3, 12), (12, 9)]
         )
-        signs, places = rng.choice(np.array([-1, 1], np.int8), 10), rng.integers(0, 4, 10).astype(np.uint32)
+        signs, places = rng.choice(np.array([-1, 1], np.int8), 10), rng.permutation(10).astype(np.uint32)
 
         def results(twin):
             for name, kernels in twin.KERNELS.items():
                 for signed in (True, False):
-                    tile = (5,) if name == "tile" else ()
-                    where = (4294967295, 37, signed, *tile), (4, 2)
-                    slots = np.zeros((12, 1 if kernels.one_slot_a_row else 9), np.uint32)
+                    span, tiles, segments = {"element": ((1, 0), 37, 9), "tiles": ((5, 3), 8, 3)}[name]
+                    where = (4294967295, tiles, signed), (4, 2)
+                    slots = np.zeros((12, segments), np.uint32)
                     kernels.locate(*where, slots)
                     panel, grad_weight, outputs = map(np.zeros_like, (grad_panel, weight, grad_outputs))
-                    kernels.expand(weight, slots, panel)
-                    kernels.aggregate(grad_panel.copy(), slots, grad_weight)
-                    kernels.multiply(weight, *where, inputs, outputs)
+                    kernels.expand(weight, slots, span, panel)
+                    kernels.aggregate(grad_panel.copy(), slots, span, grad_weight)
+                    kernels.multiply(weight, *where, span, inputs, outputs)
                     grads = np.zeros_like(inputs), np.zeros_like(weight)
-                    kernels.gradients(weight, *where, inputs, grad_outputs, *grads)
+                    kernels.gradients(weight, *where, span, inputs, grad_outputs, *grads)
                     yield from (slots, panel, grad_weight, outputs, *grads)
-            folded, grad_inputs = np.zeros((3, 4), "f4"), np.zeros((3, 9), "f4")
-            twin.fold(inputs, signs, places, folded)
-            twin.unfold(folded, signs, places, grad_inputs)
+            arranged, grad_inputs = np.zeros((4, 9), "f4"), np.zeros((3, 9), "f4")
+            twin.arrange(inputs, places, signs, 4, arranged)
+            twin.arrange_back(arranged, places, signs, 4, grad_inputs)
             kept = np.empty_like(inputs)
             twin.drop(inputs, (7, 4294967294, 2**31), np.float32(2), kept)
-            yield from (folded, grad_inputs, kept)
+            yield from (arranged, grad_inputs, kept)
 
         for comp, ref in zip(results(numba_cpu), results(numpy_cpu), strict=True):
             np.testing.assert_array_equal(comp, ref)

@@ -1,4 +1,4 @@
-"""The kernels of both maps: both twins against plain loops, and as each other's transpose."""
+"""The kernels: both twins against plain loops, and as each other's transpose."""
 
 from __future__ import annotations
 
@@ -10,53 +10,74 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from minihash import hashing, kernels
 from minihash.kernels import numba_cpu, numpy_cpu
+from minihash.maps import BucketMap
 
 TWINS = [numba_cpu, numpy_cpu]
 both_twins = pytest.mark.parametrize("twin", TWINS, ids=["numba", "numpy"])
-both_maps = pytest.mark.parametrize("map", ["element", "window"])
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
 
-LIMIT = 2**32 - 1  # rows and columns stop before it
+LIMIT = 2**32 - 1  # rows and segments stop before it
 SIGN = 2**31
 
 
 class Block(NamedTuple):
-    """Some rows and columns of V; of the window map's before its columns are signed and folded."""
+    """Some rows of V and some of its columns, in the order of their places and without their signs."""
 
-    map: str
-    key: tuple[int, int, bool]  # seed, num_buckets, signed
+    kernels: str  # "element" or "tiles", which do single weights too
+    num_buckets: int
+    tile: int
+    seed: int
+    signed: bool
     origin: tuple[int, int]
+    offset: int
     shape: tuple[int, int]
 
     @property
-    def num_buckets(self):
-        return self.key[1]
+    def key(self):
+        return self.seed, -(-self.num_buckets // self.tile), self.signed
+
+    @property
+    def span(self):
+        return self.tile, self.offset
+
+    def piece(self, row, column, shape):
+        """The block of this shape that starts so many rows and columns further on."""
+        segment, offset = divmod(self.offset + column, self.tile)
+        origin = self.origin[0] + row, self.origin[1] + segment
+        return self._replace(origin=origin, offset=offset, shape=shape)
 
 
 lengths = st.integers(1, 9)
-offsets = st.one_of(st.integers(0, 50), st.integers(0, LIMIT - 9), st.just(LIMIT - 9))
+starts = st.one_of(st.integers(0, 50), st.integers(0, LIMIT - 9), st.just(LIMIT - 9))
 batches = st.integers(0, 4)
+uint32s = st.integers(0, 2**32 - 1) | st.just(2**32 - 1)
 
 
 @st.composite
 def blocks(draw, max_buckets=40):
-    seed = draw(st.one_of(st.integers(0, 2**32 - 1), st.just(2**32 - 1)))
-    signed, rows, columns = draw(st.booleans()), draw(lengths), draw(lengths)
-    if draw(st.booleans()):
-        key = (seed, draw(st.integers(1, max_buckets)), signed)
-        return Block("element", key, (draw(offsets), draw(offsets)), (rows, columns))
-    key = (seed, draw(st.integers(columns, max_buckets)), signed)  # a window is not longer than the weights
-    column = draw(st.sampled_from([0, key[1] - columns]) | st.integers(0, key[1] - columns))
-    return Block("window", key, (draw(offsets), column), (rows, columns))
+    """Half of the blocks are of single weights; tiles often overlap, or go on beyond the block."""
+    tile = draw(st.just(1) | st.integers(2, min(12, max_buckets)))
+    return Block(
+        draw(st.sampled_from(["element", "tiles"])) if tile == 1 else "tiles",
+        draw(st.integers(tile, max_buckets)),
+        tile,
+        seed=draw(uint32s),
+        signed=draw(st.booleans()),
+        origin=(draw(starts), draw(starts)),
+        offset=draw(st.integers(0, tile - 1)),
+        shape=(draw(lengths), draw(lengths)),
+    )
 
 
 def at_the_limits(test):
-    """Try the last block of the largest layer, and a window that comes round to where it started."""
-    key = (2**32 - 1, 9, True)
-    test = example(block=Block("element", key, (LIMIT - 9, LIMIT - 9), (9, 9)))(test)
-    return example(block=Block("window", key, (LIMIT - 9, 0), (9, 9)))(test)
+    """Try the last block of the largest layer."""
+    for name, tile in (("element", 1), ("tiles", 3)):
+        block = Block(name, 10, tile, 2**32 - 1, True, (LIMIT - 9, LIMIT - 9), tile - 1, (9, 9))
+        test = example(block=block)(test)
+    return test
 
 
 def integers(shape, dtype, seed=0):
@@ -64,28 +85,27 @@ def integers(shape, dtype, seed=0):
     return np.random.default_rng(seed).integers(-9, 10, shape).astype(dtype)
 
 
-def positions(block):
-    """Buckets and signs of all places of the block, each (rows, columns)."""
-    (seed, num_buckets, signed), (row, column) = block.key, block.origin
-    if block.map == "element":
-        lookup = naive.element(seed, num_buckets, signed)
-    else:
-        of_row = naive.window_rows(seed, num_buckets, signed)
-
-        def lookup(i, j):
-            start, sign = of_row(i)
-            return (start + j) % num_buckets, sign
-
-    rows, columns = block.shape
-    found = [[lookup(row + r, column + c) for c in range(columns)] for r in range(rows)]
-    return np.moveaxis(np.array(found), -1, 0)
-
-
 def slots_of(block):
     """The slots as the kernels want them."""
-    buckets, signs = positions(block)
-    slots = (buckets + SIGN * (signs < 0)).astype(np.uint32)
-    return slots if block.map == "element" else slots[:, :1].copy()
+    rows, segments = block.shape[0], -(-(block.offset + block.shape[1]) // block.tile)
+    slots = np.empty((rows, segments), np.uint32)
+    for r in range(rows):
+        for s in range(segments):
+            hashed = naive.xxhash32(block.origin[0] + r, block.origin[1] + s, block.seed)
+            tile, sign = naive.signed_bucket(hashed, block.key[1], block.signed)
+            slots[r, s] = tile + SIGN * (sign < 0)
+    return slots
+
+
+def positions(block):
+    """Buckets and signs of all places of the block, each (rows, columns)."""
+    slots, found = slots_of(block).tolist(), []
+    for r in range(block.shape[0]):
+        for c in range(block.shape[1]):
+            segment, offset = divmod(block.offset + c, block.tile)
+            start = min(slots[r][segment] % SIGN * block.tile, block.num_buckets - block.tile)
+            found.append((start + offset, -1 if slots[r][segment] >= SIGN else 1))
+    return np.array(found).reshape(*block.shape, 2).transpose(2, 0, 1)
 
 
 def virtual(weight, block):
@@ -104,30 +124,32 @@ def summed(grad_panel, block, grad_weight):
 
 def locate(twin, block):
     slots = np.full_like(slots_of(block), 7)
-    twin.KERNELS[block.map].locate(block.key, block.origin, slots)
+    twin.KERNELS[block.kernels].locate(block.key, block.origin, slots)
     return slots
 
 
 def expand(twin, weight, block):
     panel = np.full(block.shape, np.nan, weight.dtype)
-    twin.KERNELS[block.map].expand(weight, slots_of(block), panel)
+    twin.KERNELS[block.kernels].expand(weight, slots_of(block), block.span, panel)
     return panel
 
 
 def aggregate(twin, grad_panel, block, grad_weight):
     """A copy of the panel is used up."""
-    twin.KERNELS[block.map].aggregate(grad_panel.copy(), slots_of(block), grad_weight)
+    twin.KERNELS[block.kernels].aggregate(grad_panel.copy(), slots_of(block), block.span, grad_weight)
     return grad_weight
 
 
 def multiply(twin, weight, block, inputs, outputs):
-    twin.KERNELS[block.map].multiply(weight, block.key, block.origin, inputs, outputs)
+    where = block.key, block.origin, block.span
+    twin.KERNELS[block.kernels].multiply(weight, *where, inputs, outputs)
     return outputs
 
 
 def gradients(twin, weight, block, inputs, grad_outputs, grad_inputs, grad_weight):
+    where = block.key, block.origin, block.span
     arguments = inputs, grad_outputs, grad_inputs, grad_weight
-    twin.KERNELS[block.map].gradients(weight, block.key, block.origin, *arguments)
+    twin.KERNELS[block.kernels].gradients(weight, *where, *arguments)
     return grad_inputs, grad_weight
 
 
@@ -141,20 +163,35 @@ def case(block, batch, dtype):
 # ---------------------------------------------------------------------------------- plain loops
 
 
-def test_slots_come_by_the_position_or_by_the_row():
-    for twin in TWINS:
-        assert {map: kernels.one_slot_a_row for map, kernels in twin.KERNELS.items()} == {
-            "element": False,
-            "window": True,
-            "tile": False,
-        }
-
-
 @both_twins
 @given(block=blocks(max_buckets=2**30 - 1))
 @at_the_limits
 def test_locate_equals_naive(twin, block):
     np.testing.assert_array_equal(locate(twin, block), slots_of(block))
+
+
+@both_twins
+@given(seed=uint32s, tiles=st.integers(1, 2**30 - 1), signed=st.booleans(), row=starts, segment=starts)
+@example(seed=2**32 - 1, tiles=2**30 - 1, signed=True, row=LIMIT - 9, segment=LIMIT - 9)
+def test_locate_equals_slot_position_by_position(twin, seed, tiles, signed, row, segment):
+    key, ref = (seed, tiles, signed), np.empty((3, 7), np.uint32)
+    with np.errstate(over="ignore"):  # of scalars
+        for r in range(3):
+            for s in range(7):
+                ref[r, s] = hashing.slot(key, np.uint32(row + r), np.uint32(segment + s))
+    of_slot = twin.of_slot(hashing.slot)  # as if it were somebody's own
+    for made in (*twin.KERNELS.values(), of_slot):
+        slots = np.zeros_like(ref)
+        made.locate(key, (row, segment), slots)
+        np.testing.assert_array_equal(slots, ref)
+
+
+def test_kernels_are_chosen_by_the_map():
+    for twin in TWINS:
+        assert set(twin.KERNELS) == {"element", "tiles"}
+        for tile, name in ((1, "element"), (2, "tiles")):
+            assert kernels.of_map(twin, BucketMap(8, 1, 5, tile)) is twin.KERNELS[name]
+    assert kernels.get(BucketMap(8, 1, 5, 2)) is kernels.module().KERNELS["tiles"]
 
 
 @both_twins
@@ -175,7 +212,8 @@ def test_expand_packed_equals_naive(twin, dtype, block):
     halves = np.append(codes + 8, [8] * (len(codes) % 2)).astype(np.uint8)
     panel = np.full(block.shape, np.nan, dtype)
     packed = halves[::2] | halves[1::2] << 4
-    twin.KERNELS[block.map].expand_packed(packed, block.num_buckets, slots_of(block), panel)
+    arguments = packed, block.num_buckets, slots_of(block), block.span, panel
+    twin.KERNELS[block.kernels].expand_packed(*arguments)
     np.testing.assert_array_equal(panel, virtual(codes, block))
 
 
@@ -198,15 +236,6 @@ def test_multiply_adds_to_what_is_there(twin, dtype, block, batch):
     np.testing.assert_array_equal(multiply(twin, weight, block, inputs, before.copy()), ref)
 
 
-@pytest.mark.parametrize("signed", [True, False])
-def test_multiply_windows_in_the_order_of_their_starts(signed):
-    num_buckets = numba_cpu.CACHED + 1000  # so many that the kernel reorders its rows
-    block = Block("window", (7, num_buckets, signed), (3, 0), (500, 30))
-    weight, inputs, before = case(block, 2, np.float32)
-    ref = before + inputs @ virtual(weight, block).T
-    np.testing.assert_array_equal(multiply(numba_cpu, weight, block, inputs, before.copy()), ref)
-
-
 @both_twins
 @both_dtypes
 @given(block=blocks(), batch=batches, need_grad_inputs=st.booleans())
@@ -220,45 +249,6 @@ def test_gradients_add_to_what_is_there(twin, dtype, block, batch, need_grad_inp
     gradients(twin, weight, block, inputs, grad_outputs, *grads)
     np.testing.assert_array_equal(grads[0], ref_grad_inputs)
     np.testing.assert_array_equal(grads[1], ref_grad_weight)
-
-
-@st.composite
-def folds(draw):
-    """Numbers of rows, of inputs and of places, and of each column the sign and the place."""
-    features, window = draw(lengths), draw(lengths)
-    columns = features + draw(st.integers(0, 1))  # a bias
-    rng = np.random.default_rng(draw(st.integers(0, 99)))
-    signs = rng.choice(np.array([-1, 1], np.int8), columns)
-    return draw(batches), features, window, signs, rng.integers(0, window, columns).astype(np.uint32)
-
-
-@both_twins
-@every_dtype
-@given(fold=folds())
-def test_fold_adds_every_input_to_its_place(twin, dtype, fold):
-    batch, features, window, signs, places = fold
-    inputs, folded = integers((batch, features), dtype), np.zeros((batch, window), dtype)
-    ref = np.zeros((batch, window), dtype)
-    for n in range(batch):
-        for j, (sign, place) in enumerate(zip(signs, places)):
-            ref[n, place] += sign * (inputs[n, j] if j < features else 1)
-    twin.fold(inputs, signs, places, folded)
-    np.testing.assert_array_equal(folded, ref)
-
-
-@both_twins
-@both_dtypes
-@given(fold=folds())
-def test_unfold_takes_the_gradient_of_every_place(twin, dtype, fold):
-    batch, features, window, signs, places = fold
-    grad_folded = integers((batch, window), dtype)
-    grad_inputs = np.full((batch, features), np.nan, dtype)
-    ref = np.empty_like(grad_inputs)
-    for n in range(batch):
-        for j in range(features):
-            ref[n, j] = signs[j] * grad_folded[n, places[j]]
-    twin.unfold(grad_folded, signs, places, grad_inputs)
-    np.testing.assert_array_equal(grad_inputs, ref)
 
 
 @both_twins
@@ -315,19 +305,6 @@ def test_gradients_are_the_transpose_of_multiply(twin, dtype, block, batch):
     assert (grads[0] * inputs).sum() == grads[1] @ weight == ref
 
 
-@both_twins
-@both_dtypes
-@given(fold=folds())
-def test_unfold_is_the_transpose_of_fold(twin, dtype, fold):
-    batch, features, window, signs, places = fold
-    signs, places = signs[:features], places[:features]
-    inputs, grad_folded = integers((batch, features), dtype), integers((batch, window), dtype, seed=1)
-    folded, grad_inputs = np.zeros_like(grad_folded), np.empty_like(inputs)
-    twin.fold(inputs, signs, places, folded)
-    twin.unfold(grad_folded, signs, places, grad_inputs)
-    assert (folded * grad_folded).sum() == (inputs * grad_inputs).sum()
-
-
 def in_wider(array):
     """The same numbers as a part of a wider matrix: no slice is contiguous, and Numba compiles only once."""
     return np.hstack([array, array[:, :1]])[:, :-1]
@@ -357,7 +334,7 @@ def test_pieces_equal_the_whole(twin, dtype, block, cut):
         for c in range(0, block.shape[1], cut[1]):
             rows, columns = np.s_[r : r + cut[0]], np.s_[c : c + cut[1]]
             ref = panel[rows, columns]
-            piece = block._replace(origin=(block.origin[0] + r, block.origin[1] + c), shape=ref.shape)
+            piece = block.piece(r, c, ref.shape)
             np.testing.assert_array_equal(locate(twin, piece), slots_of(piece))
             np.testing.assert_array_equal(expand(twin, weight, piece), ref)
             outputs, grad_inputs, *grad_weights = comps
@@ -376,10 +353,11 @@ LAYOUTS = {
 
 
 @both_twins
-@both_maps
+@pytest.mark.parametrize("tile", [1, 3])
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_arguments_may_be_read_only_and_lie_anyhow_in_memory(twin, map, layout):
-    block = Block(map, (7, 10, True), (3, 4), (4, 6))
+def test_arguments_may_be_read_only_and_lie_anyhow_in_memory(twin, tile, layout):
+    name = "tiles" if tile > 1 else "element"
+    block = Block(name, 10, tile, 7, True, (3, 4), tile - 1, (4, 6))
     weight, inputs, grad_outputs = arrays = case(block, 3, np.float32)
     panel = expand(twin, weight, block)
     outputs = multiply(twin, weight, block, inputs, np.zeros_like(grad_outputs))
@@ -397,22 +375,3 @@ def test_arguments_may_be_read_only_and_lie_anyhow_in_memory(twin, map, layout):
         np.testing.assert_array_equal(comp, ref)
     for array, kept in zip(given_arrays, arrays):
         np.testing.assert_array_equal(array, kept)
-
-
-@both_twins
-@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_folds_may_be_read_only_and_lie_anyhow_in_memory(twin, layout):
-    signs, places = np.array([1, -1, 1, -1], np.int8), np.array([0, 2, 1, 2], np.uint32)
-    inputs, grad_folded = integers((2, 3), np.float32), integers((2, 3), np.float32, seed=1)
-    refs = np.zeros((2, 3), np.float32), np.empty((2, 3), np.float32)
-    twin.fold(inputs, signs, places, refs[0])
-    twin.unfold(grad_folded, signs, places, refs[1])
-
-    given_inputs, given_grad_folded = layout(inputs), layout(grad_folded)
-    for array in (signs, places, given_inputs, given_grad_folded):
-        array.flags.writeable = False
-    comps = np.zeros((2, 3), np.float32), np.empty((2, 3), np.float32)
-    twin.fold(given_inputs, signs, places, comps[0])
-    twin.unfold(given_grad_folded, signs, places, comps[1])
-    for comp, ref in zip(comps, refs):
-        np.testing.assert_array_equal(comp, ref)

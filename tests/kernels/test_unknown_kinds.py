@@ -2,72 +2,73 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from minihash import HashedLinear, Network, ReLU, kernels, losses, mlp
 from minihash.fused import LOSSES, TAKES, FusedNetwork, obstacle
-from minihash.kernels import devices, folds, panels
+from minihash.kernels import devices, numpy_cpu, panels
 from minihash.layers import quantized_hashed_linear as quantized
-from minihash.layers.hashed_linear import MAKE_MAP
 from minihash.layers.quantized_hashed_linear import QuantizedHashedLinear
-from minihash.maps import ElementMap
+from minihash.maps import BucketMap
 from minihash.quantization import choose_scale, quantize
 
-REFUSED = "^map is 'spiral', wanted one of 'element', 'window'(, 'tile')?$"
+
+class SpiralMap(BucketMap):
+    """A map that only those compute who ask it for its slots."""
+
+    @staticmethod
+    def slot(key: Any, row: Any, segment: Any) -> Any:
+        return np.uint32(np.uint32(row * segment) % np.uint32(key[1]))
 
 
-@dataclasses.dataclass(frozen=True)
-class SpiralMap(ElementMap):
-    """A third map, which no kernel knows."""
-
-    name: ClassVar[str] = "spiral"
+class Spiral(HashedLinear):
+    map_type = SpiralMap
 
 
-@pytest.fixture
-def spiral(monkeypatch: pytest.MonkeyPatch) -> HashedLinear:
-    """A layer of the third map: layers have it, and nobody else."""
-    make = lambda layer, window: SpiralMap(layer.num_buckets, layer.seed, layer.signed)  # noqa: E731
-    monkeypatch.setitem(MAKE_MAP, "spiral", make)
-    monkeypatch.setattr("minihash.layers.hashed_linear.MAPS", (*MAKE_MAP,))
-    return HashedLinear(4, 3, num_buckets=5, map="spiral")
+#: Kernels of a device that has them of single weights, and makes none of somebody's slot.
+FEW = SimpleNamespace(KERNELS={"element": numpy_cpu.KERNELS["element"]})
+REFUSED = "^map is '{}', wanted one of 'element'$"
 
 
-@pytest.mark.parametrize("batch", [1, 600_000])
-def test_a_third_map_is_not_computed_as_another(spiral: HashedLinear, batch: int) -> None:
-    with pytest.raises(ValueError, match=REFUSED):
-        spiral.forward(np.ones((batch, 4)))
-
-
-def test_a_third_map_has_no_kernels_and_no_folds(spiral: HashedLinear) -> None:
-    map, inputs = spiral.bucket_map, np.ones((2, 5), np.float32)
+@pytest.mark.parametrize(
+    "layer, name",
+    [
+        (HashedLinear(3, 3, num_buckets=5, tile=2), "tiles"),
+        (Spiral(3, 3, num_buckets=5), "SpiralMap"),
+        (Spiral(3, 3, num_buckets=5, tile=2), "SpiralMap"),
+    ],
+)
+def test_a_map_that_a_device_has_no_kernels_of(layer: HashedLinear, name: str) -> None:
+    device, map = devices.Card(np, FEW), layer.bucket_map
+    assert kernels.of_map(FEW, BucketMap(5, 1, 4)) is FEW.KERNELS["element"]
+    part = panels.Part(0, np.ones((2, 4), np.float32))
+    weight, outputs = np.ones(5, np.float32), np.empty((2, 3), np.float32)
     for use in (
-        lambda: kernels.get("spiral"),
-        lambda: devices.CPU.kernels_of("spiral"),
-        lambda: folds.fold(inputs, map),
-        lambda: folds.unfold(inputs, map, 4),
-        lambda: folds.folds_bias(map),
-        lambda: panels.multiply([panels.Part(0, inputs)], spiral.weight, map, np.empty((2, 3), np.float32)),
+        lambda: kernels.of_map(FEW, map),
+        lambda: device.kernels_of(map),
+        lambda: panels.multiply([part], weight, map, outputs, device),
+        lambda: layer.to(device),
+        lambda: Network([layer]).to(device),
     ):
-        with pytest.raises(ValueError, match=REFUSED):
+        with pytest.raises(ValueError, match=REFUSED.format(name)):
             use()
 
 
-def test_a_third_map_is_not_fused(spiral: HashedLinear) -> None:
-    network = Network([spiral, ReLU()])
-    assert obstacle(network).startswith("layers[0] is a HashedLinear with map 'spiral', wanted HashedLinear")
-    with pytest.raises(ValueError, match="'spiral'"):
+def test_a_layer_of_another_map_is_not_fused() -> None:
+    network = Network([Spiral(4, 3, num_buckets=5), ReLU()])
+    assert obstacle(network).startswith("layers[0] is a Spiral, wanted HashedLinear or Linear")
+    with pytest.raises(ValueError, match="a Spiral, wanted"):
         FusedNetwork(network)
 
 
-def test_maps_that_layers_do_not_know() -> None:
-    with pytest.raises(ValueError, match=REFUSED):
-        HashedLinear(4, 3, num_buckets=5, map="spiral")
-    with pytest.raises(ValueError, match=REFUSED):
-        mlp([4, 3], num_buckets=5, map="spiral")
+def test_words_that_are_no_tile() -> None:
+    for make, shape in ((HashedLinear, (4, 3)), (mlp, ([4, 3],))):
+        with pytest.raises(ValueError, match="^tile is 'all', wanted one of 'auto'$"):
+            make(*shape, num_buckets=5, tile="all")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int16", "uint16", "bool"])
@@ -75,7 +76,7 @@ def test_weights_of_another_dtype(dtype: str) -> None:
     parts, outputs = [panels.Part(0, np.ones((2, 5), np.float32))], np.empty((2, 3), np.float32)
     found = f"^weight has dtype {dtype}, wanted one of float32, .*, int8, uint8$"
     with pytest.raises(ValueError, match=found):
-        panels.multiply(parts, np.ones(5, dtype), ElementMap(5, 1), outputs)
+        panels.multiply(parts, np.ones(5, dtype), BucketMap(5, 1, 5), outputs)
 
 
 @pytest.mark.parametrize("bits", [2, 16, 0, -4, True, None, "8", 4.5])

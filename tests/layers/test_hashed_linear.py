@@ -13,9 +13,9 @@ from minihash.kernels import numpy_cpu, panels
 
 BIASES = ("hashed", "free", "none")
 MAPS = {
-    "element": {"map": "element"},
-    "window": {"map": "window"},
-    "folded window": {"map": "window", "window": 0.5},
+    "element": {},
+    "tiles": {"tile": 2},
+    "one tile": {"tile": 3},
 }
 every_bias = pytest.mark.parametrize("bias", BIASES)
 every_map = pytest.mark.parametrize("arguments", MAPS.values(), ids=MAPS)
@@ -41,13 +41,11 @@ def layers(draw):
     bias = draw(st.sampled_from(BIASES))
     columns = in_features + (bias == "hashed")
     num_buckets = draw(st.one_of(st.just(1), st.integers(1, out_features * columns)))
-    map = draw(st.sampled_from(["element", "window"]))
     layer = HashedLinear(
         in_features,
         out_features,
         num_buckets=num_buckets,
-        map=map,
-        window=draw(st.none() | st.integers(1, min(columns, num_buckets))) if map == "window" else None,
+        tile=draw(st.just(1) | st.integers(1, min(columns, num_buckets))),
         seed=draw(st.one_of(st.integers(0, 2**32 - 1), st.just(2**32 - 1))),
         signed=draw(st.booleans()),
         bias=bias,
@@ -61,9 +59,9 @@ batches = st.integers(1, 4)
 
 def lookup(layer):
     """The layer's map in plain loops."""
-    if layer.map == "element":
+    if layer.tile == 1:
         return naive.element(layer.seed, layer.num_buckets, layer.signed)
-    return naive.window(layer.seed, layer.num_buckets, layer.columns, layer.window, layer.signed)
+    return naive.tiles(layer.seed, layer.num_buckets, layer.columns, layer.tile, layer.signed)
 
 
 def take_path(monkeypatch, small):
@@ -194,47 +192,10 @@ def test_backward_expands_nothing_where_the_gradient_of_the_inputs_is_not_needed
     forward(layer, inputs)
     layer.backward(grad_outputs)
     ref = layer.grads["weight"].copy()
-    twin = numpy_cpu.KERNELS[layer.map]._replace(expand=None)  # cannot be called
+    twin = numpy_cpu.KERNELS["element"]._replace(expand=None)  # cannot be called
     monkeypatch.setattr(kernels, "get", lambda map: twin)
     assert layer.backward(grad_outputs, need_grad_inputs=False) is None
     np.testing.assert_array_equal(layer.grads["weight"], ref)
-
-
-@every_bias
-@both_paths
-def test_a_window_costs_its_length_for_every_output_and_row(monkeypatch, bias, small):
-    # By the shapes that reach BLAS (panels) or the kernels that do without.
-    take_path(monkeypatch, small)
-    monkeypatch.setattr(panels, "PANEL_SIZE", 1000)
-    layer = fill(HashedLinear(300, 70, num_buckets=900, map="window", window=0.5, bias=bias))
-    assert layer.window == layer.columns // 2 == 150
-    counts, matmul, twin = [], np.matmul, kernels.get("window")
-
-    def counted(left, right, out):
-        counts.append(left.shape[0] * left.shape[1] * right.shape[1])
-        return matmul(left, right, out=out)
-
-    def multiply(weight, key, origin, inputs, outputs):
-        counts.append(inputs.size * outputs.shape[1])
-        twin.multiply(weight, key, origin, inputs, outputs)
-
-    def gradients(weight, key, origin, inputs, grad_outputs, grad_inputs, grad_weight):
-        counts.append((inputs.size + grad_inputs.size) * grad_outputs.shape[1])
-        twin.gradients(weight, key, origin, inputs, grad_outputs, grad_inputs, grad_weight)
-
-    spies = twin._replace(multiply=multiply, gradients=gradients)
-    monkeypatch.setattr(kernels, "get", lambda map: spies)
-    monkeypatch.setattr(np, "matmul", counted)
-    inputs, grad_outputs = case(layer, 5)
-    cost = 5 * layer.out_features * layer.window
-    for step, products in (
-        (lambda: forward(layer, inputs), 1),
-        (lambda: layer.backward(grad_outputs), 2),
-        (lambda: layer.backward(grad_outputs, need_grad_inputs=False), 1),
-    ):
-        counts.clear()
-        step()
-        assert sum(counts) == products * cost
 
 
 def test_one_bucket_holds_every_weight():
@@ -297,37 +258,6 @@ def test_initial_virtual_weights_have_the_second_moment_of_a_dense_layer(
         assert not layer.params["bias"].any()
 
 
-@pytest.mark.parametrize(
-    "window, length",
-    [
-        (None, 21),
-        ("full", 21),
-        (1.0, 21),
-        (0.5, 10),  # round(10.5)
-        (0.3, 6),
-        (1e-9, 1),
-        (np.float32(0.5), 10),
-        (1, 1),
-        (7, 7),
-        (np.int64(21), 21),
-    ],
-)
-def test_the_window_is_a_number_of_weights_or_a_share_of_the_columns(window, length):
-    layer = HashedLinear(20, 5, num_buckets=30, map="window", window=window)
-    assert layer.window == layer.bucket_map.window == length and type(layer.window) is int
-
-
-@pytest.mark.parametrize("window", [None, "full", 1.0, 0.9, 4])
-def test_a_window_is_not_longer_than_the_weights(window):
-    assert HashedLinear(20, 5, num_buckets=4, map="window", window=window).window == 4
-
-
-@pytest.mark.parametrize("window", [0, -1, 5, 2.0, 0.0, -0.5, np.nan, "half", "5", True, [3], 22])
-def test_wrong_windows_are_refused(window):
-    with pytest.raises(ValueError, match="^window is .*wanted"):
-        HashedLinear(20, 5, num_buckets=4, map="window", window=window)
-
-
 @every_map
 def test_seeds_give_different_weights_and_maps(arguments):
     first, second = (HashedLinear(20, 20, num_buckets=20, seed=seed, **arguments) for seed in (0, 1))
@@ -349,8 +279,7 @@ def test_seeds_give_different_weights_and_maps(arguments):
             for value in (0, -0.1, 1.01, np.nan, "half", [0.5])
         ),
         *(({"seed": value}, "seed") for value in (-1, 2**32, 0.5, None)),
-        *(({"map": value}, "map") for value in ("rows", None)),
-        *(({"window": value}, "window") for value in (3, 0.5, "full")),
+        *(({"tile": value}, "tile") for value in (0, -1, 5, 2.0, 0.5, np.nan, "half", "5", True, [3], None)),
         *(({"signed": value}, "signed") for value in ("yes", 1, None)),
         *(({"bias": value}, "bias") for value in (True, "dense", None)),
         *(({"initializer": value}, "initializer") for value in ("xavier", None)),

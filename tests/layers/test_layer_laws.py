@@ -25,9 +25,8 @@ MAKE = {
     "free bias": lambda **k: HashedLinear(FEATURES, 5, num_buckets=7, bias="free", **k),
     "no bias": lambda **k: HashedLinear(FEATURES, 5, num_buckets=7, bias="none", **k),
     "unsigned": lambda **k: HashedLinear(FEATURES, 5, num_buckets=7, signed=False, **k),
-    "window": lambda **k: HashedLinear(FEATURES, 5, num_buckets=8, map="window", **k),
-    "folded window": lambda **k: HashedLinear(FEATURES, 5, num_buckets=8, map="window", window=0.5, **k),
-    "window, free bias": lambda **k: HashedLinear(FEATURES, 5, num_buckets=8, map="window", bias="free", **k),
+    "tiles": lambda **k: HashedLinear(FEATURES, 5, num_buckets=8, tile=3, **k),
+    "tiles, free bias": lambda **k: HashedLinear(FEATURES, 5, num_buckets=8, tile=2, bias="free", **k),
     "dense": lambda **k: Linear(FEATURES, 5, **k),
     "dense, no bias": lambda **k: Linear(FEATURES, 5, bias=False, **k),
     "sparse": lambda **k: SparseLinear(FEATURES, 5, num_weights=13, **k),
@@ -39,7 +38,7 @@ MAKE = {
     "dropout": lambda **k: Dropout(0.3, **k),
 }
 every_layer = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE.keys())
-with_weights = pytest.mark.parametrize("make", list(MAKE.values())[:12], ids=list(MAKE)[:12])
+with_weights = pytest.mark.parametrize("make", list(MAKE.values())[:11], ids=list(MAKE)[:11])
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 dtypes = st.sampled_from([np.float32, np.float64])
 

@@ -1,4 +1,4 @@
-"""Layers of tiles: against plain loops, their kernels as each other's transpose, and planted errors."""
+"""Layers of tiles: against plain loops, with planted errors, and where products are shared."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minihash import HashedLinear, fit, kernels, mlp
+from minihash import HashedLinear, fit, kernels, mlp, virtual_matrix
 from minihash.gradient_check import check_gradients
-from minihash.kernels import numba_cpu, numpy_cpu, shared, shared_numpy, threads
+from minihash.kernels import numba_cpu, numpy_cpu, panels, shared, shared_numpy, threads
 from minihash.layers.hashed_linear import BIASES, auto_tile
-from minihash.maps import TileMap
+from minihash.maps import BucketMap
 from minihash.persistence import load, save
 from minihash.quantization import quantize
 
@@ -23,6 +23,12 @@ both_twins = pytest.mark.parametrize("twin", TWINS, ids=["numba", "numpy"])
 def integers(shape, dtype=np.float64, seed=0):
     """Whole numbers, so that sums are exact in any order."""
     return np.random.default_rng(seed).integers(-6, 7, shape).astype(dtype)
+
+
+def fill(layer):
+    for seed, param in enumerate(layer.params.values()):
+        param[...] = integers(param.shape, param.dtype, seed)
+    return layer
 
 
 @st.composite
@@ -45,20 +51,12 @@ def tiled_layers(draw):
         bias=bias,
         dtype=draw(st.sampled_from([np.float32, np.float64])),
     )
-    for seed, param in enumerate(layer.params.values()):
-        param[...] = integers(param.shape, param.dtype, seed)
-    return layer
-
-
-def lookup(layer):
-    if layer.tile == 1:
-        return naive.element(layer.seed, layer.num_buckets, layer.signed)
-    return naive.tiles(layer.seed, layer.num_buckets, layer.columns, layer.tile, layer.signed)
+    return fill(layer)
 
 
 def check(layer, batch):
     """Hold a step of a layer to plain loops, to the last bit."""
-    place = lookup(layer)
+    place = naive.tiles(layer.seed, layer.num_buckets, layer.columns, layer.tile, layer.signed)
     a = integers((batch, layer.in_features), layer.dtype, 5)
     delta = integers((batch, layer.out_features), layer.dtype, 6)
     free = layer.params.get("bias", np.zeros(layer.out_features))
@@ -80,11 +78,49 @@ def check(layer, batch):
     np.testing.assert_array_equal(layer.grads["weight"], before)
 
 
+def share_always(patch):
+    """Share products wherever there are fewer tiles than rows, however small they are."""
+    patch.setattr(panels, "SMALL_WORK", 0)
+    patch.setattr(virtual_matrix, "ADDITION", 0)
+
+
 @both_twins
 @given(layer=tiled_layers(), batch=st.one_of(st.integers(0, 5), st.sampled_from([8, 33, 70])))
 def test_equals_plain_loops(twin, layer, batch):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "module", lambda: twin)
+        check(layer, batch)
+        share_always(patch)
+        check(layer, batch)
+        patch.setattr(virtual_matrix, "ADDITION", np.inf)
+        check(layer, batch)
+
+
+EDGES = {
+    "nothing is a multiple of B": (7, 12, 11, 3),
+    "one tile, K = B": (7, 12, 5, 5),
+    "two tiles that overlap but for a weight": (7, 12, 8, 7),
+    "K a multiple of B": (7, 12, 20, 4),
+    "one row": (7, 1, 5, 3),
+    "one segment": (6, 12, 13, 6),
+    "as many tiles as rows": (7, 5, 15, 3),
+    "single weights": (7, 5, 15, 1),
+}
+
+
+@both_twins
+@pytest.mark.parametrize("addition", [0, np.inf], ids=["shared", "panels"])
+@pytest.mark.parametrize("bias", BIASES)
+@pytest.mark.parametrize("shape", EDGES.values(), ids=EDGES)
+def test_edges_equal_plain_loops(twin, addition, bias, shape, monkeypatch):
+    in_features, out_features, num_buckets, tile = shape
+    options = {"num_buckets": num_buckets, "tile": tile, "seed": 5, "bias": bias}
+    layer = fill(HashedLinear(in_features, out_features, **options))
+    monkeypatch.setattr(kernels, "module", lambda: twin)
+    share_always(monkeypatch)
+    monkeypatch.setattr(virtual_matrix, "ADDITION", addition)
+    assert layer.matrix.shares == (addition == 0 and layer.bucket_map.tiles < out_features and tile > 1)
+    for batch in (1, 9):
         check(layer, batch)
 
 
@@ -108,72 +144,16 @@ def test_planted_errors_are_caught(twin, name, broken, monkeypatch):
     layer = HashedLinear(7, 12, num_buckets=9, tile=2, seed=3, dtype=np.float64)
     layer.weight[...] = integers(9, seed=1)
     monkeypatch.setattr(kernels, "module", lambda: twin)
+    share_always(monkeypatch)
     check(layer, 9)
     monkeypatch.setattr(twin, name, broken)
     with pytest.raises(AssertionError):
         check(layer, 9)
 
 
-@st.composite
-def shared_arrays(draw):
-    """Slots, products and outputs of some rows, segments and rows of a batch."""
-    rows, segments, tiles, batch = (draw(st.integers(1, high)) for high in (9, 9, 5, 20))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    slots = rng.integers(0, tiles, (rows, segments)).astype(np.uint32)
-    slots |= rng.integers(0, 2, slots.shape).astype(np.uint32) << np.uint32(31)
-    dtype = draw(st.sampled_from([np.float32, np.float64]))
-    products = rng.integers(-6, 7, (tiles, segments, batch)).astype(dtype)
-    return slots, products, rng.integers(-6, 7, (rows, batch)).astype(dtype)
-
-
-@given(shared_arrays())
-def test_scatter_is_the_transpose_of_gather(arrays):
-    slots, products, grads = arrays
-    found = []
-    for twin in TWINS:
-        outputs, grad_products = np.full_like(grads, np.nan), np.full_like(products, np.nan)
-        twin.gather(products, slots, outputs)
-        twin.scatter(grads, slots, grad_products)
-        assert (outputs * grads).sum() == (products * grad_products).sum()
-        found.append((outputs, grad_products))
-    np.testing.assert_array_equal(found[0][0], found[1][0])
-    np.testing.assert_array_equal(found[0][1], found[1][1])
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(2, 9), st.booleans(), st.integers(1, 20))
-def test_arrange_back_is_the_transpose_of_arrange(seed, features, tile, biased, batch):
-    columns = features + biased
-    if columns < tile:
-        return
-    map = TileMap(tile, seed, columns, tile)
-    a = integers((batch, features))
-    grads = integers((tile, map.segments * batch), seed=1)
-    found = []
-    for twin in TWINS:
-        arranged, grad_inputs = np.full(grads.shape, np.nan), np.full(a.shape, np.nan)
-        twin.arrange(a, map.places, map.signs, tile, arranged)
-        twin.arrange_back(grads, map.places, map.signs, tile, grad_inputs)
-        of_inputs = arranged.copy()
-        if biased:
-            segment, offset = divmod(int(map.places[-1]), tile)
-            of_inputs.reshape(tile, -1, batch)[offset, segment] = 0
-        assert (of_inputs * grads).sum() == (a * grad_inputs).sum()
-        found.append((arranged, grad_inputs))
-    np.testing.assert_array_equal(found[0][0], found[1][0])
-    np.testing.assert_array_equal(found[0][1], found[1][1])
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (7, 9), (8, 8), (17, 40)])
-def test_transposes(shape):
-    source = integers(shape)
-    for twin in TWINS:
-        target = np.empty(shape[::-1])
-        twin.transpose(source, target)
-        np.testing.assert_array_equal(target, source.T)
-
-
 @pytest.mark.parametrize("batch", [1, 50, 200])
-def test_threads_change_no_bit(batch):
+def test_threads_change_no_bit(batch, monkeypatch):
+    share_always(monkeypatch)
     rng = np.random.default_rng(0)
     layer = HashedLinear(100, 150, compression=1 / 64, tile="auto", seed=1)
     assert layer.matrix.shares
@@ -191,13 +171,6 @@ def test_threads_change_no_bit(batch):
             np.testing.assert_array_equal(one, two)
 
 
-def test_blocks_cover_the_batch():
-    map = TileMap(1000, 1, 100, 10)
-    for batch in range(300):
-        blocks = shared._blocks(batch, 2000, map, 4)
-        assert [row for start, stop in blocks for row in range(start, stop)] == list(range(batch))
-
-
 @pytest.mark.parametrize("rows, columns, num_buckets, tile", [
     (1000, 785, 12266, 99), (1024, 1024, 16384, 128), (1024, 1024, 131072, 256), (10, 1001, 156, 15),
     (100, 785, 1227, 19), (10, 100, 4, 1), (5, 8, 40, 2), (4096, 4096, 16384, 256),
@@ -212,13 +185,17 @@ def test_what_is_refused():
     for tile, wanted in known.items():
         with pytest.raises(ValueError, match=wanted):
             HashedLinear(8, 3, num_buckets=3, tile=tile)
-    with pytest.raises(ValueError, match="tile is 2 and map is 'window'"):
-        HashedLinear(8, 3, num_buckets=3, tile=2, map="window")
-    with pytest.raises(ValueError, match="a dense layer has no tiles"):
-        mlp([3, 2], tile=2)
+    for tile in (2, "auto", True, [1, 2]):
+        with pytest.raises(ValueError, match="a dense layer has no tiles"):
+            mlp([3, 4, 2], tile=tile)
+    with pytest.raises(ValueError, match="tile has 1 values, wanted 2: one a layer"):
+        mlp([3, 4, 2], compression=1, tile=[2])
+    with pytest.raises(ValueError, match="1 <= tile < 4, in a layer 8 -> 3 with 3 buckets"):
+        mlp([9, 8, 3], num_buckets=[9, 3], tile=4)
 
 
-def test_gradients_and_files(tmp_path):
+def test_gradients_and_files(tmp_path, monkeypatch):
+    share_always(monkeypatch)
     network = mlp([30, 80, 3], compression=1 / 8, tile=4, dtype=np.float64, seed=2)
     assert network.layers[0].matrix.shares
     assert check_gradients(network, np.random.default_rng(0).normal(size=(4, 30))).ok
@@ -230,12 +207,21 @@ def test_gradients_and_files(tmp_path):
     assert np.abs(close - network.predict(rows)).max() < 0.1
 
 
-def test_the_papers_map_is_written_as_before(tmp_path):
-    """Files of networks without tiles have format 1 and no word of them."""
-    for tile, wanted in ((1, b'\\"format\\": 1'), (2, b'\\"format\\": 2')):
-        save(mlp([9, 4, 3], compression=1 / 2, tile=tile), tmp_path / "model")
-        content = (tmp_path / "model").read_bytes()
-        assert wanted in content and (b"tile" in content) == (tile > 1)
+def test_where_products_are_shared():
+    """Where T · B multiplications and 16 additions are fewer than B, for every row and segment."""
+    for rows, num_buckets, tile, shares in (
+        (1000, 12266, 99, True),
+        (10, 156, 15, False),
+        (100, 1580, 24, False),
+        (100, 12675, 195, True),
+        (64, 640, 19, False),
+        (64, 640, 32, True),
+        (5, 8, 8, False),
+        (1024, 4096, 1, False),
+    ):
+        matrix = virtual_matrix.VirtualMatrix(BucketMap(num_buckets, 0, 1000, tile), rows, 1000)
+        assert matrix.shares == shares, (rows, num_buckets, tile)
+        assert matrix.multiplications(999) == 999 * (-(-num_buckets // tile) if shares else rows)
 
 
 def test_a_fused_network_of_tiles_learns_the_same():

@@ -7,7 +7,6 @@
 #define PRIME3 3266489917u
 #define PRIME4 668265263u
 #define PRIME5 374761393u
-#define EVERY 4294967295u /* in place of i or j, where the hash does not depend on it */
 
 #ifdef __AVR__ /* h >> n, on a chip that shifts bit by bit, but moves 16 bits at once */
 #define SHIFT_RIGHT(h, n) ((h) >> 16 << (16 - (n)) | (uint16_t)(h) >> (n))
