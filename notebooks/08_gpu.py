@@ -522,7 +522,7 @@ def check_count(kernel):
         kernel[(2, 3), 8](slots, counts)
     except Exception as error:
         return print(f"exercise 3: not yet: {error!r}")
-    wanted = minihash.hashing.occupancy(minihash.maps.ElementMap(9, 5), 10, 20)
+    wanted = minihash.hashing.occupancy(minihash.maps.BucketMap(9, 5, columns=20), 10, 20)
     print("exercise 3:", "right" if (counts == wanted).all() else f"not yet: {counts}, wanted {wanted}")
 
 

@@ -224,6 +224,33 @@ def test_where_products_are_shared():
         assert matrix.multiplications(999) == 999 * (-(-num_buckets // tile) if shares else rows)
 
 
+@pytest.mark.parametrize("bias", BIASES)
+def test_shared_products_cost_what_the_layer_says(bias, monkeypatch):
+    """By the shapes that reach BLAS: T tiles of B times G segments, for every row of a batch."""
+    share_always(monkeypatch)
+    layer = fill(HashedLinear(300, 70, num_buckets=900, tile=50, bias=bias))
+    map, counts, matmul = layer.bucket_map, [], np.matmul
+
+    def counted(left, right, out):
+        counts.append(left.shape[0] * left.shape[1] * right.shape[1])
+        return matmul(left, right, out=out)
+
+    monkeypatch.setattr(np, "matmul", counted)
+    monkeypatch.setattr(panels, "multiply", None)  # cannot be called
+    monkeypatch.setattr(panels, "gradients", None)
+    cost = 18 * 50 * map.segments  # a bias makes a segment of its own
+    assert layer.multiplications == 18 * 300 and map.segments == (7 if bias == "hashed" else 6)
+    a, delta = integers((5, 300), np.float32), integers((5, 70), np.float32)
+    for step, products in (
+        (lambda: layer.forward(a, training=True), 1),
+        (lambda: layer.backward(delta), 2),
+        (lambda: layer.backward(delta, need_grad_inputs=False), 1),
+    ):
+        counts.clear()
+        step()
+        assert sum(counts) == 5 * products * cost
+
+
 def test_a_fused_network_of_tiles_learns_the_same():
     from minihash import fused
 
