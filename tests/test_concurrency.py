@@ -47,7 +47,7 @@ def two_threads(set_num_threads):
 
 def made(name: str, seed: int = 0) -> Network:
     network = mlp(**NETWORKS[name], seed=seed)
-    assert bool(obstacle(network)) == (name in ("large", "dropout"))
+    assert bool(obstacle(network)) == (name in ("large", "large, tiles", "dropout"))
     return network
 
 

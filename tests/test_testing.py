@@ -106,7 +106,7 @@ def test_hashed_layers_vary():
         "unsigned": lambda layer: not layer.signed,
         "single weights": lambda layer: layer.tile == 1 < layer.columns,
         "tiles": lambda layer: 1 < layer.tile < min(layer.columns, layer.num_buckets),
-        "fewer tiles than rows": lambda layer: 1 < layer.bucket_map.tiles < layer.out_features < layer.num_buckets,
+        "few tiles": lambda layer: 1 < layer.bucket_map.tiles < layer.out_features < layer.num_buckets,
         "one segment": lambda layer: layer.tile == layer.columns > 2,
         "one tile": lambda layer: layer.tile == layer.num_buckets > 2,
         "weights of both signs": lambda layer: (layer.weight < 0).any() and (layer.weight > 0).any(),

@@ -51,7 +51,8 @@ def with_callees(function: Callable, compile: Callable[[Callable], Any]) -> Any:
     for name in function.__code__.co_names:
         if isinstance(scope.get(name), FunctionType):
             scope[name] = with_callees(scope[name], compile)
-    return compile(FunctionType(function.__code__, scope, function.__name__, function.__defaults__))
+    own = function.__name__, function.__defaults__, function.__closure__
+    return compile(FunctionType(function.__code__, scope, *own))
 
 
 class KernelCache(NullCache):

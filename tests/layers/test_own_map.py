@@ -11,7 +11,7 @@ import naive
 import numpy as np
 import pytest
 
-from minihash import HashedLinear, Network, ReLU, kernels, load, save, testing, virtual_matrix
+from minihash import HashedLinear, Network, ReLU, kernels, save, testing, virtual_matrix
 from minihash.export import to_c, to_onnx
 from minihash.gradient_check import check_gradients
 from minihash.kernels import numba_cpu, numpy_cpu, panels

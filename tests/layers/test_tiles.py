@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minihash import HashedLinear, fit, kernels, mlp, virtual_matrix
 from minihash.gradient_check import check_gradients
-from minihash.kernels import numba_cpu, numpy_cpu, panels, shared, shared_numpy, threads
+from minihash.kernels import numba_cpu, numpy_cpu, panels, shared_numpy, threads
 from minihash.layers.hashed_linear import BIASES, auto_tile
 from minihash.maps import BucketMap
 from minihash.persistence import load, save
