@@ -19,6 +19,7 @@ import numpy as np
 from minihash import checks, layers, schema
 from minihash.files import naming, write_or_keep
 from minihash.layers import Layer, WeightLayer
+from minihash.maps import BucketMap
 from minihash.network import Network
 from minihash.version import __version__
 
@@ -63,6 +64,9 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
     for layer in network.layers:
         if LAYERS.get(type(layer).__name__) is not type(layer):
             raise ValueError(f"network has a layer {type(layer).__name__} that model files do not know")
+        if isinstance(layer, layers.HashedLinear) and type(layer.bucket_map) is not BucketMap:
+            name = type(layer.bucket_map).__name__
+            raise ValueError(f"network has a map {name} that model files do not know")
     description = {
         "format": FORMAT,
         "engine": f"minihash {__version__}",
@@ -168,7 +172,7 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
 def _build(description: dict[str, Any], tensors: _Tensors) -> Network:
     try:
         made = [
-            _build_layer(f"{position}", config, tensors)
+            _build_layer(f"{position}", config, tensors, description["format"])
             for position, config in enumerate(description["layers"])
         ]
         network = Network(
@@ -188,22 +192,24 @@ def _build(description: dict[str, Any], tensors: _Tensors) -> Network:
 
 def _replace_map(prefix: str, arguments: dict[str, Any]) -> None:
     """Say `tile` where files of the first format say `map` and `window`; refuse windows."""
-    map, window = arguments.pop("map", "element"), arguments.pop("window", None)
+    map, window = arguments.pop("map"), arguments.pop("window")
     if map == "window":
         raise ValueError(f"layer {prefix} has the map 'window', which minihash had until 0.1: wanted tiles")
     if map != "element" or window is not None:
         raise ValueError(f"layer {prefix} has map {map!r} and window {window!r}, wanted 'element' and None")
-    arguments.setdefault("tile", 1)
+    if "tile" in arguments:
+        raise ValueError(f"layer {prefix} has a tile, wanted none in a file of format 1")
+    arguments["tile"] = 1
 
 
-def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors) -> Layer:
+def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors, format: int) -> Layer:
     """Make one layer; nothing of the size it claims before the file is seen to hold it."""
     arguments = dict(config)
     name = arguments.pop("type")
     if name not in LAYERS:
         raise ValueError(f"layer {prefix} is of the type {name!r}, wanted one of {', '.join(LAYERS)}")
     kind = LAYERS[name]
-    if issubclass(kind, layers.HashedLinear):
+    if issubclass(kind, layers.HashedLinear) and format < FORMAT:
         _replace_map(prefix, arguments)
     checks.choice(f"dtype of layer {prefix}", arguments["dtype"], tuple(map(str, DTYPES.values())))
     if issubclass(kind, WeightLayer):

@@ -40,17 +40,17 @@ class VirtualMatrix:
         map = self.map
         return map.tiles * map.tile + ADDITION * self.rows < self.rows * map.tile
 
-    def _shares(self, batch: int) -> bool:
-        """Tell whether products are shared for so many rows: a small product takes one call without."""
-        return self.shares and batch * self.rows * self.columns > panels.SMALL_WORK
-
     def multiplications(self, features: int) -> int:
         """Return the multiplications with weights that a row of inputs takes; the bias is not counted."""
         return (self.map.tiles if self.shares else self.rows) * features
 
-    def _multiplies_shared(self, batch: int, weight: np.ndarray, device: Device) -> bool:
-        """Tell whether products are shared here: there are kernels for floats on the CPU."""
-        return self._shares(batch) and weight.dtype.kind == "f" and device is CPU
+    def _shares(self, batch: int, weight: np.ndarray, device: Device) -> bool:
+        """Tell whether products are shared here: small ones take one call without, and only the CPU can.
+
+        There are no kernels for weights that are quantised.
+        """
+        small = batch * self.rows * self.columns <= panels.SMALL_WORK
+        return self.shares and not small and weight.dtype.kind == "f" and device is CPU
 
     def multiply(
         self, inputs: np.ndarray, weight: np.ndarray, dtype: np.dtype, device: Device
@@ -65,7 +65,7 @@ class VirtualMatrix:
         dtype, device : of the arrays.
         """
         outputs = device.xp.empty((len(inputs), self.rows), dtype)
-        if self._multiplies_shared(len(inputs), weight, device):
+        if self._shares(len(inputs), weight, device):
             return outputs, (inputs.shape[1], shared.multiply(inputs, weight, self.map, outputs))
         arranged = self._arrange(inputs, device)
         panels.multiply(self._parts(arranged, device), weight, self.map, outputs, device)
@@ -82,7 +82,7 @@ class VirtualMatrix:
     ) -> np.ndarray | None:
         """Fill `grad_weight` (eq. 12), and return `grad_outputs @ V` (batch, features) if it is needed."""
         features, arranged = saved
-        if self._multiplies_shared(len(grad_outputs), weight, device):
+        if self._shares(len(grad_outputs), weight, device):
             shape = (len(grad_outputs), features)
             grad_inputs = np.empty(shape, weight.dtype) if need_grad_inputs else None
             shared.gradients(arranged, weight, self.map, grad_outputs, grad_weight, grad_inputs)

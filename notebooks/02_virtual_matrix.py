@@ -349,14 +349,16 @@ z = [xi_1[i, 0] * P[tau[i, 0], 0] + xi_1[i, 1] * P[tau[i, 1], 1] for i in range(
 assert arranged.tolist() == [[-2, -1, 2], [1, -3, 1]]
 assert P.tolist() == [[6, 10], [-7, -2]]
 assert z == [-17, 3, -4, -5, 9] == small.forward(a[None])[0].tolist()
-print(f"{tiles.size * 2} multiplications in the place of {V.size}; the layer says {small.multiplications}")
+print(f"{tiles.size * 2} multiplications in the place of {V.size}")
 
 # %% [markdown]
 # The table is *one* matrix product, $(T \times B)$ by $(B \times G)$, and costs $T \cdot G \cdot B$
 # multiplications. Each output then costs $G - 1$ additions. A dense layer multiplies
 # $\text{out} \cdot \text{in}$ times, and $G \cdot B$ is the number of inputs, or a little more. So the
 # fraction that is left is about $T / \text{out}$: the fewer tiles, the less work. Going backward the same
-# table serves the other way round; `kernels/shared_numpy.py` has both directions in a page of NumPy.
+# table serves the other way round; `kernels/shared_numpy.py` has both directions in a page of NumPy. (The
+# package shares products only where that pays: an addition outside of a matrix product takes as long as
+# about 16 multiplications inside, and a layer as small as ours is done without.)
 #
 # How long should a tile be? Long tiles are few tiles, and few segments a row. `tile="auto"` takes eight
 # segments at 1/16 and below, and four above. Here are the multiplications that one row of inputs takes, in

@@ -35,6 +35,7 @@ from minihash import (
     mlp,
 )
 from minihash.hashing import layer_seed
+from minihash.maps import BucketMap
 from minihash.persistence import LAYERS, load, save
 
 Tensors = dict[str, np.ndarray]
@@ -348,9 +349,8 @@ CHANGES: list[tuple[tuple[Any, ...], Any, str]] = [
     ((*HASHED, "tile"), 3.0, "tile is 3.0"),
     ((*HASHED, "tile"), float("nan"), "tile is nan"),
     (("layers", 3, "tile"), 6, "tile is 6, wanted 1 <= tile < 6"),
-    ((*HASHED, "map"), "window", "layer 0 has the map 'window'"),
-    ((*HASHED, "map"), "blocks", "layer 0 has map 'blocks'"),
-    ((*HASHED, "window"), 3, "layer 0 has map 'element' and window 3"),
+    ((*HASHED, "map"), "element", "its architecture is malformed"),
+    ((*HASHED, "window"), None, "its architecture is malformed"),
     ((*HASHED, "signed"), 1, "signed is 1"),
     ((*HASHED, "bias"), "free", "tensor '0.bias' is missing"),
     ((*HASHED, "bias"), None, "bias is None"),
@@ -396,7 +396,7 @@ CHANGES: list[tuple[tuple[Any, ...], Any, str]] = [
     (("class_names",), 3, ""),
     *(((name,), DROP, "") for name in ("input_scale", "input_shift", "class_names")),
 ]
-REQUIRED = "type dtype in_features out_features num_buckets seed signed bias".split()
+REQUIRED = "type dtype in_features out_features num_buckets seed tile signed bias".split()
 CHANGES += [((*HASHED, name), DROP, "") for name in REQUIRED]
 
 
@@ -483,6 +483,8 @@ def test_the_first_format_is_read(tmp_path: Path) -> None:
         ({"map": None}, "layer 0 has map None and window None, wanted 'element' and None$"),
         ({"window": 3}, "layer 0 has map 'element' and window 3, wanted 'element' and None$"),
         ({"window": False}, "layer 0 has map 'element' and window False, wanted 'element' and None$"),
+        ({"tile": 3}, "layer 0 has a tile, wanted none in a file of format 1$"),
+        ({"tile": 1}, "layer 0 has a tile, wanted none in a file of format 1$"),
     ],
 )
 def test_other_maps_of_the_first_format_are_refused(
@@ -490,6 +492,30 @@ def test_other_maps_of_the_first_format_are_refused(
 ) -> None:
     first_format(tmp_path / "old", **changes)
     assert_refused(tmp_path / "old", message)
+
+
+@pytest.mark.parametrize("name", ["map", "window"])
+def test_each_format_says_its_own(tmp_path: Path, path: Path, name: str) -> None:
+    first_format(tmp_path / "old")
+    description, tensors = read(tmp_path / "old")
+    value = description["layers"][0].pop(name)
+    write(tmp_path / "old", description, tensors)
+    assert_refused(tmp_path / "old", "architecture is malformed")
+    description, tensors = read(path)
+    description["layers"][0][name] = value
+    write(path, description, tensors)
+    assert_refused(path, "architecture is malformed")
+
+
+def test_a_map_that_a_file_would_not_make_again_is_not_saved(tmp_path: Path) -> None:
+    class Other(BucketMap):
+        pass
+
+    layer = HashedLinear(4, 3, num_buckets=5)
+    layer.bucket_map = Other(5, 0, 5)
+    with pytest.raises(ValueError, match="^network has a map Other that model files do not know$"):
+        save(Network([layer]), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize("depth", [100, 950, 990, 100_000])

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minihash import History, Network, callbacks, evaluate, fit, losses, mlp, optimizers, schedules
+from minihash import History, Network, callbacks, evaluate, fit, fused, losses, mlp, optimizers, schedules
 from minihash.datasets.rows import ArrayRows
-from minihash.training import Callback
+from minihash.kernels import threads
+from minihash.training import Callback, gradients
 
 Params = dict[str, np.ndarray]
 
@@ -178,6 +179,16 @@ class RecordingSGD(optimizers.SGD):
     def step(self, params: Params, grads: Params) -> None:
         self.rates.append(self.learning_rate)
         super().step(params, grads)
+
+
+@pytest.mark.parametrize("compression, held", [(1 / 64, True), (None, False)])
+def test_blas_is_held_for_an_epoch_where_all_products_are_in_our_threads(
+    compression: float | None, held: bool
+) -> None:
+    network = mlp([300, 600, 3], compression=compression, tile=1 if compression is None else "auto")
+    assert fused.obstacle(network)
+    _, hold = gradients._step(network, losses.softmax_cross_entropy)
+    assert (hold is threads.single_threaded_blas) == held
 
 
 def test_schedule_sets_the_learning_rate_of_each_step() -> None:

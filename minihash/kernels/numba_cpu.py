@@ -118,9 +118,8 @@ def expand_packed_element(packed, num_buckets, slots, span, panel):  # type: ign
     """Fill `panel` with its block of V from weights of four bits."""
     for r in range(panel.shape[0]):
         for c in range(panel.shape[1]):
-            slot = slots[r, c]
-            value = _unpack(packed, slot & TILE)
-            panel[r, c] = -value if slot & SIGN else value
+            value = _unpack(packed, slots[r, c] & TILE)
+            panel[r, c] = -value if slots[r, c] & SIGN else value
 
 
 @kernel

@@ -191,9 +191,6 @@ def _sum_block(terms):  # type: ignore[no-untyped-def]
         count = half
 
 
-# ----------------------------------------------------------------------- single weights: B = 1
-
-
 @_kernel(over="slots")
 def locate(key: Key, origin: Origin, slots: Array) -> None:
     """Fill the slots of the block: tile and sign of every row and segment."""
@@ -202,6 +199,9 @@ def locate(key: Key, origin: Origin, slots: Array) -> None:
         while r < slots.shape[0]:
             slots[r, c] = slot(key, origin[0] + r, origin[1] + c)
             r += cuda.gridDim.y
+
+
+# ----------------------------------------------------------------------- single weights: B = 1
 
 
 @_kernel(over="panel")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minihash import HashedLinear, fit, kernels, mlp, virtual_matrix
 from minihash.gradient_check import check_gradients
-from minihash.kernels import numba_cpu, numpy_cpu, panels, shared_numpy, threads
+from minihash.kernels import numba_cpu, numpy_cpu, panels, shared, shared_numpy, threads
 from minihash.layers.hashed_linear import BIASES, auto_tile
 from minihash.maps import BucketMap
 from minihash.persistence import load, save
@@ -205,6 +205,16 @@ def test_gradients_and_files(tmp_path, monkeypatch):
     assert again.layers[0].tile == 4 and (again.predict(rows) == network.predict(rows)).all()
     close = quantize(network, 8).predict(rows)
     assert np.abs(close - network.predict(rows)).max() < 0.1
+
+
+@pytest.mark.parametrize("batch, times", [(1, 0), (2, 0), (3, 1)])
+def test_small_products_are_not_shared(batch, times, monkeypatch):
+    """Up to 2¹⁸ multiplications one call of a kernel does them."""
+    calls, multiply = [], shared.multiply
+    monkeypatch.setattr(shared, "multiply", lambda *arguments: calls.append(1) or multiply(*arguments))
+    layer = HashedLinear(255, 400, compression=1 / 64, tile="auto")
+    layer.forward(np.zeros((batch, 255)))
+    assert layer.matrix.shares and len(calls) == times
 
 
 def test_where_products_are_shared():
