@@ -83,7 +83,7 @@ class Network:
 
     @property
     def task(self) -> str | None:
-        """What it is trained for, of `schema.LOSSES`; None if neither schema nor names of classes tell."""
+        """What it is trained for, of `tasks.LOSSES`; None if neither schema nor names of classes tell."""
         if self.schema is not None:
             return self.schema.task
         if self.class_names is None:

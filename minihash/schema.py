@@ -7,15 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from minihash import checks
-
-#: The loss of each task that rows of files may be for, with one target a row.
-TASKS = {
-    "classification": "softmax_cross_entropy",
-    "binary": "binary_cross_entropy",
-    "regression": "mean_squared_error",
-}
-#: The loss of each task.
-LOSSES = TASKS | {"multilabel": "binary_cross_entropy"}
+from minihash.tasks import LOSSES, TASKS
 
 
 @dataclass(frozen=True)
@@ -24,7 +16,7 @@ class Schema:
 
     Parameters
     ----------
-    task : one of LOSSES: classes, yes or no, numbers, or several labels that each are yes or no.
+    task : one of `tasks.LOSSES`: classes, yes or no, numbers, or several labels that each are yes or no.
     columns : numbers in a line of the file that it was trained on, the target among them; None if that was
         no table, or nobody knows.
     target : which of them is the target, from 0; None where `columns` is None.

@@ -13,7 +13,8 @@ from minihash.datasets.files import open_dataset
 from minihash.network import Network
 from minihash.optimizers import Optimizer
 from minihash.quantization import fine_tune
-from minihash.schema import LOSSES, Schema
+from minihash.schema import Schema
+from minihash.tasks import LOSSES
 
 INPUTS = np.random.default_rng(0).normal(size=(40, 2))
 YES = (INPUTS[:, 0] > 0).astype(int)

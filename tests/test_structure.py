@@ -26,7 +26,7 @@ NAMES = sorted(MODULES)
 #: From the bottom up: a room imports rooms of the lines above its own, and itself.
 ROOMS = (
     ("arrays",),
-    ("checks", "text", "version", "files", "machine", "terminal", "strict_json"),
+    ("checks", "text", "version", "files", "machine", "terminal", "strict_json", "tasks"),
     ("figures", "schema"),
     ("hashing",),
     ("maps",),

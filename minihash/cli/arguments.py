@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from fractions import Fraction
 
-from minihash.schema import TASKS
+from minihash.tasks import TASKS
 
 LONGEST = 50  # letters of a fraction
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from minihash.cli.arguments import add_data_arguments, add_device_arguments
-from minihash.schema import TASKS
+from minihash.tasks import TASKS
 from minihash.terminal import say
 
 

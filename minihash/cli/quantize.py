@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from minihash.cli.arguments import SEED, add_data_arguments, integer, number
-from minihash.schema import TASKS
+from minihash.tasks import TASKS
 from minihash.terminal import say
 
 if TYPE_CHECKING:

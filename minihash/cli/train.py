@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from minihash import text
 from minihash.cli.settings import describe_settings, write_settings
 from minihash.cli.train_arguments import add_train_arguments
-from minihash.schema import TASKS
+from minihash.tasks import TASKS
 from minihash.terminal import say
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from minihash import strict_json
 from minihash.cli.arguments import SEED, integer, number
 from minihash.terminal import say
 
@@ -191,6 +190,7 @@ def _describe(settings: Settings, names: Iterable[str]) -> str:
 
 def _write(args: argparse.Namespace, cell: Cell, sizes: list[int], found: Found) -> None:
     """Write what was asked for, and say how to go on."""
+    from minihash import strict_json
     from minihash.experiments.rules import merge_rule, rule_of
     from minihash.files import replacing
 

@@ -22,7 +22,8 @@ from minihash.datasets.npy import NpyRows
 from minihash.datasets.rows import ArrayRows, Rows
 from minihash.datasets.store import Store
 from minihash.files import check_regular
-from minihash.schema import TASKS, Schema
+from minihash.schema import Schema
+from minihash.tasks import TASKS
 
 
 def open_rows(path: str | os.PathLike[str], *, header: bool = False, label_column: int = 0) -> BlockRows:

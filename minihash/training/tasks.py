@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from minihash.network import Network
-from minihash.schema import LOSSES, Schema, task_of
+from minihash.schema import Schema, task_of
+from minihash.tasks import LOSSES
 
 DEFAULT = "softmax_cross_entropy"  # of a network that does not know its task
 

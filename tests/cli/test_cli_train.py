@@ -95,7 +95,8 @@ def test_tiles(
 @few
 def test_a_tile_that_is_too_long(tmp_path: Path, run: Run) -> None:
     status, _, err = run(*TINY, "--tile", 246, "--out", tmp_path / "model")
-    assert (status, err) == (1, "minihash: error: tile is 246, wanted 1 <= tile < 246\n")  # of 245 weights
+    wanted = "tile is 246, wanted 1 <= tile < 246, in a layer 784 -> 20 with 245 buckets"
+    assert (status, err) == (1, f"minihash: error: {wanted}\n")
     assert list(tmp_path.iterdir()) == []
 
 
