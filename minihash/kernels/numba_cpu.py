@@ -18,7 +18,14 @@ from minihash import hashing
 from minihash.hashing import SIGN
 from minihash.kernels import Kernels, complete
 from minihash.kernels.compiling import kernel, with_callees
-from minihash.kernels.shared_numba import arrange, arrange_back, gather, scatter, transpose  # noqa: F401
+from minihash.kernels.shared_numba import (  # noqa: F401
+    arrange,
+    arrange_back,
+    gather,
+    multiply_row,
+    scatter,
+    transpose,
+)
 
 TILE = np.uint32(SIGN - 1)  # the bits of a slot that are not its sign; with single weights, the bucket
 SLOTS = 4096  # that the kernels without panels hold

@@ -15,7 +15,14 @@ import numpy as np
 from minihash import hashing
 from minihash.hashing import hash_position
 from minihash.kernels import Kernels, Key, Origin, Span, complete
-from minihash.kernels.shared_numpy import arrange, arrange_back, gather, scatter, transpose  # noqa: F401
+from minihash.kernels.shared_numpy import (  # noqa: F401
+    arrange,
+    arrange_back,
+    gather,
+    multiply_row,
+    scatter,
+    transpose,
+)
 
 EVERY = 2**32 - 1
 

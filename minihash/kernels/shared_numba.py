@@ -111,6 +111,36 @@ def gather(products: np.ndarray, slots: np.ndarray, outputs: np.ndarray) -> None
                 into[n] += sign * product[n]
 
 
+@kernel(fastmath={"contract", "nsz", "reassoc"})
+def multiply_row(
+    inputs: np.ndarray,
+    places: np.ndarray,
+    signs: np.ndarray,
+    tiles: np.ndarray,
+    slots: np.ndarray,
+    arranged: np.ndarray,
+    outputs: np.ndarray,
+) -> None:
+    """Fill `arranged` (G, B) and `outputs` (rows,) from one row of inputs (features,)."""
+    flat, one = arranged.reshape(-1), inputs.dtype.type(1)
+    flat[:] = 0
+    for j in range(places.size):
+        flat[places[j]] = signs[j] * (inputs[j] if j < inputs.size else one)  # a bias is fed by 1
+    products = np.empty((tiles.shape[0], arranged.shape[0]), outputs.dtype)
+    for t in range(tiles.shape[0]):
+        for g in range(arranged.shape[0]):
+            tile, segment, product = tiles[t], arranged[g], outputs.dtype.type(0)
+            for u in range(tile.size):
+                product += tile[u] * segment[u]
+            products[t, g] = product
+    for r in range(outputs.size):
+        total = outputs.dtype.type(0)
+        for g in range(slots.shape[1]):
+            product = products[slots[r, g] & TILE, g]
+            total += -product if slots[r, g] & SIGN else product
+        outputs[r] = total
+
+
 @_add
 def scatter(grad_outputs: np.ndarray, slots: np.ndarray, grad_products: np.ndarray) -> None:
     """Fill `grad_products` (T, G, batch), `Q[τ, g, n] = Σ_{i: τ(i, g) = τ} ξ₁(i, g) · δ[i, n]`."""

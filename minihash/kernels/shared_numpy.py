@@ -7,6 +7,7 @@ every row that drew it, up to its sign. It is computed once, P = tiles @ a', and
     gather         z[i, n] = Σ_g ξ₁(i, g) · P[τ(i, g), g, n]        G signed additions an output
     scatter        Q[τ, g, n] = Σ_{i: τ(i, g) = τ} ξ₁(i, g) · δ[i, n]     its transpose
     arrange_back   ∂L/∂a[n, j] = ξ₂(j) ∂L/∂a'[u, g, n]              the transpose of arrange
+    multiply_row   arrange, P = tiles @ a', gather: of one row of inputs, in one call
 
 A slot is the tile τ(i, g), and in its highest bit the sign. The batch is innermost.
 """
@@ -57,6 +58,22 @@ def gather(products: np.ndarray, slots: np.ndarray, outputs: np.ndarray) -> None
     outputs[...] = 0
     for g, column in enumerate(slots.T):
         outputs += products[column & TILE, g] * _signs(column, outputs.dtype)
+
+
+def multiply_row(
+    inputs: np.ndarray,
+    places: np.ndarray,
+    signs: np.ndarray,
+    tiles: np.ndarray,
+    slots: np.ndarray,
+    arranged: np.ndarray,
+    outputs: np.ndarray,
+) -> None:
+    """Fill `arranged` (G, B) and `outputs` (rows,) from one row of inputs (features,)."""
+    column = np.empty((tiles.shape[1], len(arranged)), inputs.dtype)
+    arrange(inputs[None], places, signs, tiles.shape[1], column)
+    arranged[...] = column.T
+    gather((tiles @ column)[..., None], slots, outputs[:, None])
 
 
 def scatter(grad_outputs: np.ndarray, slots: np.ndarray, grad_products: np.ndarray) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import naive
 import numpy as np
 import pytest
@@ -115,6 +117,22 @@ def test_gather_and_scatter_equal_plain_loops(twin, case):
     np.testing.assert_array_equal(outputs, ref)
     np.testing.assert_array_equal(grad_products, grad_ref)
     assert (outputs * grads).sum() == (products * grad_products).sum()  # each other's transpose
+
+
+@both_twins
+@both_dtypes
+@given(case=maps(), rows=st.integers(1, 9))
+def test_multiply_row_does_the_three_steps_of_one_row(twin, dtype, case, rows):
+    map, features = case
+    map = dataclasses.replace(map, num_buckets=5 * map.tile)
+    inputs, tiles = integers((1, features), dtype), integers((map.tiles, map.tile), dtype, seed=1)
+    arranged, outputs = np.full((map.segments, map.tile), np.nan, dtype), np.full(rows, np.nan, dtype)
+    slots = np.asarray(map.slot(map.key, np.arange(rows)[:, None], np.arange(map.segments)))
+    twin.multiply_row(inputs[0], map.places, map.signs, tiles, slots, arranged, outputs)
+    column, ref = arrange(numpy_cpu, inputs, map), np.empty((rows, 1), dtype)
+    numpy_cpu.gather((tiles @ column)[..., None], slots, ref)
+    np.testing.assert_array_equal(arranged, column.T)
+    np.testing.assert_array_equal(outputs, ref[:, 0])
 
 
 @both_twins

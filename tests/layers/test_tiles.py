@@ -135,6 +135,9 @@ PLANTED = [
     ("arrange_back", lambda g, p, s, B, out: right.arrange_back(g, p, np.ones_like(s), B, out)),
     ("arrange_back", lambda g, p, s, B, out: right.arrange_back(g, p[::-1].copy(), s, B, out)),
     ("transpose", lambda source, target: target.__setitem__(..., source.T[::-1])),
+    ("multiply_row", lambda a, p, s, *rest: right.multiply_row(a, p, np.ones_like(s), *rest)),
+    ("multiply_row", lambda a, p, s, tiles, *rest: right.multiply_row(a, p, s, tiles[::-1], *rest)),
+    ("multiply_row", lambda *args: right.multiply_row(*args[:4], args[4] & right.TILE, *args[5:])),
 ]
 
 
@@ -145,10 +148,11 @@ def test_planted_errors_are_caught(twin, name, broken, monkeypatch):
     layer.weight[...] = integers(9, seed=1)
     monkeypatch.setattr(kernels, "module", lambda: twin)
     share_always(monkeypatch)
-    check(layer, 9)
+    batch = 1 if name == "multiply_row" else 9
+    check(layer, batch)
     monkeypatch.setattr(twin, name, broken)
     with pytest.raises(AssertionError):
-        check(layer, 9)
+        check(layer, batch)
 
 
 @pytest.mark.parametrize("batch", [1, 50, 200])
