@@ -34,6 +34,11 @@ HEADERS = set(
     "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg stdbool "
     "stddef stdint stdio stdlib string tgmath time wchar wctype".split()
 )
+#: How a streamed inference asks for its inputs.
+IN_ORDER = {
+    True: "read(0), read(1), ..., each once, in this order",
+    False: "read(j), each once, in the order of the first layer's segments",
+}
 MARK = "made by minihash"  # in the first line of every file: only such files are replaced
 
 
@@ -151,6 +156,7 @@ def _header(plan: Plan, report: Report, common: dict[str, str]) -> str:
         flash=report.flash,
         code=report.code,
         ram=report.ram_macro(common["NAME"]),
+        reading=IN_ORDER[plan.layers[0].in_order],
         training=training,
     )
 
@@ -190,7 +196,7 @@ def _constant_parameter(layer: str, kind: str, array: np.ndarray) -> str:
     reads = {
         "float32": constant.read("k"),
         "int8": f"(float){constant.read('k')}",
-        "uint8": f"unpack({constant.read('(k) >> 1')}, k)",
+        "uint8": f"unpack({constant.read('(k) >> 1')}, (index_t)(k))",
     }
     return f"{constant.declaration()}#define {layer}_{kind}(k) {reads[array.dtype.name]}\n"
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from minihash.export.c_layers import LAYERS, CLayer
+from minihash.export.c_layer import CLayer
+from minihash.export.c_layers import LAYERS
 from minihash.export.known import Forms
 from minihash.layers import Dropout, Layer, ReLU, Sigmoid, Tanh, WeightLayer
 
@@ -80,9 +81,8 @@ def make_plan(layers: Sequence[Layer], training: bool) -> Plan:
     kept = False  # whether the inputs of the layer at hand are all there
     for layer in layers:
         if isinstance(layer, WeightLayer):
-            kind = LAYERS[type(layer)]
-            plan.stages.append(Stage(kind(layer, len(plan.stages), by_input=not kept)))
-            kept = training or not (kept or kind.has_inner)
+            plan.stages.append(Stage(LAYERS[type(layer)](layer, len(plan.stages), not kept)))
+            kept = training or not (kept or plan.layers[-1].inner)
         elif name := ACTIVATIONS[type(layer)]:
             (plan.stages[-1].activations if plan.stages else plan.first).append(name)
     if not plan.stages:
@@ -121,7 +121,8 @@ def _write_forward(plan: Plan) -> None:
         if not values.array and (plan.training or last):
             target = "out" if last else _buffer(plan, f"{stage.layer.name}_out", values.count)
             use = "the outputs" if last else "kept for the training"
-            _write_loop(plan, values, use, f"{target}[i] = {values.at('i')};", "i")
+            plan.lines += [f"/* {values.words}: {use}. */", _head("i", values.count)]
+            plan.lines.append(f"    {target}[i] = {values.at('i')};")
             values = _array(stage, target)
 
 
@@ -133,8 +134,7 @@ def _take_singly(plan: Plan, stage: Stage, values: _Values, last: bool) -> _Valu
     else:
         target = "out" if last else _buffer(plan, f"{layer.name}_out", stage.outputs)
     use = f"each is added to the {'inner vector' if layer.inner else 'units'} of layer {layer.position}"
-    begin = f"{layer.name}_begin({target});"
-    _write_loop(plan, values, use, f"{layer.name}_add({target}, j, {values.at('j')});", "j", begin)
+    plan.lines += [f"/* {values.words}: {use}. */", *layer.take(target, values.at)]
     if layer.inner:
         return _units(stage, target)
     activated = activate(stage.activations, layer.finished(f"{target}[i]"))
@@ -158,11 +158,6 @@ def _array(stage: Stage, array: str) -> _Values:
     """Return the units of a layer as they lie in an array."""
     words = f"The units of layer {stage.layer.position}"
     return _Values(stage.outputs, words, lambda index: f"{array}[{index}]", array)
-
-
-def _write_loop(plan: Plan, values: _Values, use: str, statement: str, index: str, begin: str = "") -> None:
-    plan.lines += [f"/* {values.words}: {use}. */", *([begin] if begin else [])]
-    plan.lines += [_head(index, values.count), f"    {statement}"]
 
 
 def _head(index: str, count: int) -> str:

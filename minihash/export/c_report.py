@@ -8,7 +8,7 @@ import numpy as np
 
 from minihash import text
 from minihash.export import c_training
-from minihash.export.c_layers import CLayer
+from minihash.export.c_layer import CLayer
 from minihash.export.c_plan import Plan
 from minihash.export.c_text import Constant
 from minihash.network import Network
@@ -16,7 +16,7 @@ from minihash.network import Network
 FLOAT = 4  # bytes
 CODE = {False: (1200, 600), True: (1600, 1400)}  # without and with training: bytes at most, and bytes a layer
 STACK = 200  # bytes at most
-HEADER = ("layer", "shape", "flash", "multiply-adds", "hashes")
+HEADER = ("layer", "shape", "flash", "multiply-adds", "additions", "hashes")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Report:
     code : bytes of code at most, compiled by avr-gcc -Os; elsewhere about as much.
     ram : bytes of static variables in `name.c`. The stack comes on top.
     ram_momentum : the same with momentum, or None where nothing is trained.
-    multiply_adds, hashes : of one inference at most; inputs that are 0 are skipped.
+    multiply_adds, additions, hashes : of one inference at most; inputs that are 0 are skipped.
     rounded : the dtype of the network where that was rounded, else "".
     files : names of what was written.
     """
@@ -46,6 +46,7 @@ class Report:
     ram: int
     ram_momentum: int | None
     multiply_adds: int
+    additions: int
     hashes: int
     rounded: str = ""
     files: tuple[str, ...] = ()
@@ -70,6 +71,7 @@ class Report:
             ram=ram,
             ram_momentum=momentum,
             multiply_adds=sum(layer.multiply_adds for layer in plan.layers),
+            additions=sum(layer.additions for layer in plan.layers),
             hashes=sum(layer.hashes for layer in plan.layers),
             rounded=given.name if given != np.float32 else "",
         )
@@ -92,7 +94,8 @@ class Report:
                 "",
                 f"flash: {self.flash:,} bytes of weights and tables, and at most {self.code:,} of code",
                 f"RAM: {self.ram:,} bytes{momentum} of variables, and at most {STACK} of stack",
-                f"work: {self.multiply_adds:,} multiply-adds, {self.hashes:,} hashes; less for inputs of 0",
+                f"work: {self.multiply_adds:,} multiply-adds, {self.additions:,} additions, "
+                f"{self.hashes:,} hashes; less for inputs of 0",
                 "code and stack: on AVR, by gcc -Os; its routines for floats are about 2,000 bytes more",
                 *rounded,
             ]
@@ -108,4 +111,5 @@ def _row(layer: CLayer) -> tuple[str, ...]:
     inner = layer.layer
     shape = f"{inner.in_features} -> {inner.out_features}"
     name = type(inner).__name__
-    return (name, shape, f"{_flash(layer):,}", f"{layer.multiply_adds:,}", f"{layer.hashes:,}")
+    work = layer.multiply_adds, layer.additions, layer.hashes
+    return (name, shape, *(f"{number:,}" for number in (_flash(layer), *work)))

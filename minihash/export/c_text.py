@@ -20,12 +20,14 @@ C_TYPES = {
     "float32": "float",
     "int8": "int8_t",
     "uint8": "uint8_t",
+    "uint16": "uint16_t",
     "uint32": "uint32_t",
 }
 READERS = {
     "float32": "READ_FLOAT",
     "int8": "READ_I8",
     "uint8": "READ_U8",
+    "uint16": "READ_U16",
     "uint32": "READ_U32",
 }
 

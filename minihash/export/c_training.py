@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from minihash.export.c_layers import CLayer
 from minihash.export.c_plan import Plan
 from minihash.export.c_text import fill, indent, values
 
@@ -72,14 +71,7 @@ def _backward(plan: Plan) -> list[str]:
         for activation in stage.activations:
             lines.append(f"for (index_t i = 0; i < {stage.outputs}; i++)")
             lines.append(f"    {delta}[i] *= {activation}_slope({layer.name}_out[i]);")
-        if layer.position:
-            lines.append(f"{layer.name}_back({delta}, layer{layer.position - 1}_delta);")
-        lines.append(f"{layer.name}_update({_source(layer)}, {delta});")
+        before = f"layer{layer.position - 1}"
+        arrays = (f"{before}_out", f"{before}_delta") if layer.position else ("x", "")
+        lines += layer.backward(*arrays)
     return lines
-
-
-def _source(layer: CLayer) -> str:
-    """Return what a layer's weights were multiplied by."""
-    if layer.inner:
-        return f"{layer.name}_inner"
-    return f"layer{layer.position - 1}_out" if layer.position else "x"

@@ -42,7 +42,6 @@ class Forms:
         if type(layer.bucket_map) is not BucketMap:
             found = f"{place} has the map {type(layer.bucket_map).__name__}"
             raise ValueError(f"{found}, wanted one that {self.target} has a form of: BucketMap")
-        self._check_one(f"{place} has tile", layer.tile, (1,))
         self._check_one(f"{place} has the bias", layer.bias, BIASES)
         self._check_one(f"{place} has signed", layer.signed, (True, False))
         if isinstance(layer, QuantizedHashedLinear):

@@ -80,6 +80,9 @@ class Value:
     def __mul__(self, other: Any) -> Value:
         return self.graph.apply("Mul", self, other)
 
+    def __mod__(self, other: Any) -> Value:
+        return self.graph.apply("Mod", self, other)
+
     def __xor__(self, other: Any) -> Value:
         return self.graph.apply("BitwiseXor", self, other)
 
@@ -96,15 +99,21 @@ class Value:
         """Add a conversion to another type."""
         return self.graph.apply("Cast", self, dtype=dtype, to=np.dtype(dtype))
 
-    def gather(self, places: Value) -> Value:
-        """Add `self[places]`; `places` is int64."""
-        return self.graph.apply("Gather", self, places, axis=0)
+    def gather(self, places: Value, axis: int = 0) -> Value:
+        """Add `self[places]`, or `self[:, places]`; `places` is int64."""
+        return self.graph.apply("Gather", self, places, axis=axis)
 
     def reshape(self, *shape: int) -> Value:
         """Add a reshape; −1 is what is left."""
         return self.graph.apply("Reshape", self, self.graph.number(shape, np.int64))
 
-    def append_ones(self) -> Value:
-        """Add a matrix with one more column on the right, of ones."""
-        widths = self.graph.number([0, 0, 0, 1], np.int64)
-        return self.graph.apply("Pad", self, widths, 1)
+    def append_columns(self, count: int, value: int) -> Value:
+        """Add a matrix with some more columns on the right, all of one number."""
+        widths = self.graph.number([0, 0, 0, count], np.int64)
+        return self.graph.apply("Pad", self, widths, value) if count else self
+
+
+def product(inputs: Value, matrix: Value, bias: Value | None = None) -> Value:
+    """Add `inputs · matrixᵀ + bias`."""
+    operands = (inputs, matrix) if bias is None else (inputs, matrix, bias)
+    return inputs.graph.apply("Gemm", *operands, transB=1)

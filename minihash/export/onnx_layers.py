@@ -1,8 +1,4 @@
-"""Layers as ONNX operators: each function adds one to a graph and returns its outputs (batch, out_features).
-
-Hashes are computed on uint32, which wraps around, and scaled to buckets on uint64; what is ordered or used as
-an index is int64. ONNX Runtime has operators for these types from 1.21 on.
-"""
+"""Layers as ONNX operators: each function adds one to a graph, and returns (batch, out_features)."""
 
 from __future__ import annotations
 
@@ -12,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from minihash.export.known import Forms
-from minihash.export.onnx_graph import Graph, Value
+from minihash.export.onnx_graph import Graph, Value, product
+from minihash.export.onnx_hashed import CODES, hashed_linear, quantized_weight, xxhash32
 from minihash.layers import (
     Dropout,
     HashedLinear,
@@ -25,71 +22,6 @@ from minihash.layers import (
     SparseLinear,
     Tanh,
 )
-
-PRIME2, PRIME3, PRIME4, PRIME5 = 2246822519, 3266489917, 668265263, 374761393
-
-# ----------------------------------------------------------------------------- the hash (docs/format.md)
-
-
-def xxhash32(i: Value, j: Value, seed: int) -> Value:
-    """Add the hash of positions, uint32; i and j are uint32 that broadcast."""
-    h = _rotate(i * PRIME3 + (seed + PRIME5 + 8) % 2**32) * PRIME4
-    h = _rotate(j * PRIME3 + h) * PRIME4
-    h = (h ^ (h >> 15)) * PRIME2
-    h = (h ^ (h >> 13)) * PRIME3
-    return h ^ (h >> 16)
-
-
-def _rotate(x: Value) -> Value:
-    return (x << 17) ^ (x >> 15)
-
-
-def scale_to_range(hashed: Value, size: int) -> Value:
-    """Add `(hash · size) >> 32` in 64 bits, as int64: exact for every size below 2³²."""
-    return ((hashed.cast(np.uint64) * size) >> 32).cast(np.int64)
-
-
-# ------------------------------------------------------------------------------------- hashed layers
-
-
-def hashed_linear(layer: HashedLinear, inputs: Value, weight: Value, bias: Value | None) -> Value:
-    """Add a hashed layer; a hashed bias is V's last column, and its input a column of ones."""
-    rows = weight.graph.range(0, layer.out_features).reshape(-1, 1)
-    if layer.bias == "hashed":
-        inputs = inputs.append_ones()
-    columns = weight.graph.range(0, layer.columns)
-    return product(inputs, virtual_matrix(layer, rows, columns, weight), bias)
-
-
-def virtual_matrix(layer: HashedLinear, rows: Value, columns: Value, weight: Value) -> Value:
-    """Add V (out_features, columns).
-
-    Signed, `s = (hash · 2K) >> 32` is a place in the vector `[w, −w]`: one gather gives bucket and sign.
-    """
-    hashed = xxhash32(rows, columns, layer.seed)
-    if not layer.signed:
-        return weight.gather(scale_to_range(hashed, layer.num_buckets))
-    table = weight.graph.apply("Concat", weight, -weight, axis=0)
-    return table.gather(scale_to_range(hashed, 2 * layer.num_buckets))
-
-
-def quantized_weight(layer: QuantizedHashedLinear, codes: Value, scale: Value) -> Value:
-    """Add the weights (num_buckets,) of codes."""
-    return CODES[layer.bits](layer, codes).cast(layer.dtype) * scale
-
-
-def packed_codes(layer: QuantizedHashedLinear, codes: Value) -> Value:
-    """Add the codes (num_buckets,) of four bits, of which two lie in a byte, each plus 8."""
-    pairs = codes.cast(np.uint32).reshape(-1, 1)
-    high = pairs >> 4
-    halves = codes.graph.apply("Concat", pairs ^ (high << 4), high, axis=1).reshape(-1)
-    return halves.gather(codes.graph.range(0, layer.num_buckets).cast(np.int64)).cast(layer.dtype) - 8
-
-
-CODES: dict[int, Callable[..., Value]] = {8: lambda layer, codes: codes, 4: packed_codes}
-
-
-# -------------------------------------------------------------------------------------- other layers
 
 
 def sparse_linear(layer: SparseLinear, inputs: Value, weight: Value, bias: Value | None) -> Value:
@@ -125,12 +57,6 @@ def low_rank_linear(layer: LowRankLinear, inputs: Value, weight: Value, bias: Va
 def dense_linear(layer: Layer, inputs: Value, weight: Value, bias: Value | None) -> Value:
     """Add a layer whose weight is its whole matrix."""
     return product(inputs, weight, bias)
-
-
-def product(inputs: Value, matrix: Value, bias: Value | None = None) -> Value:
-    """Add `inputs · matrixᵀ + bias`."""
-    operands = (inputs, matrix) if bias is None else (inputs, matrix, bias)
-    return inputs.graph.apply("Gemm", *operands, transB=1)
 
 
 WEIGHT_LAYERS: dict[type[Layer], Callable[..., Value]] = {

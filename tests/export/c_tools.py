@@ -146,6 +146,8 @@ def weight_layers(draw: st.DrawFn, shape: tuple[int, int], seed: int) -> Layer:
         virtual = shape[1] * (shape[0] + (bias == "hashed"))
         arguments |= {"bias": bias, "signed": draw(st.booleans())}
         arguments["num_buckets"] = draw(st.integers(1, virtual))
+        longest = min(virtual // shape[1], arguments["num_buckets"])
+        arguments["tile"] = draw(st.one_of(st.just(1), st.integers(1, longest)))
     layer = kind(*shape, **arguments)
     if "bias" in layer.params:
         layer.params["bias"][...] = np.random.default_rng(seed).uniform(-1, 1, shape[1])

@@ -132,10 +132,33 @@ def test_report(tmp_path: Path) -> None:
     report = to_c(Network(layers), tmp_path)
     assert report.flash == 4 * (1000 + 1000 + 10)
     assert report.ram == 4 * (100 + 10)  # the first layer's units, and the outputs of `classify`
-    assert (report.multiply_adds, report.hashes) == (784 * 100 + 100 * 10, 785 * 100)
+    assert (report.multiply_adds, report.additions, report.hashes) == (784 * 100 + 100 * 10, 0, 785 * 100)
     assert (report.inputs, report.outputs) == (784, 10)
     header = (tmp_path / "model.h").read_text()
     assert all(line.rstrip() in header for line in str(report).splitlines())
+
+
+def test_report_of_tiles(tmp_path: Path) -> None:
+    """13 tiles of 99 for 8 segments of inputs; of the other layer as many tiles as rows, of 10 for 10."""
+    network = Network([
+        HashedLinear(784, 100, num_buckets=1280, tile=99, seed=1),
+        ReLU(),
+        HashedLinear(100, 10, num_buckets=100, tile=10, seed=2),
+    ])
+    report = to_c(network, tmp_path)
+    entries = 2 * 785 + 101  # two bytes and one for a column's place and sign
+    assert report.flash == 4 * (1280 + 100) + entries
+    assert report.ram == 4 * (13 * 8 + 10) + 24 * (4 + 1) + 1 + 2  # products, outputs, inputs that wait
+    assert report.multiply_adds == 784 * 13 + 100 * 10
+    assert (report.additions, report.hashes) == (100 * 8, 100 * 8 + 10 * 11)
+    assert "in this order" in (tmp_path / "model.h").read_text()
+
+
+@pytest.mark.parametrize("tile, order", [(1, True), (4, True), (8, False)])
+def test_segments_that_come_as_they_lie_are_announced(tile: int, order: bool, tmp_path: Path) -> None:
+    """Where a unit's weights of a segment follow each other, so must the inputs."""
+    to_c(Network([HashedLinear(20, 6, num_buckets=56 if tile == 8 else 20, tile=tile)]), tmp_path)
+    assert ("in this order" in (tmp_path / "model.h").read_text()) == order
 
 
 def test_a_low_rank_network_keeps_its_projected_inputs_alone(tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def test_drawn_networks(network: Network, seed: int) -> None:
         assert close(found, wanted)
         for x, out in zip(inputs, found):
             streamed, asked = library.predict_stream(x)
-            assert np.array_equal(streamed, out) and asked == list(range(report.inputs))
+            assert np.array_equal(streamed, out) and sorted(asked) == list(range(report.inputs))
+            promised = "in this order" in Path(name, "model.h").read_text()
+            assert asked == sorted(asked) or not promised
         assert library.selftest() == 0
 
 

@@ -120,15 +120,3 @@ def test_a_feature_that_float32_is_too_coarse_for(export: str, tmp_path: Path) -
         EXPORTS[export](network, tmp_path / "out")
     assert "float32" in str(error.value) and not list(tmp_path.iterdir())
     to_onnx(network.astype("float64"), tmp_path / "out")
-
-
-@every_export
-def test_tiles_are_refused_by_name(export: str, tmp_path: Path) -> None:
-    layers = [hashed(seed=1), ReLU(), HashedLinear(4, 8, num_buckets=6, tile=3)]
-    refused(export, layers, r"layers\[2\] has tile 3, wanted one that \w+ has a form of: 1$", tmp_path)
-
-
-@not_quantized
-def test_quantised_tiles_are_refused_by_name(export: str, tmp_path: Path) -> None:
-    layer = hashed(QuantizedHashedLinear, tile=2)
-    refused(export, [layer], r"layers\[0\] has tile 2, wanted one that \w+ has a form of: 1$", tmp_path)

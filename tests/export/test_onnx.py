@@ -91,19 +91,36 @@ def test_the_file_of_a_quantised_network_is_small(bits: int, tmp_path: Path) -> 
 @settings(max_examples=15)
 @given(st.data(), testing.layers(), st.booleans())
 def test_layers_of_float64(data: st.DataObject, layer: Layer, dense: bool) -> None:
-    assume(getattr(layer, "tile", 1) == 1)  # test_known.py: tiles are refused
     network, inputs = Network([layer]), data.draw(testing.batches(layer))
     found, wanted = predict(network, inputs, dense=dense), network.predict(inputs)
     assert found.dtype == np.float64
     assert np.abs(found - wanted).max() <= 1e-12 * max(1.0, np.abs(wanted).max())
 
 
+@pytest.mark.parametrize("tile", [1, 7, 23])  # 23: products are shared
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("optimized", [True, False])
-def test_v_is_the_same_to_the_bit(signed: bool, optimized: bool) -> None:
-    layer = HashedLinear(60, 40, compression=1 / 5, seed=2**32 - 1, signed=signed, bias="none")
+def test_v_is_the_same_to_the_bit(tile: int, signed: bool, optimized: bool) -> None:
+    options = {"compression": 1 / 5, "seed": 2**32 - 1, "signed": signed, "tile": tile}
+    layer = HashedLinear(60, 40, bias="none", **options)
     found = exact_matrix(Network([layer]), optimized=optimized)[:, 1:]
     assert np.array_equal(found, layer.virtual_weight_matrix())
+
+
+def test_shared_products_make_no_matrix(tmp_path: Path) -> None:
+    """Nothing that the graph computes is a quarter as large as V, which the element map's graph makes."""
+    largest = {}
+    for tile in (1, "auto"):
+        network = mlp([200, 300, 10], compression=1 / 64, tile=tile, seed=4)
+        to_onnx(network, tmp_path / "model.onnx")
+        model = onnx.load(tmp_path / "model.onnx")
+        names = [name for node in model.graph.node for name in node.output]
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        found = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        values = found.run(names, {"inputs": np.zeros((1, 200), np.float32)})
+        largest[tile] = max(value.size for value in values)
+    assert largest[1] >= 200 * 300 and largest["auto"] < 200 * 300 / 4
 
 
 @pytest.mark.parametrize("bias", ["hashed", "free"])
@@ -131,7 +148,7 @@ def test_many_buckets(signed: bool) -> None:
 def test_the_largest_scales(size: int, tmp_path: Path) -> None:
     """`(hash · size) >> 32` where no test has the memory for so many buckets: as a graph of its own."""
     from minihash.export.onnx_graph import Graph, Value
-    from minihash.export.onnx_layers import scale_to_range
+    from minihash.export.onnx_hashed import scale_to_range
     from minihash.hashing import scale_to_range as reference
 
     graph = Graph()

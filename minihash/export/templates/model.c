@@ -18,12 +18,14 @@
 #define READ_FLOAT(place) pgm_read_float(place)
 #define READ_U8(place) pgm_read_byte(place)
 #define READ_I8(place) ((int8_t)pgm_read_byte(place))
+#define READ_U16(place) pgm_read_word(place)
 #define READ_U32(place) pgm_read_dword(place)
 #else
 #define IN_FLASH
 #define READ_FLOAT(place) (*(place))
 #define READ_U8(place) (*(place))
 #define READ_I8(place) (*(place))
+#define READ_U16(place) (*(place))
 #define READ_U32(place) (*(place))
 #endif
 
