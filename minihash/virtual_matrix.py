@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minihash.kernels import panels, shared
-from minihash.kernels.devices import CPU, Device
+from minihash.kernels.devices import Device
 from minihash.kernels.panels import Part
 
 ADDITION = 16  # multiplications inside a matrix product that take as long as one addition outside
@@ -44,13 +44,9 @@ class VirtualMatrix:
         """Return the multiplications with weights that a row of inputs takes; the bias is not counted."""
         return (self.map.tiles if self.shares else self.rows) * features
 
-    def _shares(self, batch: int, weight: np.ndarray, device: Device) -> bool:
-        """Tell whether products are shared here: small ones take one call without, and only the CPU can.
-
-        There are no kernels for weights that are quantised.
-        """
-        small = batch * self.rows * self.columns <= panels.SMALL_WORK
-        return self.shares and not small and weight.dtype.kind == "f" and device is CPU
+    def _shares(self, batch: int) -> bool:
+        """Tell whether products are shared here: small ones take one call without."""
+        return self.shares and batch * self.rows * self.columns > panels.SMALL_WORK
 
     def multiply(
         self, inputs: np.ndarray, weight: np.ndarray, dtype: np.dtype, device: Device
@@ -65,8 +61,8 @@ class VirtualMatrix:
         dtype, device : of the arrays.
         """
         outputs = device.xp.empty((len(inputs), self.rows), dtype)
-        if self._shares(len(inputs), weight, device):
-            return outputs, (inputs.shape[1], shared.multiply(inputs, weight, self.map, outputs))
+        if self._shares(len(inputs)):
+            return outputs, (inputs.shape[1], shared.multiply(inputs, weight, self.map, outputs, device))
         arranged = self._arrange(inputs, device)
         panels.multiply(self._parts(arranged, device), weight, self.map, outputs, device)
         return outputs, (inputs.shape[1], arranged)
@@ -82,10 +78,11 @@ class VirtualMatrix:
     ) -> np.ndarray | None:
         """Fill `grad_weight` (eq. 12), and return `grad_outputs @ V` (batch, features) if it is needed."""
         features, arranged = saved
-        if self._shares(len(grad_outputs), weight, device):
+        if self._shares(len(grad_outputs)):
             shape = (len(grad_outputs), features)
-            grad_inputs = np.empty(shape, weight.dtype) if need_grad_inputs else None
-            shared.gradients(arranged, weight, self.map, grad_outputs, grad_weight, grad_inputs)
+            grad_inputs = device.xp.empty(shape, weight.dtype) if need_grad_inputs else None
+            step = arranged, weight, self.map, grad_outputs, grad_weight, grad_inputs
+            shared.gradients(*step, device)
             return grad_inputs
         grad_arranged = device.xp.empty_like(arranged) if need_grad_inputs else None
         parts = self._parts(arranged, device, grad_arranged)
@@ -96,7 +93,7 @@ class VirtualMatrix:
         """Return what copies of the weights' gradient take in a training step."""
         copies = panels.count_shards(self.rows * self.columns, self.map.num_buckets, device.shards) - 1
         if self.shares:
-            copies = shared.SHARDS
+            copies = device.shards
         return copies * self.map.num_buckets * itemsize
 
     def _arrange(self, inputs: np.ndarray, device: Device) -> np.ndarray:
@@ -107,9 +104,10 @@ class VirtualMatrix:
         map, (batch, features) = self.map, inputs.shape
         small = panels.is_small(batch, self.rows, self.columns)
         if map.tile > 1:
+            columns = device.resident(map.places), device.resident(map.signs), 1
             transposed = device.xp.empty((map.segments * map.tile, batch), inputs.dtype)
             # As if tiles were of one weight: then places follow each other.
-            device.kernels.arrange(inputs, map.places, map.signs, 1, transposed.reshape(1, -1))
+            device.kernels.arrange(inputs, *columns, transposed.reshape(1, -1))
             return device.xp.ascontiguousarray(transposed.T) if small else transposed.T
         if features == self.columns or not small:
             return inputs
@@ -126,7 +124,8 @@ class VirtualMatrix:
             return grad_arranged[:, :features]
         grad_inputs = device.xp.empty((len(grad_arranged), features), grad_arranged.dtype)
         flat = grad_arranged.T.reshape(1, -1)
-        device.kernels.arrange_back(flat, map.places, map.signs, 1, grad_inputs)
+        columns = device.resident(map.places), device.resident(map.signs), 1
+        device.kernels.arrange_back(flat, *columns, grad_inputs)
         return grad_inputs
 
     def _parts(

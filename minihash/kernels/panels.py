@@ -108,6 +108,14 @@ EXPAND = dict.fromkeys(map(np.dtype, ("float32", "float64", "complex128", "int8"
 EXPAND[np.dtype("uint8")] = _expand_packed
 
 
+def expand_tiles(weight: np.ndarray, map: Any, dtype: np.dtype, device: Device) -> np.ndarray:
+    """Return the tiles (T, B) of weights or codes: a panel whose rows draw one tile after the other."""
+    slots = device.xp.arange(map.tiles, dtype=np.uint32)[:, None]
+    panel = device.xp.empty((map.tiles, map.tile), dtype)
+    EXPAND[weight.dtype](_Matrix(weight, map, dtype, device), slots, (map.tile, 0), panel)
+    return panel
+
+
 def multiply(
     parts: Sequence[Part], weight: np.ndarray, map: Any, outputs: np.ndarray, device: Device = CPU
 ) -> None:

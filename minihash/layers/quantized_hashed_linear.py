@@ -52,8 +52,8 @@ def largest_code(bits: int) -> int:
 class QuantizedHashedLinear(HashedLinear):
     """Hashed layer whose weights are whole numbers times a scale: `w[k] = scale · code[k]`.
 
-    V is made panel by panel straight from the codes, multiplied, and the product scaled: no float copy of the
-    weights is kept. It does not learn: `quantization.fine_tune` does before.
+    Panels of V, or tiles, are made straight from the codes, multiplied, and the product scaled: no float copy
+    of the weights is kept. It does not learn: `quantization.fine_tune` does before.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minihash.kernels import numba_cpu, numpy_cpu, shared
+from minihash.kernels.devices import CPU
 from minihash.maps import BucketMap
 
 SEED = 2015
@@ -149,7 +150,7 @@ def test_transpose(twin, shape):
 def test_blocks_cover_the_batch():
     map = BucketMap(1000, 1, 100, tile=10)
     for batch in range(300):
-        blocks = shared._blocks(batch, 2000, map, 4)
+        blocks = shared._blocks(batch, 2000, map, 4, CPU)
         assert [row for start, stop in blocks for row in range(start, stop)] == list(range(batch))
 
 
@@ -160,4 +161,4 @@ def test_tiles_are_the_weights_and_the_last_may_overlap(num_buckets, tile, writa
     weight.flags.writeable = writable
     starts = [min(t * map.tile, num_buckets - map.tile) for t in range(map.tiles)]
     ref = [weight[start : start + map.tile] for start in starts]
-    np.testing.assert_array_equal(shared._tiles(weight, map), ref)
+    np.testing.assert_array_equal(shared._tiles(weight, map, weight.dtype, CPU), ref)

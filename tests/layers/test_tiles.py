@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from minihash import HashedLinear, fit, kernels, mlp, virtual_matrix
 from minihash.gradient_check import check_gradients
 from minihash.kernels import numba_cpu, numpy_cpu, panels, shared, shared_numpy, threads
+from minihash.layers import QuantizedHashedLinear
 from minihash.layers.hashed_linear import BIASES, auto_tile
 from minihash.maps import BucketMap
 from minihash.persistence import load, save
@@ -209,6 +210,25 @@ def test_gradients_and_files(tmp_path, monkeypatch):
     assert again.layers[0].tile == 4 and (again.predict(rows) == network.predict(rows)).all()
     close = quantize(network, 8).predict(rows)
     assert np.abs(close - network.predict(rows)).max() < 0.1
+
+
+@both_twins
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("num_buckets", [50, 54])  # whole tiles, and one that overlaps
+@pytest.mark.parametrize("batch", [1, 9])
+def test_products_of_codes_are_shared(twin, bits, num_buckets, batch, monkeypatch):
+    """Codes are whole numbers: their sums are exact, shared or not."""
+    layer = QuantizedHashedLinear(30, 40, num_buckets=num_buckets, tile=10, seed=3, bits=bits)
+    most = 2 ** (bits - 1) - 1
+    layer.set_codes(np.arange(num_buckets) * 3 % (2 * most + 1) - most, 0.5)
+    monkeypatch.setattr(kernels, "module", lambda: twin)
+    share_always(monkeypatch)
+    inputs = integers((batch, 30)).astype(np.float32)
+    outputs = layer.forward(inputs)
+    assert layer.matrix.shares
+    np.testing.assert_array_equal(outputs, inputs @ layer.virtual_weight_matrix().T + layer.virtual_bias())
+    monkeypatch.setattr(virtual_matrix, "ADDITION", np.inf)
+    np.testing.assert_array_equal(outputs, layer.forward(inputs))
 
 
 @pytest.mark.parametrize("batch, times", [(1, 0), (2, 0), (3, 1)])
