@@ -16,7 +16,8 @@ from minihash import checks
 LIMIT_FEATURES = 2**32 - 1
 LIMIT_BUCKETS = 2**30
 LIMIT_SEED = 2**32
-SIGN = np.uint32(1 << 31)  # of a slot, set for −1; the other bits are the tile
+SIGN = np.uint32(1 << 31)  # of a slot, set for −1
+TILE = np.uint32(SIGN - 1)  # the other bits: the tile, or where tiles are single weights, the bucket
 
 PRIME3 = np.uint32(3266489917)
 START = np.uint32(374761393 + 8)  # PRIME5 + the length of the message in bytes

@@ -8,7 +8,7 @@ import strict
 from scipy.sparse import csr_array
 
 from minihash.kernels import Kernels as KernelsOfAMap
-from minihash.kernels.devices import Card
+from minihash.kernels.devices import KERNELS_OF_A_DEVICE, Card
 
 
 def unwrapping(kernel: Any) -> Any:
@@ -22,8 +22,12 @@ class Kernels:
     """A module of kernels for strict arrays; of maps it knows what numba_cuda.py knows."""
 
     def __init__(self, module: Any, name: str = "KERNELS") -> None:
-        self.KERNELS = {"element": KernelsOfAMap(*map(unwrapping, getattr(module, name)["element"]))}
-        self.drop = unwrapping(module.drop)
+        known = getattr(module, name).items()
+        self.KERNELS = {
+            map: KernelsOfAMap(*(one and unwrapping(one) for one in kernels)) for map, kernels in known
+        }
+        for function in KERNELS_OF_A_DEVICE:
+            setattr(self, function, unwrapping(getattr(module, function)))
 
 
 class Sparse:

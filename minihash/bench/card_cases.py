@@ -17,9 +17,7 @@ from minihash.layers import HashedLinear
 
 BASE = "CuPy dense"
 COMPRESSION = 1 / 64
-SIDES: dict[str, dict[str, Any]] = {
-    "element": {},
-}
+SIDES: dict[str, dict[str, Any]] = {"element": {}, "tiles": {"tile": "auto"}}
 SHAPES = {"layer-1024": (1024, 128), "layer-4096": (4096, 128), "batch-1024": (4096, 1024), "row": (4096, 1)}
 
 

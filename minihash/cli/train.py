@@ -98,7 +98,7 @@ def _run(args: argparse.Namespace, writes: bool) -> int:
     say_what_was_guessed(dataset, args.task)
     runs = [_train(_name(args), args, dataset, _build(args, dataset), args.out if writes else None)]
     if args.compare:
-        if args.tile is None and args.device == "cpu":  # GPUs have no kernels of tiles yet
+        if args.tile is None:
             tiles = argparse.Namespace(**{**vars(args), "tile": "auto"})
             network = _build(tiles, dataset)
             if any(getattr(layer, "tile", 1) > 1 for layer in network.layers):  # else it is the first again

@@ -183,12 +183,17 @@ VERSIONS = {"numba-cuda": ((0, 30), (0, 31)), "cupy-cuda12x": ((14, 0), (15, 0))
 CPU = Device()
 
 
+#: Kernels that are not those of a map, and that a layer or shared products ask a device for.
+KERNELS_OF_A_DEVICE = ("drop", "arrange", "arrange_back", "gather", "scatter", "transpose")
+
+
 class _Kernels:
     """The kernels of numba_cuda.py with its deterministic sums."""
 
     def __init__(self, module: Any) -> None:
         self.KERNELS = module.DETERMINISTIC
-        self.drop = module.drop
+        for name in KERNELS_OF_A_DEVICE:
+            setattr(self, name, getattr(module, name))
 
 
 def get(name: str, deterministic: bool = False) -> Device:

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from minihash import hashing
-from minihash.hashing import SIGN
+from minihash.hashing import SIGN, TILE
 from minihash.kernels import Kernels, complete
 from minihash.kernels.compiling import kernel, with_callees
 from minihash.kernels.shared_numba import (  # noqa: F401
@@ -27,7 +27,6 @@ from minihash.kernels.shared_numba import (  # noqa: F401
     transpose,
 )
 
-TILE = np.uint32(SIGN - 1)  # the bits of a slot that are not its sign; with single weights, the bucket
 SLOTS = 4096  # that the kernels without panels hold
 
 _inline = numba.njit(inline="always")

@@ -9,7 +9,6 @@ because a `range` with a step costs a 64-bit division.
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -18,16 +17,11 @@ import numpy as np
 from numba import cuda
 
 from minihash import hashing
-from minihash.hashing import SIGN
+from minihash.hashing import SIGN, TILE
 from minihash.kernels import Kernels, Key, Origin, Span
 from minihash.kernels.compiling import with_callees
-
-Array = Any  # on the device; Numba does not read annotations
-
-BUCKET = np.uint32(SIGN - 1)  # the bits of a slot that are not its sign
-WARP = 32  # threads that march in step: a block is made of whole ones
-SIMULATED = getattr(getattr(cuda, "devicearray", None), "FakeCUDAArray", None)
-LIMIT_GRID = 2**16 - 1  # blocks of a grid along its second dimension
+from minihash.kernels.cuda_launching import LAUNCHER, Array, Kernel, launched
+from minihash.kernels.shared_cuda import arrange, arrange_back, gather, scatter, transpose  # noqa: F401
 
 _device = cuda.jit(device=True, inline="always")
 
@@ -35,74 +29,90 @@ slot = with_callees(hashing.slot, _device)
 hash_position = with_callees(hashing.hash_position, _device)
 
 
-# ------------------------------------------------------------------------------------ launching
+# --------------------------------------------------------------------------------- inside a block
 
 
-class Launcher:
-    """Starts kernels, in order on one stream, and knows how much of the device each is given.
-
-    stream : of Numba, or 0, the default one (CuPy's too).
-    threads : of a block at most, a multiple of WARP.
-    rows : that a thread does of its column.
-    blocks : of a grid where each has costs of its own: some for every multiprocessor of the largest chips.
-    shared : bytes of shared memory that a block gets without asking.
-    """
-
-    def __init__(self) -> None:
-        self.stream: Any = 0
-        self.threads, self.rows, self.blocks, self.shared = 256, 8, 256, 48 * 1024
-
-    def elements(self, block: Array, *_: Any) -> tuple[tuple[int, int], int, int]:
-        """Return grid, threads and bytes of shared memory for a thread an element, or some in a column."""
-        rows, columns = (1, *block.shape)[-2:]
-        threads = self._threads(columns)
-        return (-(-columns // threads), min(-(-rows // self.rows), LIMIT_GRID)), threads, 0
-
-    def sums(self, block: Array, *arguments: Any) -> tuple[tuple[int, int], int, int]:
-        """Return the same for sums of elements into buckets, the last argument.
-
-        Sums in shared memory pay if there is room for all buckets, and if handing them over, all buckets
-        by every block, is at most half the additions to global memory that it saves.
-        """
-        grid, threads, _ = self.elements(block)
-        buckets, across = arguments[-1], grid[0]
-        fewer = across, max(1, min(grid[1], self.blocks // across))
-        fits = buckets.nbytes <= self.shared
-        if fits and 2 * fewer[0] * fewer[1] * buckets.size <= block.size:
-            return fewer, threads, buckets.nbytes
-        return grid, threads, 0
-
-    def dots(self, outputs: Array, *arguments: Any) -> tuple[tuple[int, int], int, int]:
-        """Return the same for a block an output, with room for a number of each thread."""
-        batch, rows = outputs.shape
-        threads = self.threads
-        return (rows, min(batch, LIMIT_GRID)), threads, threads * outputs.dtype.itemsize
-
-    def empty(self, shape: Any, dtype: Any) -> Array:
-        """Return scratch memory, undefined, to be freed with the last that holds it."""
-        return cuda.device_array(shape, dtype, stream=self.stream)
-
-    def _threads(self, columns: int) -> int:
-        return min(self.threads, -(-columns // WARP) * WARP)
+@_device
+def _segment(at, span):  # type: ignore[no-untyped-def]
+    """Return in which segment a place is; single weights are spared the division."""
+    return at if span[0] == 1 else at // np.uint32(span[0])
 
 
-LAUNCHER = Launcher()
+@_device
+def _bucket(slot, offset, span, num_buckets):  # type: ignore[no-untyped-def]
+    """Return where a weight is stored: `offset` places behind the start of the tile that a slot names."""
+    return min((slot & TILE) * np.uint32(span[0]), np.uint32(num_buckets - span[0])) + offset
 
 
-class Kernel:
-    """A kernel that is called with its arguments alone; `over` names the one that the grid covers."""
+@_device
+def _look_up(weight, slot, offset, span):  # type: ignore[no-untyped-def]
+    value = weight[_bucket(slot, offset, span, weight.size)]
+    return -value if slot & SIGN else value
 
-    def __init__(self, body: Callable[..., None], over: str, plan: str) -> None:
-        self.body, self.plan = body, plan
-        self.over = list(inspect.signature(body).parameters).index(over)
-        self.compiled = cuda.jit(body)
-        functools.update_wrapper(self, body)
 
-    def __call__(self, *arguments: Any) -> None:
-        covered = arguments[self.over]
-        if covered.size:
-            grid, threads, shared = getattr(LAUNCHER, self.plan)(covered, *arguments)
-            self.compiled[grid, threads, LAUNCHER.stream, shared](*map(_lent, arguments))
+@_device
+def _set_partial(partial):  # type: ignore[no-untyped-def]
+    """Set the block's own sums to zero; there are none if they do not pay."""
+    k = cuda.threadIdx.x
+    while k < partial.size:
+        partial[k] = 0
+        k += cuda.blockDim.x
+    cuda.syncthreads()
+
+
+@_device
+def _add(partial, grad_weight, k, value):  # type: ignore[no-untyped-def]
+    if partial.size:
+        cuda.atomic.add(partial, k, value)
+    else:
+        cuda.atomic.add(grad_weight, k, value)
+
+
+@_device
+def _add_partial(partial, grad_weight):  # type: ignore[no-untyped-def]
+    """Add the block's own sums to all blocks'."""
+    cuda.syncthreads()
+    k = cuda.threadIdx.x
+    while k < partial.size:
+        if partial[k] != 0:
+            cuda.atomic.add(grad_weight, k, partial[k])
+        k += cuda.blockDim.x
+
+
+@_device
+def _sum_block(terms):  # type: ignore[no-untyped-def]
+    """Sum a term of each thread into the first's, the same pairs every time; the others are free again."""
+    t, count = cuda.threadIdx.x, terms.size
+    cuda.syncthreads()
+    while count > 1:
+        half = (count + 1) >> 1
+        if t < count - half:
+            terms[t] += terms[t + half]
+        cuda.syncthreads()
+        count = half
+
+
+@launched(over="slots")
+def locate(key: Key, origin: Origin, slots: Array) -> None:
+    """Fill the slots of the block: tile and sign of every row and segment."""
+    c, r = cuda.grid(1), cuda.blockIdx.y
+    if c < slots.shape[1]:
+        while r < slots.shape[0]:
+            slots[r, c] = slot(key, origin[0] + r, origin[1] + c)
+            r += cuda.gridDim.y
+
+
+@launched(over="panel")
+def expand(weight: Array, slots: Array, span: Span, panel: Array) -> None:
+    """Fill `panel` with its block of V: eq. 7, `V[i, j] = ξ w[h(i, j)]`."""
+    c, r = cuda.grid(1), cuda.blockIdx.y
+    if c < panel.shape[1]:
+        at = np.uint32(span[1] + c)
+        segment = _segment(at, span)
+        offset = at - segment * np.uint32(span[0])
+        while r < panel.shape[0]:
+            panel[r, c] = _look_up(weight, slots[r, segment], offset, span)
+            r += cuda.gridDim.y
 
 
 class Aggregate(Kernel):
@@ -130,105 +140,26 @@ class Aggregate(Kernel):
         _add_integers(totals, point, peak, grad_weight)
 
 
-def _lent(value: Any) -> Any:
-    """Return an argument as a kernel takes it: the simulator would copy arrays, and refuses parts of one."""
-    return SIMULATED(value) if SIMULATED and isinstance(value, np.ndarray) else value
-
-
-def _kernel(over: str, plan: str = "elements", made: type[Kernel] = Kernel) -> Callable[..., Any]:
-    return lambda body: made(body, over, plan)
-
-
-# --------------------------------------------------------------------------------- inside a block
-
-
-@_device
-def _look_up(weight, slot):  # type: ignore[no-untyped-def]
-    value = weight[slot & BUCKET]
-    return -value if slot & SIGN else value
-
-
-@_device
-def _set_partial(partial):  # type: ignore[no-untyped-def]
-    """Set the block's own sums to zero; there are none if they do not pay."""
-    k = cuda.threadIdx.x
-    while k < partial.size:
-        partial[k] = 0
-        k += cuda.blockDim.x
-    cuda.syncthreads()
-
-
-@_device
-def _add(partial, grad_weight, slot, grad):  # type: ignore[no-untyped-def]
-    value = -grad if slot & SIGN else grad
-    if partial.size:
-        cuda.atomic.add(partial, slot & BUCKET, value)
-    else:
-        cuda.atomic.add(grad_weight, slot & BUCKET, value)
-
-
-@_device
-def _add_partial(partial, grad_weight):  # type: ignore[no-untyped-def]
-    """Add the block's own sums to all blocks'."""
-    cuda.syncthreads()
-    k = cuda.threadIdx.x
-    while k < partial.size:
-        if partial[k] != 0:
-            cuda.atomic.add(grad_weight, k, partial[k])
-        k += cuda.blockDim.x
-
-
-@_device
-def _sum_block(terms):  # type: ignore[no-untyped-def]
-    """Sum a term of each thread into the first's, the same pairs every time; the others are free again."""
-    t, count = cuda.threadIdx.x, terms.size
-    cuda.syncthreads()
-    while count > 1:
-        half = (count + 1) >> 1
-        if t < count - half:
-            terms[t] += terms[t + half]
-        cuda.syncthreads()
-        count = half
-
-
-@_kernel(over="slots")
-def locate(key: Key, origin: Origin, slots: Array) -> None:
-    """Fill the slots of the block: tile and sign of every row and segment."""
-    c, r = cuda.grid(1), cuda.blockIdx.y
-    if c < slots.shape[1]:
-        while r < slots.shape[0]:
-            slots[r, c] = slot(key, origin[0] + r, origin[1] + c)
-            r += cuda.gridDim.y
-
-
-# ----------------------------------------------------------------------- single weights: B = 1
-
-
-@_kernel(over="panel")
-def expand_element(weight: Array, slots: Array, span: Span, panel: Array) -> None:
-    """Fill `panel` with its block of V: eq. 7, `V[i, j] = ξ w[h(i, j)]`."""
-    c, r = cuda.grid(1), cuda.blockIdx.y
-    if c < panel.shape[1]:
-        while r < panel.shape[0]:
-            panel[r, c] = _look_up(weight, slots[r, c])
-            r += cuda.gridDim.y
-
-
-@_kernel(over="grad_panel", plan="sums", made=Aggregate)
-def aggregate_element(grad_panel: Array, slots: Array, span: Span, grad_weight: Array) -> None:
+@launched(over="grad_panel", plan="sums", made=Aggregate)
+def aggregate(grad_panel: Array, slots: Array, span: Span, grad_weight: Array) -> None:
     """Add ∂L/∂V of a block to its buckets: eq. 12, a sum over each bucket. `grad_panel` is used up."""
     partial = cuda.shared.array(0, grad_weight.dtype)
     _set_partial(partial)
     c, r = cuda.grid(1), cuda.blockIdx.y
     if c < grad_panel.shape[1]:
+        at = np.uint32(span[1] + c)
+        segment = _segment(at, span)
+        offset = at - segment * np.uint32(span[0])
         while r < grad_panel.shape[0]:
-            _add(partial, grad_weight, slots[r, c], grad_panel[r, c])
+            drawn, grad = slots[r, segment], grad_panel[r, c]
+            k = _bucket(drawn, offset, span, grad_weight.size)
+            _add(partial, grad_weight, k, -grad if drawn & SIGN else grad)
             r += cuda.gridDim.y
     _add_partial(partial, grad_weight)
 
 
-@_kernel(over="outputs", plan="dots")
-def multiply_element(
+@launched(over="outputs", plan="dots")
+def multiply(
     weight: Array, key: Key, origin: Origin, span: Span, inputs: Array, outputs: Array
 ) -> None:
     """Add the block's part of `inputs @ Vᵀ` to `outputs`: eq. 8; V is never in memory."""
@@ -237,7 +168,10 @@ def multiply_element(
     while n < outputs.shape[0]:
         total, c = weight.dtype.type(0), cuda.threadIdx.x
         while c < inputs.shape[1]:
-            total += inputs[n, c] * _look_up(weight, slot(key, origin[0] + r, origin[1] + c))
+            at = np.uint32(span[1] + c)
+            segment = _segment(at, span)
+            drawn = slot(key, origin[0] + r, origin[1] + segment)
+            total += inputs[n, c] * _look_up(weight, drawn, at - segment * np.uint32(span[0]), span)
             c += cuda.blockDim.x
         terms[cuda.threadIdx.x] = total
         _sum_block(terms)
@@ -249,7 +183,7 @@ def multiply_element(
 # -------------------------------------------------------------------------------------- dropout
 
 
-@_kernel(over="outputs")
+@launched(over="outputs")
 def drop(inputs: Array, key: tuple[int, int, int], scale: Any, outputs: Array) -> None:
     """Fill `outputs` with `inputs · scale`, and with 0 where the hash of a place is below a threshold."""
     j, n = cuda.grid(1), cuda.blockIdx.y
@@ -283,14 +217,14 @@ def _is_finite(point, peak):  # type: ignore[no-untyped-def]
     return (peak[0] >> point[0]) <= 2 * point[3]
 
 
-@_kernel(over="work")
+@launched(over="work")
 def _set_zero(work: Array) -> None:
     k = cuda.grid(1)
     if k < work.size:
         work[k] = 0
 
 
-@_kernel(over="integers")
+@launched(over="integers")
 def _find_peak(integers: Array, point: Any, peak: Array) -> None:
     """Raise `peak` to the bits of the panel's largest magnitude: they are ordered like the numbers."""
     largest = cuda.shared.array(1, np.int64)
@@ -308,7 +242,7 @@ def _find_peak(integers: Array, point: Any, peak: Array) -> None:
         cuda.atomic.max(peak, 0, largest[0])
 
 
-@_kernel(over="panel")
+@launched(over="panel")
 def _to_integers(panel: Array, point: Any, peak: Array, integers: Array) -> None:
     """Scale the panel to integers, which lie in the same memory."""
     scale = panel.dtype.type(math.ldexp(panel.dtype.type(1), int(_shift(point, peak))))
@@ -319,7 +253,7 @@ def _to_integers(panel: Array, point: Any, peak: Array, integers: Array) -> None
             r += cuda.gridDim.y
 
 
-@_kernel(over="totals")
+@launched(over="totals")
 def _add_integers(totals: Array, point: Any, peak: Array, grad_weight: Array) -> None:
     """Add the sums to the buckets, scaled back."""
     dtype = grad_weight.dtype
@@ -332,7 +266,7 @@ def _add_integers(totals: Array, point: Any, peak: Array, grad_weight: Array) ->
 # -------------------------------------------------------------------------------- without panels
 
 
-@_kernel(over="panel")
+@launched(over="panel")
 def _outer(grad_outputs: Array, inputs: Array, panel: Array) -> None:
     """Fill `panel` with `grad_outputsᵀ @ inputs`."""
     c, r = cuda.grid(1), cuda.blockIdx.y
@@ -345,7 +279,7 @@ def _outer(grad_outputs: Array, inputs: Array, panel: Array) -> None:
             r += cuda.gridDim.y
 
 
-@_kernel(over="grad_inputs")
+@launched(over="grad_inputs")
 def _add_product(grad_outputs: Array, panel: Array, grad_inputs: Array) -> None:
     """Add `grad_outputs @ panel` to `grad_inputs`."""
     c, n = cuda.grid(1), cuda.blockIdx.y
@@ -372,23 +306,24 @@ def _gradients(aggregate: Callable[..., None]) -> Callable[..., None]:
         grad_weight: Array,
     ) -> None:
         """Add the block's part of `grad_outputs @ V` to `grad_inputs`, and of eq. 12 to `grad_weight`."""
-        shape = grad_outputs.shape[1], inputs.shape[1]
-        slots, panel = LAUNCHER.empty(shape, np.uint32), LAUNCHER.empty(shape, weight.dtype)
+        rows, columns = grad_outputs.shape[1], inputs.shape[1]
+        slots = LAUNCHER.empty((rows, -(-(span[1] + columns) // span[0])), np.uint32)
+        panel = LAUNCHER.empty((rows, columns), weight.dtype)
         locate(key, origin, slots)
         _outer(grad_outputs, inputs, panel)
         aggregate(panel, slots, span, grad_weight)
         if grad_inputs.shape[0]:
-            expand_element(weight, slots, span, panel)
+            expand(weight, slots, span, panel)
             _add_product(grad_outputs, panel, grad_inputs)
 
     return gradients
 
 
 def _kernels(aggregate: Callable[..., None]) -> dict[str, Kernels]:
-    own = locate, expand_element, None, aggregate, multiply_element, _gradients(aggregate)
-    return {"element": Kernels(*own)}
+    own = Kernels(locate, expand, None, aggregate, multiply, _gradients(aggregate))
+    return {"element": own, "tiles": own}
 
 
-KERNELS = _kernels(aggregate_element)
+KERNELS = _kernels(aggregate)
 #: The same results bit for bit, every time.
-DETERMINISTIC = _kernels(functools.partial(aggregate_element, deterministic=True))
+DETERMINISTIC = _kernels(functools.partial(aggregate, deterministic=True))

@@ -75,7 +75,7 @@ def gradients(
     """
     step = _Step(weight, map, grad_outputs, device)
     shards = max(1, min(device.shards, len(step.blocks)))
-    copies = device.xp.zeros((shards, *step.tiles.shape), weight.dtype)
+    copies = [device.xp.zeros(step.tiles.shape, weight.dtype) for _ in range(shards)]
     cuts = itertools.pairwise(len(step.blocks) * n // shards for n in range(shards + 1))
     device.run(
         functools.partial(
@@ -83,12 +83,13 @@ def gradients(
         )
         for (start, stop), copy in zip(cuts, copies)
     )
+    total = copies[0]
     for copy in copies[1:]:
-        copies[0] += copy
+        total += copy
     last = (map.tiles - 1) * map.tile
-    grad_weight[:last] = copies[0, :-1].reshape(-1)
+    grad_weight[:last] = total[:-1].reshape(-1)
     grad_weight[last:] = 0
-    grad_weight[map.num_buckets - map.tile :] += copies[0, -1]  # it may overlap the one before
+    grad_weight[map.num_buckets - map.tile :] += total[-1]  # it may overlap the one before
 
 
 class _Step:

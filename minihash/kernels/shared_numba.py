@@ -10,10 +10,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from minihash.hashing import SIGN
+from minihash.hashing import SIGN, TILE
 from minihash.kernels.compiling import kernel
-
-TILE = np.uint32(SIGN - 1)  # the bits of a slot that are not its sign
 
 _inline = numba.njit(inline="always")
 _add = kernel(fastmath={"contract", "nsz"})

@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minihash.hashing import SIGN
-
-TILE = np.uint32(SIGN - 1)  # the bits of a slot that are not its sign
+from minihash.hashing import SIGN, TILE
 
 
 def arrange(

@@ -9,6 +9,8 @@ import lockstep
 import numpy as np
 import pytest
 
+from minihash.kernels import devices
+
 CARDS = ("simulator", *lockstep.ORDERS)
 every_card = pytest.mark.parametrize("card", CARDS)
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -18,7 +20,7 @@ fast_or_deterministic = pytest.mark.parametrize("name", ["KERNELS", "DETERMINIST
 def make_small(module):
     """Let tiny arrays have many blocks, the last of them partly empty, and threads several rows."""
     launcher = module.LAUNCHER
-    launcher.threads, launcher.rows, launcher.blocks, module.LIMIT_GRID = 5, 2, 2, 3
+    launcher.threads, launcher.rows, launcher.blocks, launcher.down = 5, 2, 2, 3
     return module
 
 
@@ -35,7 +37,8 @@ class Twin:
 
     def __init__(self, module, name="KERNELS"):
         self.KERNELS = getattr(module, name)
-        self.drop = module.drop
+        for function in devices.KERNELS_OF_A_DEVICE:
+            setattr(self, function, getattr(module, function))
 
 
 def twin_on(card, name="KERNELS"):

@@ -16,11 +16,17 @@ from typing import NamedTuple
 from cuda import pathfinder
 from numba import cuda, types
 
-from minihash.kernels import numba_cuda
+from minihash.kernels import numba_cuda, shared_cuda
+from minihash.kernels.cuda_launching import Kernel
 
 CHIPS = {"sm_80": (8, 0), "sm_90": (9, 0)}
 DTYPES = {"float32": (types.float32, types.int32), "float64": (types.float64, types.int64)}
-KERNELS = {name: value for name, value in vars(numba_cuda).items() if isinstance(value, numba_cuda.Kernel)}
+KERNELS = {
+    name: value
+    for module in (numba_cuda, shared_cuda)
+    for name, value in vars(module).items()
+    if isinstance(value, Kernel)
+}
 KEY = types.Tuple((types.int64, types.int64, types.boolean))
 DROP_KEY = types.UniTuple(types.int64, 3)
 DOUBLE = re.compile(r"\bD(?:ADD|MUL|FMA|SETP|MNMX)\b|\.F64|64H")  # what float32 has no use for
@@ -44,6 +50,9 @@ def argument_types(kernel, dtype, layout="C", whole=False):
     vector, totals = types.Array(number, 1, "C"), types.Array(types.int64, 1, "C")
     known = {
         **dict.fromkeys(("panel", "inputs", "outputs", "grad_outputs", "grad_inputs"), matrix),
+        **dict.fromkeys(("arranged", "grad_arranged", "grad_products"), matrix),
+        **{"products": types.Array(number, 3, "C"), "keys": types.uint64[::1], "starts": types.uint32[::1]},
+        **{"places": types.uint32[::1], "signs": types.int8[::1], "tile": types.int64},
         **{"weight": vector, "grad_panel": matrix, "grad_weight": totals if whole else vector},
         **{"scale": number, "key": DROP_KEY if kernel.body.__name__ == "drop" else KEY},
         **dict.fromkeys(("origin", "span"), types.UniTuple(types.int64, 2)),

@@ -30,7 +30,8 @@ import numpy as np
 import minihash
 from minihash import hashing
 
-SOURCE = Path(minihash.__file__).parent / "kernels" / "numba_cuda.py"
+KERNELS = Path(minihash.__file__).parent / "kernels"
+SOURCE, LAUNCHING, SHARED = map(KERNELS.joinpath, ("numba_cuda.py", "cuda_launching.py", "shared_cuda.py"))
 HASHING = Path(hashing.__file__)
 ORDERS = ("forward", "reversed", "shuffled")
 POISON = 0xA5  # every byte of memory from `device_array`
@@ -267,16 +268,22 @@ class Scalars(Machine):
 
 
 def load(machine, *edits):
-    """Return a new module of the kernels for a machine, with edits (old, new) of it or of the hash."""
-    with mock.patch.object(minihash, "hashing", _module(HASHING, edits)):
-        with mock.patch.object(numba, "cuda", machine, create=True):
-            return _module(SOURCE, edits)
+    """Return a new module of the kernels for a machine, with edits (old, new) of them or of the hash."""
+    with (
+        mock.patch.object(minihash, "hashing", _module(HASHING, edits)),
+        mock.patch.object(numba, "cuda", machine, create=True),
+        mock.patch.dict(sys.modules),
+    ):
+        for path in (LAUNCHING, SHARED):
+            sys.modules[f"minihash.kernels.{path.stem}"] = _module(path, edits)
+        return _module(SOURCE, edits)
 
 
 def _module(path, edits):
     text = path.read_text("utf-8")
     for old, new in edits:
-        assert any(old in source.read_text("utf-8") for source in (SOURCE, HASHING)), f"gone: {old!r}"
+        sources = (SOURCE, LAUNCHING, SHARED, HASHING)
+        assert any(old in source.read_text("utf-8") for source in sources), f"gone: {old!r}"
         text = text.replace(old, new)
     module = types.ModuleType(f"minihash.kernels.{path.stem}")
     exec(compile(text, str(path), "exec"), module.__dict__)

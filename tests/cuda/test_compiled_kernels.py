@@ -15,7 +15,7 @@ from compiled import CHIPS, DOUBLE, KERNELS, build
 TABLE = (Path(__file__).parents[2] / "docs" / "cuda.md").read_text("utf-8")
 VARIANTS = list(compiled.variants())
 #: What the panel driver cuts out of larger arrays.
-IN_PARTS = ("multiply_element", "drop", "_outer", "_add_product")
+IN_PARTS = ("multiply", "drop", "_outer", "_add_product")
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=["-".join(map(str, v)) for v in VARIANTS])
 every_chip = pytest.mark.parametrize("chip", CHIPS)
@@ -54,16 +54,16 @@ def test_the_table_has_nothing_else():
 
 
 def test_the_checks_see_doubles():
-    program = build("expand_element", "float64", "sm_80")
+    program = build("expand", "float64", "sm_80")
     assert ".f64" in program.ptx
     with pytest.raises(AssertionError):
-        check(build("multiply_element", "float64", "sm_80"), "float32")
+        check(build("multiply", "float64", "sm_80"), "float32")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_sums_are_atomic(dtype):
     """Without returning what was there before: RED; in shared memory there is no such float instruction."""
-    opcodes = build("aggregate_element", dtype, "sm_90").opcodes
+    opcodes = build("aggregate", dtype, "sm_90").opcodes
     assert [opcode for opcode in opcodes if opcode.startswith("RED")]
     assert [opcode for opcode in opcodes if opcode.startswith("ATOMS")]
 
@@ -96,5 +96,5 @@ def test_without_a_card_kernels_are_there_but_do_not_start():
 
 def test_every_kernel_is_compiled():
     public = {name for name in KERNELS if not name.startswith("_")}
-    of_single_weights = {f"{kind}_element" for kind in ("expand", "aggregate", "multiply")}
-    assert public == of_single_weights | {"locate", "drop"}
+    of_shared_products = {"arrange_back", "gather"}  # the others are made of some
+    assert public == {"locate", "expand", "aggregate", "multiply", "drop"} | of_shared_products

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numba import cuda
 
-from minihash.kernels import numba_cpu, numba_cuda
+from minihash.kernels import numba_cpu, numba_cuda, shared_cuda
+from minihash.maps import BucketMap
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,7 +26,7 @@ def integers(shape, dtype, seed=0):
 
 def run(kernel, *arguments):
     """Return the arrays among the arguments as the kernel leaves them; it works on copies."""
-    on_card = kernel.__module__ == numba_cuda.__name__ or hasattr(kernel, "func")
+    on_card = kernel.__module__ in (numba_cuda.__name__, shared_cuda.__name__) or hasattr(kernel, "func")
     copies = [
         (cuda.to_device(value) if on_card else value.copy()) if isinstance(value, np.ndarray) else value
         for value in arguments
@@ -35,17 +36,19 @@ def run(kernel, *arguments):
     return [value.copy_to_host() if on_card else value for value in arrays]
 
 
-def where(num_buckets):
+def where(num_buckets, tile=1):
     """Key, origin and span of the block."""
-    return (7, num_buckets, True), (3, 0), (1, 0)
+    return (7, -(-num_buckets // tile), True), (3, 0), (tile, 0)
 
 
 @every_dtype
 @every_size
-def test_kernels_equal_the_cpus(dtype, num_buckets):
-    cpu, gpu = numba_cpu.KERNELS["element"], numba_cuda.KERNELS["element"]
-    key, origin, span = where(num_buckets)
-    slots = np.empty((ROWS, COLUMNS), np.uint32)
+@pytest.mark.parametrize("tile", [1, 6])
+def test_kernels_equal_the_cpus(dtype, num_buckets, tile):
+    name = "tiles" if tile > 1 else "element"
+    cpu, gpu = numba_cpu.KERNELS[name], numba_cuda.KERNELS[name]
+    key, origin, span = where(num_buckets, tile)
+    slots = np.empty((ROWS, -(-COLUMNS // tile)), np.uint32)
     refs, comps = (run(twin.locate, key, origin, slots) for twin in (cpu, gpu))
     assert comps[0].tobytes() == refs[0].tobytes()
 
@@ -83,6 +86,23 @@ def test_deterministic_sums_have_the_same_bits_every_time(dtype, num_buckets):
     assert len({total.tobytes() for total in sums}) == 1
     ref = run(numba_cpu.aggregate_element, *arguments)[2]
     np.testing.assert_allclose(sums[0], ref, rtol=1e-3, atol=1e-3)
+
+
+@every_dtype
+def test_shared_products_equal_the_cpus(dtype):
+    tiles, map = 125, BucketMap(12266, 7, COLUMNS, tile=99)
+    inputs, grads = integers((BATCH, COLUMNS - 1), dtype), integers((ROWS, BATCH), dtype, 1)
+    arranged = np.zeros((map.tile, map.segments * BATCH), dtype)
+    products = integers((tiles, map.segments, BATCH), dtype, 2)
+    (slots,) = run(numba_cpu.locate, map.key, (0, 0), np.empty((ROWS, map.segments), np.uint32))
+    for name, *arguments in (
+        ("arrange", inputs, map.places, map.signs, map.tile, arranged),
+        ("arrange_back", integers(arranged.shape, dtype, 3), map.places, map.signs, map.tile, inputs),
+        ("gather", products, slots, grads),
+        ("scatter", grads, slots, products),
+    ):
+        ref, comp = (run(getattr(twin, name), *arguments)[-1] for twin in (numba_cpu, shared_cuda))
+        np.testing.assert_array_equal(comp, ref)
 
 
 @every_dtype

@@ -12,9 +12,10 @@ from cards import every_card, every_dtype, fast_or_deterministic, kernels_on, tw
 from hypothesis import example, given
 from hypothesis import strategies as st
 from kernels import test_kernels as cpu
-from kernels.test_kernels import LIMIT, Block, batches, case, integers
+from kernels import test_shared as shared
+from kernels.test_kernels import Block, batches, case, integers
 
-from minihash.kernels import numba_cpu
+from minihash.kernels import numba_cpu, numpy_cpu
 
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # of uint32, wanted
 
@@ -24,27 +25,15 @@ def block_of(num_buckets, origin, shape, seed=7, signed=True):
     return Block("element", num_buckets, 1, seed, signed, origin, 0, shape)
 
 
-def blocks(max_buckets=40):
-    return st.builds(
-        block_of,
-        st.integers(1, max_buckets),
-        origin=st.tuples(cpu.starts, cpu.starts),
-        shape=st.tuples(cpu.lengths, cpu.lengths),
-        seed=cpu.uint32s,
-        signed=st.booleans(),
-    )
-
-
 ONE_BUCKET = block_of(1, (3, 4), (9, 9))
-LAST = block_of(9, (LIMIT - 9, LIMIT - 9), (9, 9), seed=2**32 - 1)  # of the largest layer
 
 
 def at_the_limits(test):
-    return example(block=ONE_BUCKET)(example(block=LAST)(test))
+    return example(block=ONE_BUCKET)(cpu.at_the_limits(test))
 
 
 @every_card
-@given(block=blocks(max_buckets=2**30 - 1))
+@given(block=cpu.blocks(max_buckets=2**30 - 1))
 @at_the_limits
 def test_locate_equals_naive(card, block):
     np.testing.assert_array_equal(cpu.locate(twin_on(card), block), cpu.slots_of(block))
@@ -52,7 +41,7 @@ def test_locate_equals_naive(card, block):
 
 @every_card
 @every_dtype
-@given(block=blocks())
+@given(block=cpu.blocks())
 @at_the_limits
 def test_expand_has_the_bits_of_the_cpu(card, dtype, block):
     weight = np.random.default_rng(0).normal(size=block.num_buckets).astype(dtype)
@@ -65,7 +54,7 @@ def test_expand_has_the_bits_of_the_cpu(card, dtype, block):
 @every_card
 @every_dtype
 @fast_or_deterministic
-@given(block=blocks())
+@given(block=cpu.blocks())
 @at_the_limits
 def test_aggregate_adds_to_what_is_there(card, dtype, name, block):
     grad_panel, before = integers(block.shape, dtype), integers(block.num_buckets, dtype, seed=1)
@@ -75,7 +64,7 @@ def test_aggregate_adds_to_what_is_there(card, dtype, name, block):
 
 @every_card
 @every_dtype
-@given(block=blocks(), batch=batches)
+@given(block=cpu.blocks(), batch=batches)
 def test_multiply_adds_to_what_is_there(card, dtype, block, batch):
     weight, inputs, before = case(block, batch, dtype)
     ref = before + inputs @ cpu.virtual(weight, block).T
@@ -86,7 +75,7 @@ def test_multiply_adds_to_what_is_there(card, dtype, block, batch):
 @every_card
 @every_dtype
 @fast_or_deterministic
-@given(block=blocks(), batch=batches, need_grad_inputs=st.booleans())
+@given(block=cpu.blocks(), batch=batches, need_grad_inputs=st.booleans())
 def test_gradients_add_to_what_is_there(card, dtype, name, block, batch, need_grad_inputs):
     weight, inputs, grad_outputs = case(block, batch, dtype)
     before = integers((batch * need_grad_inputs, block.shape[1]), dtype, seed=3)
@@ -110,6 +99,35 @@ def test_drop_has_the_bits_of_the_cpu(card, dtype, shape, row):
         twin.drop(inputs, (7, row, 2**31), dtype(2), outputs)
         results.append(outputs.tobytes())
     assert results[0] == results[1]
+
+
+# --------------------------------------------------------------------------------- shared products
+
+
+@every_card
+@given(case=shared.maps(), batch=st.integers(0, 6))
+def test_arranging_is_that_of_the_cpu(card, case, batch):
+    map, features = case
+    inputs = integers((batch, features), np.float32)
+    arranged = [shared.arrange(twin, inputs, map) for twin in (twin_on(card), numpy_cpu)]
+    np.testing.assert_array_equal(*arranged)
+    grads = integers(arranged[0].shape, np.float32, seed=1)
+    back = [shared.arrange_back(twin, grads, map, inputs.shape) for twin in (twin_on(card), numpy_cpu)]
+    np.testing.assert_array_equal(*back)
+
+
+@every_card
+@given(shared.arrays())
+def test_gather_and_scatter_equal_the_cpus(card, case):
+    slots, products, grads = case
+    found = []
+    for twin in (twin_on(card), numpy_cpu):
+        outputs, grad_products = np.full_like(grads, np.nan), np.full_like(products, np.nan)
+        twin.gather(products, slots, outputs)
+        twin.scatter(grads, slots, grad_products)
+        found.append((outputs, grad_products))
+    for one, other in zip(*found):
+        np.testing.assert_array_equal(one, other)
 
 
 # ----------------------------------------------------------------------------- sums in shared memory
@@ -138,7 +156,7 @@ def deterministic_sum(card, grad_panel, block):
 
 
 @every_dtype
-@given(block=blocks(max_buckets=9), exponent=st.integers(-300, 300))
+@given(block=cpu.blocks(max_buckets=9), exponent=st.integers(-300, 300))
 @example(block=ONE_BUCKET, exponent=0)
 def test_deterministic_sums_have_the_same_bits_in_every_order(dtype, block, exponent):
     if dtype == np.float32:

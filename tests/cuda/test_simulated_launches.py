@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numba import cuda
 
 from minihash.kernels import numba_cuda
+from minihash.kernels.cuda_launching import Launcher
 
-LAUNCHER = numba_cuda.Launcher()  # as it is for a card
+LAUNCHER = Launcher()  # as it is for a card
 lengths = st.one_of(st.integers(1, 300), st.integers(1, 2**31))
 
 

@@ -16,9 +16,25 @@ import test_simulated_kernels as tests
 from cards import Twin, make_small
 from lockstep import Divergence, OutOfBounds, Race, Uninitialised
 
+from minihash.maps import BucketMap
+
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 
+
+def drawn(rows, segments, tiles, batch):
+    """Slots, products and outputs; nobody draws the second tile."""
+    rng = np.random.default_rng(0)
+    slots = rng.integers(0, tiles, (rows, segments)).astype(np.uint32)
+    slots[slots == 1] = 2
+    slots |= rng.integers(0, 2, slots.shape).astype(np.uint32) << np.uint32(31)
+    products = rng.integers(-6, 7, (tiles, segments, batch)).astype(np.float32)
+    return slots, products, rng.integers(-6, 7, (rows, batch)).astype(np.float32)
+
+
 BLOCK = tests.block_of(3, (3, 4), (9, 6))
+TILES = tests.Block("tiles", 10, 4, 7, True, (3, 4), 1, (9, 6))
+MAP = BucketMap(3, 5, 7, tile=3)
+DRAWN = drawn(rows=9, segments=3, tiles=4, batch=6)
 WRONG = AssertionError  # another result
 
 
@@ -41,22 +57,25 @@ multiply = examples(tests.test_multiply_adds_to_what_is_there, block=BLOCK, batc
 gradients = examples(
     tests.test_gradients_add_to_what_is_there, block=BLOCK, batch=4, need_grad_inputs=True, **FAST
 )
+expand_tiles = examples(tests.test_expand_has_the_bits_of_the_cpu, block=TILES, **F4)
+arrange = examples(tests.test_arranging_is_that_of_the_cpu, case=(MAP, 6), batch=4)
+gather = examples(tests.test_gather_and_scatter_equal_the_cpus, case=DRAWN)
 drop = examples(tests.test_drop_has_the_bits_of_the_cpu, shape=(4, 7), row=2**32 - 2, **F4)
 largest = examples(tests.test_deterministic_sums_of_the_largest_and_smallest, **F4)
 not_finite = examples(tests.test_deterministic_sums_of_what_is_not_finite_are_nan, bad=np.inf, **F4)
 
 BARRIER = "    cuda.syncthreads()\n"
-ADD_SHARED = "cuda.atomic.add(partial, slot & BUCKET, value)"
-ADD_GLOBAL = "cuda.atomic.add(grad_weight, slot & BUCKET, value)"
+ADD_SHARED = "cuda.atomic.add(partial, k, value)"
+ADD_GLOBAL = "cuda.atomic.add(grad_weight, k, value)"
 HAND_OVER = "cuda.atomic.add(grad_weight, k, partial[k])"
 STORE = "            terms[t] += terms[t + half]\n"
 SLOT = "slot(key, origin[0] + r, origin[1] + c)"
 
 MUTANTS = {
     "non-atomic add in shared memory": (
-        *(aggregate_shared, Race, ADD_SHARED, "partial[slot & BUCKET] += value"),
+        *(aggregate_shared, Race, ADD_SHARED, "partial[k] += value"),
     ),
-    "non-atomic add to the buckets": (aggregate, Race, ADD_GLOBAL, "grad_weight[slot & BUCKET] += value"),
+    "non-atomic add to the buckets": (aggregate, Race, ADD_GLOBAL, "grad_weight[k] += value"),
     "blocks hand over without atomics": (aggregate_shared, Race, HAND_OVER, "grad_weight[k] += partial[k]"),
     "blocks overwrite each other's": (aggregate_shared, Race, HAND_OVER, "grad_weight[k] = partial[k]"),
     "non-atomic largest of a block": (
@@ -111,13 +130,43 @@ MUTANTS = {
     ),
     "the block's row is not hashed": (locate, WRONG, SLOT, "slot(key, r, origin[1] + c)"),
     "the block's column is not hashed": (locate, WRONG, SLOT, "slot(key, origin[0] + r, c)"),
-    "products hash columns for rows": (multiply, WRONG, SLOT, "slot(key, origin[1] + c, origin[0] + r)"),
+    "products hash columns for rows": (
+        *(multiply, WRONG, "slot(key, origin[0] + r, origin[1] + segment)"),
+        "slot(key, origin[1] + segment, origin[0] + r)",
+    ),
     "gradients are hashed as the first block's": (
         *(gradients, WRONG, "locate(key, origin, slots)", "locate(key, (0, 0), slots)"),
     ),
     "drop goes one column too far": (drop, OutOfBounds, "j < outputs.shape[1]", "j <= outputs.shape[1]"),
     "every batch drops the same": (drop, WRONG, "(key[1] + n) & 0xFFFFFFFF", "n"),
-    "the sign is lost": (aggregate, WRONG, "-grad if slot & SIGN else grad", "grad"),
+    "columns count from the block's own": (expand_tiles, WRONG, "np.uint32(span[1] + c)", "np.uint32(c)"),
+    "the last tile does not overlap": (
+        *(expand_tiles, (WRONG, OutOfBounds), "min((slot & TILE) * np.uint32(span[0]), np.uint32"),
+        "max((slot & TILE) * np.uint32(span[0]), np.uint32",
+    ),
+    "a tile is its first weight": (expand_tiles, WRONG, "- span[0])) + offset", "- span[0]))"),
+    "arrange goes one column too far": (arrange, OutOfBounds, "j < places.size", "j <= places.size"),
+    "the bias has an input": (arrange, OutOfBounds, "if j < features else", "if j <= features else"),
+    "arrange leaves out what is padded": (arrange, WRONG, "arranged[...] = 0", "pass"),
+    "columns have no sign": (arrange, WRONG, "-value if signs[j] < 0 else value", "value"),
+    "a row's products have no sign": (
+        *(gather, WRONG, "-product if slots[r, g] & SIGN else product", "product"),
+    ),
+    "gather goes one column too far": (
+        *(gather, OutOfBounds, "if n < outputs.shape[1]", "if n <= outputs.shape[1]"),
+    ),
+    "rows are not sorted": (gather, (WRONG, Uninitialised, OutOfBounds), "LAUNCHER.sort(keys)", "pass"),
+    "segments are sorted together": (
+        *(gather, (WRONG, OutOfBounds), "np.uint64(segments) + np.uint64(g)", "np.uint64(segments)"),
+    ),
+    "what nobody drew begins nowhere": (
+        *(gather, (WRONG, Uninitialised, OutOfBounds), "first <= place:", "first == place:"),
+    ),
+    "sums of gradients have no sign": (gather, WRONG, "-grad if row & SIGN else grad", "grad"),
+    "sums go one column too far": (
+        *(gather, OutOfBounds, "n < grad_products.shape[1]", "n <= grad_products.shape[1]"),
+    ),
+    "the sign is lost": (aggregate, WRONG, "-grad if drawn & SIGN else grad", "grad"),
     "grad_inputs are overwritten": (
         *(gradients, WRONG, "grad_inputs[n, c] += total", "grad_inputs[n, c] = total"),
     ),

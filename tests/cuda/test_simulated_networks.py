@@ -14,7 +14,7 @@ from cards import every_card, kernels_on
 from strict_card import StrictCard
 from test_devices import LAYERS, numbers
 
-from minihash import HashedLinear, evaluate, fit, mlp, save
+from minihash import HashedLinear, evaluate, fit, mlp, save, virtual_matrix
 from minihash.kernels import devices, panels
 from minihash.optimizers import Adam
 
@@ -43,22 +43,27 @@ def products(request, monkeypatch):
     monkeypatch.setattr(panels, "SMALL_BATCH", 10**9 if request.param else -1)
     for name, value in (("SMALL_WORK", -1), ("PANEL_SIZE", 6), ("PANEL_SUMMED", 2)):
         monkeypatch.setattr(panels, name, value)
+    monkeypatch.setattr(virtual_matrix, "ADDITION", 0)
 
 
 @every_card
 @pytest.mark.parametrize("sums", ["KERNELS", "DETERMINISTIC"])
-def test_a_network_trains_on_a_simulated_card_as_on_the_cpu(card, sums, products):
+@pytest.mark.parametrize("tile", [1, 4])
+def test_a_network_trains_on_a_simulated_card_as_on_the_cpu(card, sums, tile, products):
     device = StrictCard(kernels_on(card), sums)
     device.panels = 2
-    ref, comp = trained(network_of()), trained(network_of().to(device))
+    ref, comp = trained(network_of(tile=(tile, 1))), trained(network_of(tile=(tile, 1)).to(device))
     for name, array in comp.params.items():
         assert isinstance(array, strict.ndarray)
         np.testing.assert_allclose(device.get(array), ref.params[name], rtol=1e-3, atol=1e-5)
     assert evaluate(comp, rows())["error"] == evaluate(ref, rows())["error"]
 
 
+OPTIONS: list[dict] = [{}, {"bias": "free"}, {"signed": False}, {"tile": 2}, {"tile": 4}]
+
+
 @every_card
-@pytest.mark.parametrize("options", [{}, {"bias": "free"}, {"signed": False}], ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_the_virtual_matrix_has_the_same_bits_on_a_card(card, options, products):
     """Multiplying the identity shows V, without a rounding."""
     ref, comp = (HashedLinear(FEATURES, 7, num_buckets=9, seed=5, **options) for _ in range(2))
@@ -86,19 +91,6 @@ def test_numbas_simulator_is_a_device_of_its_own():
         assert array.tobytes() == fixed[1].params[name].tobytes()
 
 
-@pytest.mark.parametrize("deterministic", [False, True])
-def test_tiles_are_refused_by_name(deterministic):
-    """As long as there are no kernels of them."""
-    network = network_of(tile=(1, 2))
-    refused = pytest.raises(ValueError, match="^map is 'tiles', wanted one of 'element'$")
-    with refused:
-        network.layers[-1].to(devices.get("cuda", deterministic))
-    with refused:
-        network.to("cuda", deterministic=deterministic)
-    assert network.device is devices.CPU and all(layer.device is devices.CPU for layer in network.layers)
-    trained(network)
-
-
 def test_the_command_line_runs_on_the_simulator(tmp_path):
     model, inputs = tmp_path / "model.safetensors", tmp_path / "inputs.npy"
     network = network_of(class_names="abc")
@@ -114,7 +106,9 @@ def test_the_command_line_runs_on_the_simulator(tmp_path):
 
 
 @every_card
-@pytest.mark.parametrize("name", ["element, hashed", "element, free", "dropout", "sparse"])
+@pytest.mark.parametrize(
+    "name", ["element, hashed", "element, free", "tiles, shared", "tiles, panels", "dropout", "sparse"]
+)
 def test_layers_compute_the_same_on_a_simulated_card(card, name, products):
     """The layers that have kernels, forward and backward, in float32 (the kernels have both dtypes)."""
     ref, comp = LAYERS[name](), LAYERS[name]()
