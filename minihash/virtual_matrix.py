@@ -63,6 +63,12 @@ class VirtualMatrix:
         outputs = device.xp.empty((len(inputs), self.rows), dtype)
         if self._shares(len(inputs)):
             return outputs, (inputs.shape[1], shared.multiply(inputs, weight, self.map, outputs, device))
+        if self._puts_rows_in_order(len(inputs)):
+            matrix, features = self._rows_in_order(weight, dtype, device), inputs.shape[1]
+            device.xp.matmul(inputs, matrix[:, :features].T, out=outputs)
+            if features < self.columns:
+                outputs += matrix[:, features]
+            return outputs, (features, inputs)
         arranged = self._arrange(inputs, device)
         panels.multiply(self._parts(arranged, device), weight, self.map, outputs, device)
         return outputs, (inputs.shape[1], arranged)
@@ -84,10 +90,43 @@ class VirtualMatrix:
             step = arranged, weight, self.map, grad_outputs, grad_weight, grad_inputs
             shared.gradients(*step, device)
             return grad_inputs
+        if self._puts_rows_in_order(len(grad_outputs)):
+            self._aggregate_in_order(arranged, grad_outputs, grad_weight, device)
+            if not need_grad_inputs:
+                return None
+            return grad_outputs @ self._rows_in_order(weight, weight.dtype, device)[:, :features]
         grad_arranged = device.xp.empty_like(arranged) if need_grad_inputs else None
         parts = self._parts(arranged, device, grad_arranged)
         panels.gradients(parts, weight, self.map, grad_outputs, grad_weight, device)
         return None if grad_arranged is None else self._arrange_back(grad_arranged, features, device)
+
+    def _puts_rows_in_order(self, batch: int) -> bool:
+        """Tell whether columns of V are put in order instead of those of the inputs, which are more."""
+        size = self.rows * self.columns
+        few = self.rows < batch and size <= panels.PANEL_SIZE
+        return few and self.map.tile > 1 and not panels.is_small(batch, self.rows, self.columns)
+
+    def _rows_in_order(self, weight: np.ndarray, dtype: np.dtype, device: Device) -> np.ndarray:
+        """Return V (rows, columns), its columns in the order of the inputs."""
+        map = self.map
+        slots = panels.locate(map, self.rows, device)
+        by_place = panels.expand(weight, map, slots, self.columns, dtype, device)
+        return by_place[:, device.resident(map.places)] * device.resident(map.signs)
+
+    def _aggregate_in_order(
+        self, inputs: np.ndarray, grad_outputs: np.ndarray, grad_weight: np.ndarray, device: Device
+    ) -> None:
+        """Fill `grad_weight` from ∂L/∂V, whose columns go to their places: the transpose of the above."""
+        map, features = self.map, inputs.shape[1]
+        grad_matrix = device.xp.empty((self.rows, self.columns), grad_weight.dtype)
+        grad_matrix[:, :features] = grad_outputs.T @ inputs
+        if features < self.columns:
+            grad_matrix[:, features] = grad_outputs.sum(axis=0)
+        by_place = device.xp.empty_like(grad_matrix)
+        by_place[:, device.resident(map.places)] = grad_matrix * device.resident(map.signs)
+        grad_weight.fill(0)
+        slots = panels.locate(map, self.rows, device)
+        device.kernels_of(map).aggregate(by_place, slots, (map.tile, 0), grad_weight)
 
     def training_bytes(self, itemsize: int, device: Device) -> int:
         """Return what copies of the weights' gradient take in a training step."""

@@ -108,10 +108,18 @@ EXPAND = dict.fromkeys(map(np.dtype, ("float32", "float64", "complex128", "int8"
 EXPAND[np.dtype("uint8")] = _expand_packed
 
 
-def expand_tiles(weight: np.ndarray, map: Any, dtype: np.dtype, device: Device) -> np.ndarray:
-    """Return the tiles (T, B) of weights or codes: a panel whose rows draw one tile after the other."""
-    slots = device.xp.arange(map.tiles, dtype=np.uint32)[:, None]
-    panel = device.xp.empty((map.tiles, map.tile), dtype)
+def locate(map: Any, rows: int, device: Device) -> np.ndarray:
+    """Return the slots (rows, G) of whole rows of V."""
+    slots = device.xp.empty((rows, map.segments), np.uint32)
+    device.kernels_of(map).locate(map.key, (0, 0), slots)
+    return slots
+
+
+def expand(
+    weight: np.ndarray, map: Any, slots: np.ndarray, columns: int, dtype: np.dtype, device: Device
+) -> np.ndarray:
+    """Return the rows (len(slots), columns) that slots stand for, of weights or codes."""
+    panel = device.xp.empty((len(slots), columns), dtype)
     EXPAND[weight.dtype](_Matrix(weight, map, dtype, device), slots, (map.tile, 0), panel)
     return panel
 

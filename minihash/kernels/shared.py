@@ -77,10 +77,9 @@ def gradients(
     shards = max(1, min(device.shards, len(step.blocks)))
     copies = [device.xp.zeros(step.tiles.shape, weight.dtype) for _ in range(shards)]
     cuts = itertools.pairwise(len(step.blocks) * n // shards for n in range(shards + 1))
+    task = functools.partial(step.gradients, grad_outputs, grad_inputs)
     device.run(
-        functools.partial(
-            *(step.gradients, step.blocks[start:stop], arranged[start:stop], grad_outputs, grad_inputs, copy)
-        )
+        functools.partial(task, step.blocks[start:stop], arranged[start:stop], copy)
         for (start, stop), copy in zip(cuts, copies)
     )
     total = copies[0]
@@ -98,8 +97,7 @@ class _Step:
     def __init__(self, weight: np.ndarray, map: Any, outputs: np.ndarray, device: Device) -> None:
         self.map, self.device, (batch, rows) = map, device, outputs.shape
         self.tiles = _tiles(weight, map, outputs.dtype, device)
-        self.slots = device.xp.empty((rows, map.segments), np.uint32)
-        device.kernels_of(map).locate(map.key, (0, 0), self.slots)
+        self.slots = panels.locate(map, rows, device)
         self.columns = device.resident(map.places), device.resident(map.signs), map.tile
         self.blocks = _blocks(batch, rows, map, outputs.dtype.itemsize, device)
 
@@ -115,10 +113,10 @@ class _Step:
 
     def gradients(
         self,
-        blocks: list[Block],
-        arranged: list[np.ndarray],
         grad_outputs: np.ndarray,
         grad_inputs: np.ndarray | None,
+        blocks: list[Block],
+        arranged: list[np.ndarray],
         grad_tiles: np.ndarray,
     ) -> None:
         """Do one shard of blocks, and add to its copy of the tiles' gradient."""
@@ -143,7 +141,8 @@ def _tiles(weight: np.ndarray, map: Any, dtype: np.dtype, device: Device) -> np.
     """Return the tiles (T, B): the weights themselves where T · B of them are all, else a copy."""
     if map.tiles * map.tile == map.num_buckets and weight.dtype == dtype:
         return weight.reshape(map.tiles, map.tile)
-    return panels.expand_tiles(weight, map, dtype, device)
+    each = device.xp.arange(map.tiles, dtype=np.uint32)[:, None]  # as if a row drew one tile after the other
+    return panels.expand(weight, map, each, map.tile, dtype, device)
 
 
 def _blocks(batch: int, rows: int, map: Any, itemsize: int, device: Device) -> list[Block]:
@@ -151,7 +150,5 @@ def _blocks(batch: int, rows: int, map: Any, itemsize: int, device: Device) -> l
     room = device.panels * BLOCK_BYTES // (itemsize * (map.segments * (map.tile + map.tiles) + rows))
     most = max(LEAST_ROWS, min(device.panels * BLOCK_ROWS, room))
     count = max(1, -(-batch // most))
-    if batch >= 4 * LEAST_ROWS and device.shards > 1:  # enough for two threads
-        count = max(count, 2)
     ends = [round(batch * block / count / LEAST_ROWS) * LEAST_ROWS for block in range(1, count)]
     return list(itertools.pairwise(sorted({0, *ends, batch})))
