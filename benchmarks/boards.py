@@ -8,10 +8,12 @@ test digits. The weights are untrained: cycles depend on the pixels that are 0, 
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,25 +25,26 @@ FLAGS = "-std=c99 -Os -ffunction-sections -fdata-sections -Wl,--gc-sections -DNO
 CHIP = "atmega1284p"
 SIZES = [784, 100, 10]
 DIGITS = 2
+FACTORS, BUCKETS = (8, 16, 32, 64, 128, 256), ("float32", "int8", "int4")
+TILES: dict[str, Any] = {"element": 1, "auto": "auto", "8 segments": [99, 1], "4 segments": [197, 1]}
 
 
 def main() -> None:
     images = datasets.load("mnist-small").test[0][:DIGITS].astype(np.uint8)
     rows = []
-    for factor in (8, 16, 32, 64, 128, 256):
-        network = mlp(SIZES, compression=1 / factor, input_scale=1 / 255)
-        for weights in ("float32", "int8", "int4"):
-            with tempfile.TemporaryDirectory() as folder:
-                report = to_c(network, folder, weights=weights)
-                place = (f"1/{factor}", weights, f"{report.flash:,}")
-                try:
-                    flash, ram, cycles = measure(Path(folder), images)
-                    rows.append((*place, f"{flash:,}", f"{ram:,}", f"{cycles / 1e6:.1f}"))
-                except subprocess.CalledProcessError as error:
-                    if "is too large" not in error.output:
-                        raise
-                    rows.append((*place, "an array is too large", "", ""))
-    header = ("compression", "buckets", "weights", "flash", "RAM", "million cycles")
+    for factor, (name, tile), weights in itertools.product(FACTORS, TILES.items(), BUCKETS):
+        network = mlp(SIZES, compression=1 / factor, tile=tile, input_scale=1 / 255)
+        with tempfile.TemporaryDirectory() as folder:
+            report = to_c(network, folder, weights=weights)
+            place = (f"1/{factor}", name, weights, f"{report.flash:,}")
+            try:
+                flash, ram, cycles = measure(Path(folder), images)
+                rows.append((*place, f"{flash:,}", f"{ram:,}", f"{cycles / 1e6:.1f}"))
+            except subprocess.CalledProcessError as error:
+                if "is too large" not in error.output:
+                    raise
+                rows.append((*place, "an array is too large", "", ""))
+    header = ("compression", "tiles", "buckets", "weights", "flash", "RAM", "million cycles")
     print(text.markdown(header, rows))
 
 

@@ -22,25 +22,21 @@ from minihash import datasets, evaluate, figures, fit, losses, mlp, optimizers, 
 from minihash.bench import peers
 from minihash.bench.cases import check_layer, thread_count
 from minihash.bench.timing import Samples, Side
-from minihash.experiments import methods
 from minihash.experiments.ledger import Ledger
 from minihash.kernels import threads
+from minihash.layers.hashed_linear import auto_tile
 from minihash.machine import machine
 from minihash.network import Network
 
 LEDGER = Ledger(
     Path(__file__).with_name("trade.jsonl"), ("experiment", "compression", "variant", "seed", "epochs")
 )
-HASHED: dict[str, dict[str, Any]] = {
-    "element": {},
-    "8 segments": {"segments": 8},
-    "4 segments": {"segments": 4},
-}
-VARIANTS = (*HASHED, "dense")
-ALL = tuple(HASHED)
+#: Segments of a row of hidden layers; 0 are single weights. The output layer has `tile="auto"`.
+SEGMENTS = {"element": 0, "16 segments": 16, "8 segments": 8, "4 segments": 4, "2 segments": 2}
+VARIANTS = (*SEGMENTS, "dense")
+ALL = tuple(SEGMENTS)
 DENSE: dict[int, tuple[str, ...]] = {1: ("dense",)}
-# At 1/256 both lengths are that of 64 tiles in the hidden layer: one network.
-WIDE = DENSE | {8: ALL, 64: ALL, 256: ALL[:2]}
+WIDE = DENSE | {8: ALL, 64: ALL, 256: ALL}
 Grid = tuple[str, list[int], int | None, int, dict[int, tuple[str, ...]]]
 #: experiment: data, hidden units, training rows, epochs, variants by 1 / compression
 EXPERIMENTS: dict[str, Grid] = {
@@ -50,6 +46,7 @@ EXPERIMENTS: dict[str, Grid] = {
     "1,000 digits": ("mnist", [1000], 1000, 100, DENSE | {8: ALL, 64: ALL}),
 }
 SEEDS = (0, 1, 2)
+OWN: dict[str, Any] = {"dropout": (0.1, 0.25), "input_scale": 1 / 255}
 BATCH = 128
 
 
@@ -75,29 +72,45 @@ def build(hidden: list[int], compression: int, variant: str, **arguments: Any) -
     sizes = [784, *hidden, 10]
     if variant == "dense":
         return mlp(sizes, **arguments)
-    return methods.build("HashNet", sizes, 1 / compression, **HASHED[variant], **arguments)
+    buckets = [round((one + 1) * next / compression) for one, next in zip(sizes, sizes[1:])]
+    tiles = tiles_of(sizes, buckets, SEGMENTS[variant])
+    return mlp(sizes, num_buckets=buckets, tile=tiles, **arguments)
+
+
+def tiles_of(sizes: list[int], buckets: list[int], segments: int) -> list[int]:
+    """Return the length of tiles of every layer."""
+    if not segments:
+        return [1] * len(buckets)
+    hidden = [-(-(columns + 1) // segments) for columns in sizes[:-2]]
+    return [*hidden, auto_tile(sizes[-1], sizes[-2] + 1, buckets[-1])]
 
 
 def train(cell: dict[str, Any], data_dir: str) -> dict[str, Any]:
     """Train one network and return its cell with the test error, a percentage."""
-    threads.set_num_threads(1)
     name, hidden, rows, *_ = EXPERIMENTS[cell["experiment"]]
     dataset = datasets.load(name, data_dir)
-    seed, inputs, labels = cell["seed"], *dataset.train_and_validation()
-    own = {"dropout": (0.1, 0.25), "input_scale": 1 / 255, "seed": seed}
-    network = build(hidden, cell["compression"], cell["variant"], **own)
+    network = build(hidden, cell["compression"], cell["variant"], seed=cell["seed"], **OWN)
+    return {**cell, **measured(network, dataset, rows, cell["epochs"], cell["seed"])}
+
+
+def measured(
+    network: Network, dataset: datasets.Dataset, rows: int | None, epochs: int, seed: int
+) -> dict[str, Any]:
+    """Train a network; return its stored numbers, its test error (a percentage), and seconds."""
+    threads.set_num_threads(1)
+    inputs, labels = dataset.train_and_validation()
     history = fit(
         network,
         (inputs[:rows], labels[:rows]),
         optimizer=optimizers.Adam(2e-3),
         schedule=schedules.one_cycle(2e-3),
-        epochs=cell["epochs"],
+        epochs=epochs,
         seed=seed,
         progress=False,
     )
     error = 100 * evaluate(network, dataset.test)["error"]
-    stored = network.num_parameters
-    return {**cell, "stored": stored, "error": round(error, 4), "seconds": round(history["seconds"][-1], 1)}
+    seconds = round(history["seconds"][-1], 1)
+    return {"stored": network.num_parameters, "error": round(error, 4), "seconds": seconds}
 
 
 def train_all(data_dir: str, jobs: int, experiments: list[str]) -> None:
@@ -125,7 +138,7 @@ def time_all(seconds: float) -> None:
         sides = {"PyTorch": _dense_step(inputs, labels)}
         for variant in variants:
             network = build([1000], compression, variant, seed=0)
-            if variant in HASHED:
+            if variant in SEGMENTS:
                 check_layer(network.layers[0], inputs, rng.normal(size=(BATCH, 1000)).astype(np.float32))
             sides[variant] = _step(network, inputs, labels)
         with thread_count(1):

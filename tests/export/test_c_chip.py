@@ -16,15 +16,19 @@ from minihash.optimizers import Adam
 from minihash.quantization import quantize
 
 STACK = 200  # bytes
-DIGITS = 20  # on the chip, two at a time: what the weights leave of its flash memory has room for no more
+DIGITS = 20
+TILES = {"element": 1, "tiles": 99}
+#: On the chip at a time: what weights and places of columns leave of its flash memory has room for no more.
+ROOM = {1: 2, 99: 1}
 
 
-@pytest.fixture(scope="module")
-def classifier(digits: datasets.Dataset) -> Network:
+@pytest.fixture(scope="module", params=TILES.values(), ids=TILES)
+def classifier(request: pytest.FixtureRequest, digits: datasets.Dataset) -> Network:
     """784-384-10 with a sixth of the weights, in four bits: 25 KB."""
     network = mlp(
         [784, 384, 10],
         compression=1 / 6,
+        tile=request.param,
         dropout=(0.235, 0.1),
         input_scale=digits.input_scale,
         class_names=digits.class_names,
@@ -58,9 +62,9 @@ def test_it_fits_an_atmega328p_and_runs_there(
 ) -> None:
     require("avr-gcc", "avr-size", "simavr")
     wanted = classifier.predict(images[:DIGITS]).argmax(axis=1).tolist()
-    found, cycles = [], []
-    for first in range(0, DIGITS, 2):
-        write_digits(tmp_path, images[first : first + 2])
+    found, cycles, room = [], [], ROOM[classifier.layers[1].tile]
+    for first in range(0, DIGITS, room):
+        write_digits(tmp_path, images[first : first + room])
         program = tmp_path / "program.elf"
         compiler = ["avr-gcc", f"-mmcu={SMALL}", *AVR, "-Wl,--gc-sections", "-DNO_SELFTEST"]
         code = [HARNESS / "avr_predict.c", folder / "model.c"]
