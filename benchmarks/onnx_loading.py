@@ -71,15 +71,13 @@ def main() -> None:
     parser.add_argument("--compression", default="1/64")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    network = minihash.mlp(
-        [int(size) for size in arguments.sizes.split(",")],
-        compression=float(Fraction(arguments.compression)),
-    )
+    sizes = [int(size) for size in arguments.sizes.split(",")]
+    compression = float(Fraction(arguments.compression))
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for kind, dense in (("hashed", False), ("dense", True)):
+        for kind, tile in (("element", 1), ("tiles", "auto"), ("dense", 1)):
             path = Path(folder, f"{kind}.onnx")
-            to_onnx(network, path, dense=dense)
+            to_onnx(minihash.mlp(sizes, compression=compression, tile=tile), path, dense=kind == "dense")
             for name, (level, disabled) in SETTINGS.items():
                 rounds = [measure(path, level, disabled) for _ in range(arguments.rounds)]
                 load, row, resident, peak = map(median, zip(*rounds))

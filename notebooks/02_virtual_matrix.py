@@ -374,9 +374,9 @@ for compression in (1 / 8, 1 / 16, 1 / 64, 1 / 256):
     assert each.multiplications == each.bucket_map.tiles * 784
 
 # %% [markdown]
-# From 1/16 on the work falls with the storage. (At 1/256 there are more segments, so that no fewer than 64
-# tiles are left to draw from.) Hashing costs little now: 1,000 rows of eight segments draw 8,000 tiles, where
-# the paper's map draws 784,000 weights.
+# From 1/16 on the work falls with the storage. (Where a layer stores very little there are more segments, so
+# that no fewer than 16 tiles are left to draw from.) Hashing costs little now: 1,000 rows of eight segments
+# draw 8,000 tiles, where the paper's map draws 784,000 weights.
 #
 # ## On an image, again
 #

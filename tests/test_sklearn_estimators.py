@@ -206,9 +206,9 @@ def tiles_of(model: Any) -> list[int]:
 
 
 @pytest.mark.parametrize("make", [classifier, regressor])
-@pytest.mark.parametrize("tile, tiles", [(1, [1, 1]), (5, [5, 5]), (np.int64(5), [5, 5]), ("auto", [6, 13])])
+@pytest.mark.parametrize("tile, tiles", [(1, [1, 1]), (5, [5, 5]), (np.int64(5), [5, 5]), ("auto", [8, 13])])
 def test_tiles(make: Any, tile: Any, tiles: list[int]) -> None:
-    """The longest ones that are "auto": min(⌈31 / 4⌉, ⌊388 / 64⌋), and min(⌈101 / 4⌉, 13) of 13 weights."""
+    """The longest ones that are "auto": min(⌈31 / 4⌉, ⌊388 / 16⌋), and min(⌈101 / 4⌉, 13) of 13 weights."""
     model = make(tile=tile, max_iter=1)
     twin = clone(model)
     assert twin.get_params()["tile"] is tile and twin.get_params() == model.get_params()

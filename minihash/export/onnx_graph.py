@@ -99,9 +99,13 @@ class Value:
         """Add a conversion to another type."""
         return self.graph.apply("Cast", self, dtype=dtype, to=np.dtype(dtype))
 
-    def gather(self, places: Value, axis: int = 0) -> Value:
-        """Add `self[places]`, or `self[:, places]`; `places` is int64."""
-        return self.graph.apply("Gather", self, places, axis=axis)
+    def gather(self, places: Value) -> Value:
+        """Add `self[places]`; `places` is int64."""
+        return self.graph.apply("Gather", self, places, axis=0)
+
+    def transpose(self) -> Value:
+        """Add the transpose of a matrix."""
+        return self.graph.apply("Transpose", self, perm=[1, 0])
 
     def reshape(self, *shape: int) -> Value:
         """Add a reshape; −1 is what is left."""

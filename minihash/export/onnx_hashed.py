@@ -50,17 +50,16 @@ def hashed_linear(layer: HashedLinear, inputs: Value, weight: Value, bias: Value
     slots = scale_to_range(slots, 2 * map.tiles if layer.signed else map.tiles)
     if map.tile == 1:
         return product(inputs, with_negative(layer, weight).gather(slots), bias)
-    tiles, arranged = tiles_of(layer, weight), arrange(layer, inputs)
+    tiles, arranged = with_negative(layer, tiles_of(layer, weight)), arrange(layer, inputs)
     if map.tiles >= layer.out_features:
-        matrix = with_negative(layer, tiles).gather(slots).reshape(layer.out_features, -1)
-        return product(arranged, matrix, bias)
+        return product(arranged, tiles.gather(slots).reshape(layer.out_features, -1), bias)
     outputs = shared_products(layer, arranged, tiles, slots)
     return outputs if bias is None else outputs + bias
 
 
-def with_negative(layer: HashedLinear, values: Value, axis: int = 0) -> Value:
+def with_negative(layer: HashedLinear, values: Value) -> Value:
     """Add `[values, −values]` for a signed layer, where `s = (hash · 2T) >> 32` is a place."""
-    return values.graph.apply("Concat", values, -values, axis=axis) if layer.signed else values
+    return values.graph.apply("Concat", values, -values, axis=0) if layer.signed else values
 
 
 def tiles_of(layer: HashedLinear, weight: Value) -> Value:
@@ -72,30 +71,32 @@ def tiles_of(layer: HashedLinear, weight: Value) -> Value:
 
 
 def arrange(layer: HashedLinear, inputs: Value) -> Value:
-    """Add the inputs in the order of their places, with their signs, and zeros up to whole tiles."""
+    """Add the inputs (batch, G · B) in the order of their places, with their signs.
+
+    Places that no column has are given the first one, times 0: so much does not depend on the inputs. Rows of
+    numbers are gathered, as a runtime copies at once what lies side by side.
+    """
     map, graph = layer.bucket_map, inputs.graph
     every = graph.number([EVERY], np.uint32)
-    draws = xxhash32(every, graph.range(0, map.columns), layer.seed).cast(np.int64)
+    draws = xxhash32(every, graph.range(0, map.columns), layer.seed).cast(np.int64).reshape(1, -1)
     draws, columns = graph.smallest(draws, map.columns)
-    arranged = inputs.gather(columns, axis=1)
-    if layer.signed:
-        arranged = arranged * ((draws % 2) * -2 + 1).cast(inputs.dtype)
-    return arranged.append_columns(map.segments * map.tile - map.columns, 0)
+    signs = (draws % (2 if layer.signed else 1)) * -2 + 1
+    missing = map.segments * map.tile - map.columns
+    columns, signs = (values.append_columns(missing, 0).reshape(-1) for values in (columns, signs))
+    return inputs.transpose().gather(columns).transpose() * signs.cast(inputs.dtype)
 
 
 def shared_products(layer: HashedLinear, arranged: Value, tiles: Value, slots: Value) -> Value:
     """Add `z_i = Σ_g ξ₁(i, g) · P[g, τ(i, g)]`: no matrix is made (docs/format.md).
 
-    P (batch, G, T), or with −P beside it 2T, is looked up at the places of all rows' slots.
+    P (batch, G, T), of signed layers (batch, G, 2T), is looked up at the places of all rows' slots.
     """
     map, graph = layer.bucket_map, arranged.graph
-    transposed = graph.apply("Transpose", tiles, perm=[1, 0])
-    products = graph.apply("MatMul", arranged.reshape(-1, map.segments, map.tile), transposed)
-    products = with_negative(layer, products, axis=2)
+    products = graph.apply("MatMul", arranged.reshape(-1, map.segments, map.tile), tiles.transpose())
     each = (1 + layer.signed) * map.tiles
-    places = slots + graph.range(0, map.segments).cast(np.int64) * each
-    drawn = products.reshape(-1, map.segments * each).gather(places, axis=1)
-    return graph.apply("ReduceSum", drawn, graph.number([2], np.int64), keepdims=0)
+    places = slots.transpose() + graph.range(0, map.segments).cast(np.int64).reshape(-1, 1) * each
+    drawn = products.reshape(-1, map.segments * each).transpose().gather(places)
+    return graph.apply("ReduceSum", drawn, graph.number([0], np.int64), keepdims=0).transpose()
 
 
 def quantized_weight(layer: QuantizedHashedLinear, codes: Value, scale: Value) -> Value:

@@ -34,7 +34,7 @@ class HashedLinear(WeightLayer):
         row of V is made of segments of B weights, each a tile of the weight vector that is drawn by a hash
         of row and segment (maps.py). Rows share tiles, so what a tile contributes to a segment of the inputs
         is computed once: the work falls with the storage. "auto" makes eight segments a row where at most
-        1/16 is stored, else four, and at least as many tiles as rows, or 64 where there are more rows.
+        1/16 is stored, else four, and at least as many tiles as rows, or 16 where there are more rows.
     signed : draw a sign ξ for every position (eq. 7); False is the paper's eq. 3.
     bias : "hashed": b is one more column of V, j = in_features, fed by the constant 1 (the paper's);
         "free": out_features floats of its own, 0 at the start; "none".
@@ -181,8 +181,8 @@ class HashedLinear(WeightLayer):
 def auto_tile(rows: int, columns: int, num_buckets: int, segments: int | None = None) -> int:
     """Return the length of tiles for `tile="auto"`, or for so many segments a row.
 
-    `B = max(1, min(ceil(columns / G), K div min(rows, 64)))`, G = 8 where 16 K ≤ rows · columns, else 4.
+    `B = max(1, min(ceil(columns / G), K div min(rows, 16)))`, G = 8 where 16 K ≤ rows · columns, else 4.
     """
     if segments is None:
         segments = 8 if 16 * num_buckets <= rows * columns else 4
-    return max(1, min(-(-columns // segments), num_buckets // min(rows, 64)))
+    return max(1, min(-(-columns // segments), num_buckets // min(rows, 16)))

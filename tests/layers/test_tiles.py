@@ -178,10 +178,10 @@ def test_threads_change_no_bit(batch, monkeypatch):
 
 @pytest.mark.parametrize("rows, columns, num_buckets, tile", [
     (1000, 785, 12266, 99), (1024, 1024, 16384, 128), (1024, 1024, 131072, 256), (10, 1001, 156, 15),
-    (100, 785, 1227, 19), (10, 100, 4, 1), (5, 8, 40, 2), (4096, 4096, 16384, 256),
+    (100, 785, 1227, 76), (10, 100, 4, 1), (5, 8, 40, 2), (4096, 4096, 16384, 512),
 ])
 def test_auto(rows, columns, num_buckets, tile):
-    """Eight segments a row at 1/16 and below, four above, and as many tiles as rows, or 64 of them."""
+    """Eight segments a row at 1/16 and below, four above, and as many tiles as rows, or 16 of them."""
     assert auto_tile(rows, columns, num_buckets) == tile
 
 
