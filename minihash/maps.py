@@ -81,12 +81,16 @@ class BucketMap:
 
     def __call__(self, i: Any, j: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return buckets h(i, j) (int64) and signs ξ(i, j) (int8, ±1), broadcast over arrays of positions."""
+        tiles, offsets, signs = self.draw(i, j)
+        return np.minimum(tiles * self.tile, self.num_buckets - self.tile) + offsets, signs
+
+    def draw(self, i: Any, j: Any) -> tuple[np.ndarray, Any, np.ndarray]:
+        """Return tiles τ(i, g(j)) (int64), offsets in them u(j), and signs ξ(i, j) (int8, ±1)."""
         i, j = np.atleast_1d(hashing.as_uint32("i", i)), np.atleast_1d(hashing.as_uint32("j", j))
         segments, offsets = np.divmod(self.places[j], np.uint32(self.tile)) if self.tile > 1 else (j, 0)
         with np.errstate(over="ignore"):
             tiles, signs = hashing.split(self.slot(self.key, i, segments))
-        starts = np.minimum(tiles * self.tile, self.num_buckets - self.tile)
-        return starts + offsets, signs * self.signs[j] if self.tile > 1 else signs
+        return tiles, offsets, signs * self.signs[j] if self.tile > 1 else signs
 
     @property
     def key(self) -> tuple[int, ...]:

@@ -70,7 +70,7 @@ def bucket_map(
 ) -> Any:
     """Draw which bucket each input's weight is looked up in, h(i, j), an image a unit.
 
-    A shade is a bucket; a dot says that the sign ξ(i, j) is −1.
+    A shade is a bucket, or of a layer of tiles the tile τ(i, g(j)); a dot says that the sign ξ(i, j) is −1.
 
     Parameters
     ----------
@@ -86,7 +86,8 @@ def bucket_map(
     if not isinstance(layer, HashedLinear):
         raise ValueError(f"layer is a {type(layer).__name__}, wanted a HashedLinear")
     _check_units(layer, units, shape)
-    buckets, signs = layer.bucket_map(np.asarray(units)[:, None], np.arange(layer.in_features))
+    map = layer.bucket_map
+    tiles, _, signs = map.draw(np.asarray(units)[:, None], np.arange(layer.in_features))
 
     def mark(axes: Any, place: int) -> None:
         rows, columns = np.nonzero(signs[place].reshape(shape) < 0)
@@ -94,9 +95,9 @@ def bucket_map(
         edge = {"markeredgecolor": "black", "markeredgewidth": 0.3}
         axes.plot(columns, rows, ".", color="white", markersize=size, **edge)
 
-    images = buckets.reshape(-1, *shape)
-    limits = 0, max(1, layer.num_buckets - 1)
-    return _images(images, units, limits, "bucket", path, mark)
+    limits = 0, max(1, map.tiles - 1)
+    name = "bucket" if map.tile == 1 else "tile"
+    return _images(tiles.reshape(-1, *shape), units, limits, name, path, mark)
 
 
 def virtual_weights(layer: Layer, units: Sequence[int], shape: tuple[int, int], path: Path = None) -> Any:

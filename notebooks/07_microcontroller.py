@@ -414,6 +414,50 @@ else:
 # is cheap in memory and dear in time: HashedNets exchange the one for the other, and on a chip whose memory
 # is the limit that is a good trade.
 #
+# ## A hash for many weights
+#
+# Need every weight have a hash? With *tiles* ([the second notebook](02_virtual_matrix.ipynb)) a unit draws,
+# for each segment of the inputs, a tile of consecutive weights: one hash finds them all. Where there are
+# fewer tiles than units, the products are shared too. An input is multiplied by the $T$ tiles, in its segment
+# $g$ and at its offset $u$, and not by the units:
+#
+# $$P_{g\tau} \leftarrow P_{g\tau} + (\text{tile } \tau)_u\, \xi_2(j)\, a_j \quad \text{for all } \tau,
+# \qquad z_i = \sum_g \xi_1(i, g)\, P_{g\,\tau(i, g)} \quad \text{in the end.}$$
+#
+# The same network, of the same size, with `tile="auto"`:
+
+# %%
+tiled = mlp([784, 100, 10], compression=1/8, tile="auto", input_scale=digits.input_scale, dropout=(0.1, 0.0),
+            seed=1)
+minihash.fit(tiled, digits.train_and_validation(), epochs=3 if FAST else 20, optimizer=Adam(0.004),
+             schedule=schedules.one_cycle(0.004), seed=0, progress=False)
+tiled, _ = fine_tune(tiled, digits.train_and_validation(), bits=4, epochs=1 if FAST else 5, seed=1,
+                     progress=False)
+tiled_error = minihash.evaluate(tiled, digits.test)["error"]
+tiling = tiled.layers[1].bucket_map
+print(f"{tiling.tiles} tiles of {tiling.tile} weights, {tiling.segments} segments a row; {tiled.nbytes:,} bytes")
+print(f"test error {100 * tiled_error:.2f} %, of single weights {100 * tuned_error:.2f} %")
+print(to_c(tiled, folder / "tiles"))
+
+assert tiled.nbytes == chip_network.nbytes and abs(tiled_error - tuned_error) < 0.02
+assert (tiling.tiles, tiling.tile, tiling.segments) == (50, 197, 4)
+
+# %% [markdown]
+# 490 hashes instead of 79,510, and half of the multiplications. What does the chip say?
+
+# %%
+results = np.array(run_program(compile_program(folder / "tiles", PREDICT, images)))
+assert (results[:, 0] == tiled.predict(images).argmax(axis=1)).all()
+if ON_CHIP:
+    faster = taken.mean() / results[:, 1].mean()
+    print(f"{results[:, 1].mean() / 1e6:.1f} million cycles a digit, {results[:, 1].mean() / CLOCK:.2f} s: "
+          f"{faster:.1f} times faster")
+    assert faster > 4
+print(f"labels: {results[:, 0].tolist()}")
+
+# %% [markdown]
+# The price is memory: the products are kept, $T \cdot G$ of them, and the places of the columns are a table.
+#
 # ## Learn
 #
 # Now the chip is to learn by itself, by stochastic gradient descent with one example at a time. Weights

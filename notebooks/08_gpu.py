@@ -82,15 +82,16 @@ def side_by_side(cpu, gpu):
 
 
 side_by_side([numba_cpu.expand_element, numba_cpu._expand_row],
-             [numba_cuda.expand_element, numba_cuda._look_up])
+             [numba_cuda.expand, numba_cuda._look_up, numba_cuda._bucket])
 
 # %% [markdown]
 # On the left a loop goes over the rows, and two loops over the columns of each, so that the compiler can
 # vectorise the change of sign. On the right the columns have no loop. The function is run by many threads;
 # `cuda.grid(1)` tells a thread its number, which it takes for its column `c`, and it goes down that column
 # in steps of `gridDim.y` rows: `gridDim` is the number of blocks in each direction, `blockDim` the number
-# of threads in a block. `SIGN` is the highest bit of a slot, `BUCKET` all the others. The `if` is there
+# of threads in a block. `SIGN` is the highest bit of a slot, `TILE` all the others. The `if` is there
 # because threads come in blocks of fixed size, and the last block may reach beyond the panel.
+# (The lines about segments and offsets are for [tiles](02_virtual_matrix.ipynb): here a tile is one weight.)
 #
 # ## Who does what
 #
@@ -171,7 +172,6 @@ print("V is the same on both, bit for bit")
 #
 # different ones in the mean: nearly 32 as soon as $K$ is a few thousand. With tiles of 32 weights and more a
 # warp reads neighbours: the columns of a segment, in the order of their places, lie side by side in a tile.
-# (GPUs have no kernels of tiles yet; what is counted here is the map.)
 
 # %%
 sizes = [2**power for power in range(5, 15)]
@@ -224,7 +224,7 @@ plt.show()
 @cuda.jit
 def aggregate_racing(grads, slots, grad_weight):
     t = cuda.grid(1)
-    k = slots[t] & numba_cuda.BUCKET
+    k = slots[t] & numba_cuda.TILE
     before = grad_weight[k]          # read
     cuda.syncthreads()               # all have read, nobody has written
     grad_weight[k] = before + grads[t]
@@ -233,7 +233,7 @@ def aggregate_racing(grads, slots, grad_weight):
 @cuda.jit
 def aggregate_atomic(grads, slots, grad_weight):
     t = cuda.grid(1)
-    cuda.atomic.add(grad_weight, slots[t] & numba_cuda.BUCKET, grads[t])
+    cuda.atomic.add(grad_weight, slots[t] & numba_cuda.TILE, grads[t])
 
 
 THREADS, BLOCKS = 128, 2 if FAST else 8
@@ -286,7 +286,7 @@ assert np.abs(arrived - (1 - np.exp(-shares)) / shares).max() < (0.1 if FAST els
 
 # %%
 side_by_side([numba_cpu.aggregate_element, numba_cpu._aggregate_row],
-             [numba_cuda.aggregate_element, numba_cuda._add])
+             [numba_cuda.aggregate, numba_cuda._add])
 
 # %% [markdown]
 # With whole numbers, whose sums are exact in any order, the two must agree exactly. And both must agree
@@ -472,7 +472,7 @@ assert difference < 1e-5
 #    barrier and write. How many additions are lost in the mean? Round to one digit after the point.
 # 3. Write the kernel `count(slots, counts)`, which adds up how many positions of a panel fall into each
 #    bucket. `slots` has any two-dimensional shape and may be larger than the grid: stride over columns too
-#    (by `cuda.gridDim.x * cuda.blockDim.x`), and mask the sign with `numba_cuda.BUCKET`. `check_count` runs
+#    (by `cuda.gridDim.x * cuda.blockDim.x`), and mask the sign with `numba_cuda.TILE`. `check_count` runs
 #    it.
 # 4. `double` below should double a panel. On a grid of four blocks in the direction of the rows it is right
 #    for panels of up to four rows. Find out why, and mend it.

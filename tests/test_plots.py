@@ -39,6 +39,14 @@ def test_to_a_file_and_for_a_notebook(name: str, tmp_path: Path) -> None:
         PICTURES[name](tmp_path / "a.bmp")
 
 
+def test_bucket_map_of_tiles_shows_tiles() -> None:
+    layer = HashedLinear(12, 5, num_buckets=11, tile=4, seed=1)
+    shown = images(plots.bucket_map(layer, [4, 1], (3, 4)))
+    slots = layer.bucket_map.slot(layer.bucket_map.key, np.array([[4], [1]]), np.arange(4))
+    drawn = (np.asarray(slots) % 2**31)[:, layer.bucket_map.places[:12] // 4]
+    np.testing.assert_array_equal(np.reshape(shown, (2, 12)), drawn)
+
+
 def test_bucket_map_shows_buckets_and_signs() -> None:
     figure = plots.bucket_map(LAYER, [4, 1], (3, 4))
     buckets, signs = LAYER.bucket_map(np.array([[4], [1]]), np.arange(12))

@@ -29,14 +29,14 @@ def run(args: argparse.Namespace) -> int:
 
     start = time.perf_counter()
     for tile in (1, "auto", 2):  # shared products, and tiles in panels
-        network = mlp([90, 600, 10], compression=1 / 8, tile=tile, dtype=args.dtype)
+        network = mlp([500, 600, 10], compression=1 / 8, tile=tile, dtype=args.dtype)
         for rows in (1, 32):
-            outputs = network.forward(np.ones((rows, 90)), training=True)
+            outputs = network.forward(np.ones((rows, 500)), training=True)
             network.backward(outputs)
             network.backward(outputs, need_grad_inputs=False)
-            network.predict(np.ones((rows, 90)))
+            network.predict(np.ones((rows, 500)))
         for bits in (8, 4):
-            quantize(network, bits).predict(np.ones((2, 90)))
+            quantize(network, bits).predict(np.ones((2, 500)))
         for activation in ACTIVATIONS:
             small = mlp([4, 3, 2], compression=1 / 2, activation=activation, dtype=args.dtype)
             fused = FusedNetwork(small)
