@@ -81,7 +81,7 @@ class Tiles(CLayer[HashedLinear]):
         signed, fields = self.layer.signed, super().fields()
         return {
             **fields,
-            "B": map.tile,
+            "B": f"{map.tile}u",
             "T": map.tiles,
             "G": map.segments,
             "columns": map.columns,

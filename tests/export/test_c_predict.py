@@ -28,7 +28,11 @@ EVERY_LAYER = [
     ReLU(),
     HashedLinear(25, 15, num_buckets=60, signed=False, seed=5),
     ReLU(),
-    Linear(15, 10, seed=6),
+    HashedLinear(15, 12, num_buckets=20, tile=6, seed=7),  # products of four tiles are shared
+    Tanh(),
+    HashedLinear(12, 14, num_buckets=60, tile=4, seed=8),  # fifteen tiles: more than units
+    ReLU(),
+    Linear(14, 10, seed=6),
 ]
 
 

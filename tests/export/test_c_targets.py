@@ -85,6 +85,7 @@ def test_no_double_and_no_wide_product(training: bool, tmp_path: Path) -> None:
     run(*compiler, "-c", "-o", tmp_path / "model.o", tmp_path / "model.c")
     needed = run("arm-none-eabi-nm", "-u", tmp_path / "model.o").split()[1::2]
     allowed = {"expf", "logf", "sqrtf", "tanhf", "memset", "memcpy", "__aeabi_ui2f", "__aeabi_i2f"}
+    allowed |= {"__aeabi_uidiv", "__aeabi_uidivmod"}  # which place of which segment
     assert needed and all(name in allowed or name.startswith("__aeabi_f") for name in needed), needed
 
 
@@ -126,7 +127,7 @@ def test_avr_predicts(trained: Network, exported: Path, images: np.ndarray, tmp_
 
 @pytest.mark.parametrize("flags", [(), ("-DMODEL_MOMENTUM",)], ids=str)
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("layers", ["every", "hashed", "low rank"])
+@pytest.mark.parametrize("layers", ["every", "hashed", "shared products", "segments", "low rank"])
 def test_avr_sizes_are_as_stated(layers: str, training: bool, flags: tuple[str, ...], tmp_path: Path) -> None:
     require("avr-gcc", "avr-size")
     if layers == "every":
@@ -135,7 +136,8 @@ def test_avr_sizes_are_as_stated(layers: str, training: bool, flags: tuple[str, 
         low_rank = [LowRankLinear(20, 9, rank=3), Sigmoid() if training else Tanh()]
         network = Network([*low_rank, *([] if training else [Sigmoid()])], input_scale=np.linspace(1, 2, 20))
     else:
-        network = mlp([40, 20, 10], compression=0.25)
+        tile = {"hashed": 1, "shared products": [19, 5], "segments": [8, 4]}[layers]
+        network = mlp([40, 20, 10], compression=0.25, tile=tile)
     to_c(network, tmp_path, training=training)
     file = tmp_path / "model.o"
     run("avr-gcc", f"-mmcu={LARGE}", *AVR, *flags, "-c", "-o", file, tmp_path / "model.c")
@@ -154,13 +156,14 @@ def test_avr_refuses_more_constants_than_it_can_address(tmp_path: Path) -> None:
         run("avr-gcc", f"-mmcu={LARGE}", *AVR, "-c", "-o", tmp_path / "model.o", tmp_path / "model.c")
 
 
-def test_avr_trains(digits: datasets.Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tile", [1, 22])
+def test_avr_trains(tile: int, digits: datasets.Dataset, tmp_path: Path) -> None:
     require("avr-gcc", "avr-size", "simavr")
     passes, rate = 6, 0.1
     images = digits.train[0][:10].reshape(-1, 28, 28)[:, 2:26, 2:26]
     images = images.reshape(-1, 8, 3, 8, 3).mean(axis=(2, 4)).round().reshape(-1, 64).astype(np.float32)
     labels = digits.train[1][:10]
-    network = mlp([64, 64, 10], compression=1 / 8, input_scale=1 / 255, seed=1)
+    network = mlp([64, 64, 10], compression=1 / 8, tile=[tile, 1], input_scale=1 / 255, seed=1)
     to_c(network, tmp_path, training=True)
     write_digits(tmp_path, images, labels)
     flags = [f"-DPASSES={passes}", f"-DLEARNING_RATE={rate}f"]
