@@ -196,37 +196,44 @@ def report(plot: str) -> None:
         rows = []
         for compression, some in variants.items():
             for variant in some:
-                found = errors.get((experiment, compression, variant), [])
+                found = errors.get((experiment, compression, variant))
+                if not found:
+                    continue
                 share = f"{multiplications(hidden, compression, variant):.3f}"
                 time = times.get((compression, variant)) if hidden == [1000] else None
                 shown = "" if time is None else f"{time:.2f}"
                 rows.append((f"1/{compression}", variant, _describe(found), share, shown))
-        measured = "test error, %", "multiplications / dense", "time / PyTorch, dense"
-        header = ("compression", "variant", *measured)
-        print(f"\n### {experiment}\n\n" + text.markdown(header, rows))
-    _draw(errors, plot)
+        columns = "test error, %", "multiplications / dense", "time / PyTorch, dense"
+        header = ("compression", "variant", *columns)
+        if rows:
+            print(f"\n### {experiment}\n\n" + text.markdown(header, rows))
+    _draw(errors, times, plot)
 
 
 def _describe(errors: list[float]) -> str:
-    return f"{np.mean(errors):.2f} ({', '.join(f'{error:.2f}' for error in errors)})" if errors else ""
+    every = f" ({', '.join(f'{error:.2f}' for error in errors)})" if len(errors) > 1 else ""
+    return f"{np.mean(errors):.2f}{every}"
 
 
-def _draw(errors: dict[tuple[str, int, str], list[float]], plot: str) -> None:
+def _draw(
+    errors: dict[tuple[str, int, str], list[float]], times: dict[tuple[int, str], float], plot: str
+) -> None:
+    """Draw errors against the time of a step, of what both are known of."""
+
     def fill(figure: Any) -> None:
         for axes, experiment in zip(figure.subplots(1, 2), ("mnist", "rot")):
-            _, hidden, _, _, variants = EXPERIMENTS[experiment]
-            for place, (compression, some) in enumerate(variants.items()):
+            for place, (compression, some) in enumerate(WIDE.items()):
                 for variant in some:
                     found = errors.get((experiment, compression, variant))
-                    if not found:
+                    time = times.get((compression, variant))
+                    if not found or time is None:
                         continue
-                    share, color = multiplications(hidden, compression, variant), figures.COLORS[place]
+                    color, marker = figures.COLORS[place], figures.MARKERS[VARIANTS.index(variant)]
                     name = "dense" if compression == 1 else f"1/{compression}, {variant}"
-                    axes.plot([share] * 2, [min(found), max(found)], color=color, linewidth=1)
-                    marker = figures.MARKERS[VARIANTS.index(variant)]
-                    axes.plot(share, np.mean(found), marker, color=color, markersize=5, label=name)
-            axes.set(xscale="log", yscale="log", xlabel="multiplications / dense", title=experiment)
-            axes.set_xticks((1 / 16, 1 / 8, 1 / 4, 1 / 2, 1), ("1/16", "1/8", "1/4", "1/2", "1"))
+                    axes.plot([time] * 2, [min(found), max(found)], color=color, linewidth=1)
+                    axes.plot(time, np.mean(found), marker, color=color, markersize=5, label=name)
+            axes.set(xscale="log", yscale="log", xlabel="time of a step / dense PyTorch", title=experiment)
+            axes.set_xticks((1 / 8, 1 / 4, 1 / 2, 1), ("1/8", "1/4", "1/2", "1"))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter("{x:g}")
             axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
