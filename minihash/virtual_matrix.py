@@ -1,14 +1,17 @@
-"""The virtual matrix V: what a layer multiplies by, and sums gradients into, without having it whole.
+"""The virtual matrix V: what a layer multiplies by, and sums gradients into, without keeping it.
 
 V is multiplied in one of two ways (docs/decisions.md):
 
-    panels             V is made a block at a time (kernels/panels.py): rows · columns multiplications
+    panels             V is made a block at a time (kernels/panels.py): rows · columns multiplications. A V of
+                       tiles that is no larger than a block, with fewer rows than the batch, is put in order
+                       itself; else the inputs are
     shared products    what a tile contributes to a segment of the inputs is computed once for all rows that
                        drew it (kernels/shared.py): T · G · B multiplications and rows · G additions
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -64,11 +67,8 @@ class VirtualMatrix:
         if self._shares(len(inputs)):
             return outputs, (inputs.shape[1], shared.multiply(inputs, weight, self.map, outputs, device))
         if self._puts_rows_in_order(len(inputs)):
-            matrix, features = self._rows_in_order(weight, dtype, device), inputs.shape[1]
-            device.xp.matmul(inputs, matrix[:, :features].T, out=outputs)
-            if features < self.columns:
-                outputs += matrix[:, features]
-            return outputs, (features, inputs)
+            device.run([functools.partial(self._multiply_in_order, inputs, weight, outputs, device)])
+            return outputs, (inputs.shape[1], inputs)
         arranged = self._arrange(inputs, device)
         panels.multiply(self._parts(arranged, device), weight, self.map, outputs, device)
         return outputs, (inputs.shape[1], arranged)
@@ -91,10 +91,10 @@ class VirtualMatrix:
             shared.gradients(*step, device)
             return grad_inputs
         if self._puts_rows_in_order(len(grad_outputs)):
-            self._aggregate_in_order(arranged, grad_outputs, grad_weight, device)
-            if not need_grad_inputs:
-                return None
-            return grad_outputs @ self._rows_in_order(weight, weight.dtype, device)[:, :features]
+            grad_inputs = device.xp.empty_like(arranged) if need_grad_inputs else None
+            task = functools.partial(self._gradients_in_order, arranged, weight, grad_outputs, grad_weight)
+            device.run([functools.partial(task, grad_inputs, device)])
+            return grad_inputs
         grad_arranged = device.xp.empty_like(arranged) if need_grad_inputs else None
         parts = self._parts(arranged, device, grad_arranged)
         panels.gradients(parts, weight, self.map, grad_outputs, grad_weight, device)
@@ -106,6 +106,14 @@ class VirtualMatrix:
         few = self.rows < batch and size <= panels.PANEL_SIZE
         return few and self.map.tile > 1 and not panels.is_small(batch, self.rows, self.columns)
 
+    def _multiply_in_order(
+        self, inputs: np.ndarray, weight: np.ndarray, outputs: np.ndarray, device: Device
+    ) -> None:
+        matrix, features = self._rows_in_order(weight, outputs.dtype, device), inputs.shape[1]
+        device.xp.matmul(inputs, matrix[:, :features].T, out=outputs)
+        if features < self.columns:  # the bias
+            outputs += matrix[:, features]
+
     def _rows_in_order(self, weight: np.ndarray, dtype: np.dtype, device: Device) -> np.ndarray:
         """Return V (rows, columns), its columns in the order of the inputs."""
         map = self.map
@@ -113,10 +121,16 @@ class VirtualMatrix:
         by_place = panels.expand(weight, map, slots, self.columns, dtype, device)
         return by_place[:, device.resident(map.places)] * device.resident(map.signs)
 
-    def _aggregate_in_order(
-        self, inputs: np.ndarray, grad_outputs: np.ndarray, grad_weight: np.ndarray, device: Device
+    def _gradients_in_order(
+        self,
+        inputs: np.ndarray,
+        weight: np.ndarray,
+        grad_outputs: np.ndarray,
+        grad_weight: np.ndarray,
+        grad_inputs: np.ndarray | None,
+        device: Device,
     ) -> None:
-        """Fill `grad_weight` from ∂L/∂V, whose columns go to their places: the transpose of the above."""
+        """Fill `grad_weight` from ∂L/∂V, whose columns go back to their places, and `grad_inputs`."""
         map, features = self.map, inputs.shape[1]
         grad_matrix = device.xp.empty((self.rows, self.columns), grad_weight.dtype)
         grad_matrix[:, :features] = grad_outputs.T @ inputs
@@ -127,12 +141,15 @@ class VirtualMatrix:
         grad_weight.fill(0)
         slots = panels.locate(map, self.rows, device)
         device.kernels_of(map).aggregate(by_place, slots, (map.tile, 0), grad_weight)
+        if grad_inputs is not None:
+            matrix = self._rows_in_order(weight, weight.dtype, device)
+            device.xp.matmul(grad_outputs, matrix[:, :features], out=grad_inputs)
 
     def training_bytes(self, itemsize: int, device: Device) -> int:
-        """Return what copies of the weights' gradient take in a training step."""
+        """Return what copies of the weights' gradient take in a training step, at least."""
         copies = panels.count_shards(self.rows * self.columns, self.map.num_buckets, device.shards) - 1
-        if self.shares:
-            copies = device.shards
+        if self.map.tile > 1:  # as few as a batch has blocks, where products are shared
+            copies = int(self.shares)
         return copies * self.map.num_buckets * itemsize
 
     def _arrange(self, inputs: np.ndarray, device: Device) -> np.ndarray:

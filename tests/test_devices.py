@@ -69,6 +69,26 @@ def card():
 
 
 @pytest.fixture
+def rows_in_order(monkeypatch):
+    """Let no product be small, and none shared: a layer of few rows puts its columns in order."""
+    monkeypatch.setattr(panels, "SMALL_WORK", -1)
+
+
+@both_dtypes
+@pytest.mark.parametrize("bias", ["hashed", "free", "none"])
+def test_few_rows_are_put_in_order_on_a_device(bias, dtype, card, rows_in_order):
+    ref, comp = (hashed(tile=3, bias=bias, num_buckets=20, dtype=dtype) for _ in range(2))
+    assert ref.matrix._puts_rows_in_order(BATCH) and not ref.matrix.shares
+    comp.to(card)
+    inputs, grad_outputs = numbers((BATCH, FEATURES), dtype), numbers((BATCH, OUTPUTS), dtype, 1)
+    outputs = comp.forward(inputs, training=True)
+    assert isinstance(outputs, strict.ndarray)
+    assert_close(card.get(outputs), ref.forward(inputs, training=True))
+    assert_close(card.get(comp.backward(grad_outputs)), ref.backward(grad_outputs))
+    assert_close(card.get(comp.grads["weight"]), ref.grads["weight"])
+
+
+@pytest.fixture
 def sizes(monkeypatch, small, card):
     """Many panels, or none."""
     monkeypatch.setattr(panels, "SMALL_BATCH", 10**9 if small else -1)

@@ -143,8 +143,9 @@ def test_who_names_numba() -> None:
     for module in NAMES:
         assert not says(module, "numba") or room_of(module) in ("hashing", "kernels"), module
         assert not says(module, "numba.cuda") or module in CUDA, module
-        twins = {name for name in imports(TREES[module]) if name.startswith("minihash.kernels.num")}
-        assert not twins or room_of(module) == "kernels", module
+        twins = tuple(f"minihash.kernels.{kind}" for kind in ("num", "shared_", "cuda_"))
+        used = {name for name in imports(TREES[module]) if name.startswith(twins)}
+        assert not used or room_of(module) == "kernels", module
 
 
 def test_packages_of_others() -> None:

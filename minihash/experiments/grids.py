@@ -30,6 +30,7 @@ ROWS: dict[str, Row] = {
     **{method: Row(method, {}) for method in methods.NAMES},
     **{method + OWN: Row(method, {}) for method in methods.NAMES},
     "HashNet, tiles": Row("HashNet", {"tile": "auto"}),
+    "HashNet, 16 tiles a row": Row("HashNet", {"segments": 16}),
     "HashNet, 8 tiles a row": Row("HashNet", {"segments": 8}),
     "HashNet, 4 tiles a row": Row("HashNet", {"segments": 4}),
     "HashNet, unsigned": Row("HashNet", {"signed": False}),

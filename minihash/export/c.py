@@ -1,7 +1,8 @@
 """Networks as C99 for devices: a header, a source and what is needed to try them.
 
 The code is the network's own: a function or three a layer, loops of constant length, the hash computed as
-they go. c_plan.py has the order of the loops, c_layers.py the layers, `templates/` the C.
+they go. c_plan.py has the order of the loops, c_layer.py, c_hashed.py and c_layers.py the layers,
+`templates/` the C.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ HEADERS = set(
 )
 #: How a streamed inference asks for its inputs.
 IN_ORDER = {
-    True: "read(0), read(1), ..., each once, in this order",
-    False: "read(j), each once, in the order of the first layer's segments",
+    True: "read(0), read(1), ..., each once, in this order. None is kept",
+    False: "read(j), each once, in the order of the first layer's segments. A few are kept",
 }
 MARK = "made by minihash"  # in the first line of every file: only such files are replaced
 
@@ -162,8 +163,7 @@ def _header(plan: Plan, report: Report, common: dict[str, str]) -> str:
 
 
 def _source(plan: Plan, network: Network, scaling: dict[str, Constant], common: dict[str, str]) -> str:
-    wide = max(layer.largest_index() for layer in plan.layers) >= 2**16
-    parts = [fill("model.c", "head", **common, index="uint32_t" if wide else "uint16_t")]
+    parts = [fill("model.c", "head", **common, index=f"uint{8 * plan.index_bytes}_t")]
     parts += [fill("hash.c", section) for section in hash_sections(plan.layers)]
     parts += _activations(plan)
     parts += [table.declaration() for table in scaling.values()]

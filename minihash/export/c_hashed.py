@@ -106,8 +106,6 @@ class Tiles(CLayer[HashedLinear]):
 class Products(Tiles):
     """Inputs are added to the products (G, T) of segments and tiles, of which each unit is a signed sum."""
 
-    has_inner = True
-
     def __init__(self, layer: HashedLinear, position: int, by_input: bool) -> None:
         super().__init__(layer, position, by_input)
         self.inner = self.map.tiles * self.map.segments
@@ -144,8 +142,7 @@ class Segments(Tiles):
         if by_input:
             flushes = self.map.segments * -(-self.map.tile // AHEAD)
             self.hashes = layer.out_features * flushes
-            index = 4 if self.largest_index() >= 2**16 else 2
-            self.variables = AHEAD * (4 + self.offset.itemsize) + 1 + index
+            self.variables, self.indices = AHEAD * (4 + self.offset.itemsize) + 1, 1
 
     def _entries(self) -> np.ndarray:
         """Return 2 · column + (1 where its sign is −1) of each place."""

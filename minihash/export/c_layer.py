@@ -33,24 +33,24 @@ class CLayer(Generic[Kind]):
 
     Attributes
     ----------
-    has_inner, inner : whether there is an inner vector, and its length, or 0.
+    inner : the length of an inner vector, or 0.
     parameters : the learned arrays, by name ("weight", "bias"), in the order in which the loops want them.
     tables : constants beside them.
     multiply_adds, additions, hashes : of one inference; additions beside those of multiply-adds.
     draws_from : the number that hashes are scaled to, or 0.
     in_order : whether inputs that come one by one come in their order.
-    variables : bytes of static variables beside the vectors.
+    variables : bytes of static variables beside the vectors, without `indices`, the number of index_t.
     scale : of quantised weights, as C: sums are of codes, and scaled when they are finished; or "".
     """
 
     template = ""
-    has_inner = False
     inner = 0
     draws_from = 0
     in_order = True
     additions = 0
     hashes = 0
     variables = 0
+    indices = 0
 
     def __init__(self, layer: Kind, position: int, by_input: bool) -> None:
         self.layer = layer

@@ -32,7 +32,6 @@ class LowRank(CLayer[LowRankLinear]):
     """The low-rank layer, whose fixed factor is computed: stored it would be as large as the learned one."""
 
     template = "low_rank.c"
-    has_inner = True
 
     def __init__(self, layer: LowRankLinear, position: int, by_input: bool) -> None:
         super().__init__(layer, position, by_input)

@@ -3,7 +3,7 @@
 Inputs come one at a time. A layer that gets its inputs so adds each to all its units, which are kept; the
 next layer finds them all there, and makes its units one at a time, which again need not be kept; and so on.
 So every other hidden layer is kept, in two buffers that take turns; a layer with an inner vector
-(c_layers.py) keeps that alone.
+(c_layer.py) keeps that alone.
 
 Training needs what comes out of every layer, so then all of them are kept.
 """
@@ -60,6 +60,11 @@ class Plan:
     @property
     def layers(self) -> list[CLayer]:
         return [stage.layer for stage in self.stages]
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of what counts units and weights."""
+        return 4 if max(layer.largest_index() for layer in self.layers) >= 2**16 else 2
 
     @property
     def activations(self) -> set[str]:

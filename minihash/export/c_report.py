@@ -55,7 +55,8 @@ class Report:
     def of(cls, plan: Plan, network: Network, scaling: dict[str, Constant], given: np.dtype) -> Report:
         """Return the report of a plan; `given` is the dtype from which the network was rounded."""
         outputs = plan.stages[-1].outputs
-        ram = FLOAT * (sum(plan.buffers.values()) + outputs) + sum(layer.variables for layer in plan.layers)
+        own = sum(layer.variables + layer.indices * plan.index_bytes for layer in plan.layers)
+        ram = FLOAT * (sum(plan.buffers.values()) + outputs) + own
         momentum = None
         code, code_each = CODE[plan.training]
         if plan.training:

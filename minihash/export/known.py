@@ -20,7 +20,7 @@ STEPS = 8  # of float32 in the spread of a feature, at least
 
 @dataclass(frozen=True)
 class Forms:
-    """What a target has a form of: classes of layers, bits of quantised weights; of maps, the paper's."""
+    """What a target has a form of: classes of layers, bits of quantised weights; of maps, `BucketMap`."""
 
     target: str
     layers: Collection[type[Layer]]

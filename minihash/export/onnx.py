@@ -1,4 +1,7 @@
-"""Networks as ONNX. The operators are in onnx_layers.py; docs/onnx.md says what runtimes make of them."""
+"""Networks as ONNX; docs/onnx.md says what runtimes make of them.
+
+The operators are in onnx_hashed.py and onnx_layers.py.
+"""
 
 from __future__ import annotations
 

@@ -113,8 +113,9 @@ class Value:
 
     def append_columns(self, count: int, value: int) -> Value:
         """Add a matrix with some more columns on the right, all of one number."""
-        widths = self.graph.number([0, 0, 0, count], np.int64)
-        return self.graph.apply("Pad", self, widths, value) if count else self
+        if not count:
+            return self
+        return self.graph.apply("Pad", self, self.graph.number([0, 0, 0, count], np.int64), value)
 
 
 def product(inputs: Value, matrix: Value, bias: Value | None = None) -> Value:

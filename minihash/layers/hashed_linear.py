@@ -20,7 +20,7 @@ class HashedLinear(WeightLayer):
     """Linear layer with a virtual weight matrix V: `z = a Vᵀ + b`, `V[i, j] = ξ(i, j) · w[h(i, j)]`.
 
     Eqs. 7, 8 and 12 of the paper. V has out_features × in_features entries, the layer stores
-    num_buckets of them and no index; V is made a panel at a time and never whole, in training and
+    num_buckets of them and no index; V is made a panel at a time and never kept, in training and
     inference.
 
     Parameters

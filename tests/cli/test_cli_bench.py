@@ -60,9 +60,9 @@ def test_the_cases_of_a_card(monkeypatch) -> None:
     monkeypatch.setattr(devices, "get", lambda name, deterministic=False: card)
     results = list(card_cases.layer_case(40, 3, 0))
     sides = [result.side for result in results]
-    assert sides[:2] == ["element", "element, deterministic"]
+    assert sides[:3] == ["element", "tiles", "element, deterministic"]
     assert all(result.base == "CuPy dense" and result.ratio.ratio > 0 for result in results)
-    assert card.waited >= 3 * 2 + 3 * 7  # every step is waited for
+    assert card.waited >= 4 * 2 + 4 * 7  # every step is waited for
 
 
 def test_list(run: Run) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minihash import mlp
-from minihash.export import to_onnx
+from minihash.export import to_c, to_onnx
 from minihash.persistence import load, save
 
 
@@ -35,8 +35,12 @@ def test_wrong_usage(model: Path, fails: Callable[..., str], tmp_path: Path) -> 
 @pytest.mark.parametrize("options", ["c", "c --weights int4", "onnx", "onnx --dense"])
 def test_tiles(options: str, run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     save(mlp([6, 8, 3], compression=0.5, tile=[3, 2]), tmp_path / "tiles")
-    run("export", tmp_path / "tiles", "--out", tmp_path / "out", "--format", *options.split())
+    network, out, again = load(tmp_path / "tiles"), tmp_path / "out", tmp_path / "again"
+    status, _, err = run("export", tmp_path / "tiles", "--out", out, "--format", *options.split())
+    assert (status, err) == (0, "")
     if options.startswith("c"):
-        assert "layer0_tile" in (tmp_path / "out" / "model.c").read_text()
+        to_c(network, again, weights="int4" if "int4" in options else None)
+        assert (out / "model.c").read_text() == (again / "model.c").read_text()
     else:
-        assert (tmp_path / "out").stat().st_size > 100
+        to_onnx(network, again, dense="--dense" in options)
+        assert out.read_bytes() == again.read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import inspect
+import itertools
 import re
 from pathlib import Path
 
@@ -14,8 +15,8 @@ import strict
 import test_devices
 from strict_card import StrictCard
 
-from minihash import fit
-from minihash.kernels import devices, numpy_cpu
+from minihash import fit, virtual_matrix
+from minihash.kernels import devices, numpy_cpu, panels
 from minihash.optimizers import SGD, Adam
 
 
@@ -25,11 +26,14 @@ def used():
     strict.USED.clear()
     strict.USED_OF_ARRAYS.clear()
     card = StrictCard(numpy_cpu)
-    for make in test_devices.LAYERS.values():
-        layer = make()
-        layer.to(card)
-        outputs = layer.forward(np.ones((3, test_devices.FEATURES)), training=True)
-        layer.backward(outputs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(panels, "SMALL_WORK", -1)
+        patch.setattr(virtual_matrix, "ADDITION", 0)  # products are shared, or rows put in order
+        for make, batch in itertools.product(test_devices.LAYERS.values(), (1, 3, 20)):
+            layer = make()
+            layer.to(card)
+            outputs = layer.forward(np.ones((batch, test_devices.FEATURES)), training=True)
+            layer.backward(outputs)
     for loss, *arrays in test_devices.LOSSES.values():
         loss(*map(card.put, arrays), card.put(np.ones(test_devices.BATCH)))
         loss(*map(card.put, arrays))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numba import cuda
 
-from minihash.kernels import numba_cpu, numba_cuda, shared_cuda
+from minihash.kernels import devices, numba_cpu, numba_cuda, panels, shared_cuda
 from minihash.maps import BucketMap
 
 pytestmark = [
@@ -26,7 +26,7 @@ def integers(shape, dtype, seed=0):
 
 def run(kernel, *arguments):
     """Return the arrays among the arguments as the kernel leaves them; it works on copies."""
-    on_card = kernel.__module__ in (numba_cuda.__name__, shared_cuda.__name__) or hasattr(kernel, "func")
+    on_card = kernel.__module__ == numba_cuda.__name__ or hasattr(kernel, "func")
     copies = [
         (cuda.to_device(value) if on_card else value.copy()) if isinstance(value, np.ndarray) else value
         for value in arguments
@@ -90,19 +90,24 @@ def test_deterministic_sums_have_the_same_bits_every_time(dtype, num_buckets):
 
 @every_dtype
 def test_shared_products_equal_the_cpus(dtype):
-    tiles, map = 125, BucketMap(12266, 7, COLUMNS, tile=99)
+    """With arrays of CuPy, whose sort and assignment they use."""
+    card = devices.get("cuda")
+    map = BucketMap(12266, 7, COLUMNS, tile=99)
     inputs, grads = integers((BATCH, COLUMNS - 1), dtype), integers((ROWS, BATCH), dtype, 1)
     arranged = np.zeros((map.tile, map.segments * BATCH), dtype)
-    products = integers((tiles, map.segments, BATCH), dtype, 2)
-    (slots,) = run(numba_cpu.locate, map.key, (0, 0), np.empty((ROWS, map.segments), np.uint32))
+    products = integers((map.tiles, map.segments, BATCH), dtype, 2)
+    slots = panels.locate(map, ROWS, devices.CPU)
     for name, *arguments in (
         ("arrange", inputs, map.places, map.signs, map.tile, arranged),
         ("arrange_back", integers(arranged.shape, dtype, 3), map.places, map.signs, map.tile, inputs),
         ("gather", products, slots, grads),
         ("scatter", grads, slots, products),
     ):
-        ref, comp = (run(getattr(twin, name), *arguments)[-1] for twin in (numba_cpu, shared_cuda))
-        np.testing.assert_array_equal(comp, ref)
+        copies = [value.copy() if isinstance(value, np.ndarray) else value for value in arguments]
+        moved = [card.put(value) if isinstance(value, np.ndarray) else value for value in arguments]
+        getattr(numba_cpu, name)(*copies)
+        getattr(shared_cuda, name)(*moved)
+        np.testing.assert_array_equal(card.get(moved[-1]), copies[-1])
 
 
 @every_dtype

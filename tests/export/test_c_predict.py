@@ -130,6 +130,19 @@ def test_sanitizers(compiler: str, tmp_path: Path) -> None:
     assert close(predict_with([tmp_path / "predict"], inputs, 10), network.predict(inputs))
 
 
+@pytest.mark.parametrize("bias", ["hashed", "free"])
+def test_more_inputs_of_a_segment_than_wait_for_each_other(bias: str, tmp_path: Path) -> None:
+    """Up to 24 share a hash: here are 60 in a segment, all, some and none of them 0."""
+    layer = HashedLinear(119, 5, num_buckets=400, tile=60, seed=3, bias=bias)
+    network = Network([layer, ReLU(), Linear(5, 3)])
+    to_c(network, tmp_path)
+    library = Library(tmp_path, network, "-fsanitize=undefined", "-fno-sanitize-recover=all")
+    inputs = np.random.default_rng(0).normal(size=(40, 119))
+    inputs *= np.random.default_rng(1).random(inputs.shape) < np.linspace(0, 1, 40)[:, None]
+    assert close(library.predict(inputs), network.predict(inputs))
+    assert close(library.predict(inputs[::-1]), network.predict(inputs[::-1]))  # nothing stays behind
+
+
 def test_the_gaussian_numbers_of_a_low_rank_layer(tmp_path: Path) -> None:
     network = Network([LowRankLinear(2000, 50, rank=50, seed=9)])
     network.layers[0].weight = np.eye(50)

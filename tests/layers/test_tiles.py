@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import naive
 import numpy as np
 import pytest
@@ -174,6 +176,21 @@ def test_threads_change_no_bit(batch, monkeypatch):
     for other in found[1:]:
         for one, two in zip(found[0], other):
             np.testing.assert_array_equal(one, two)
+
+
+def test_the_threads_of_blas_change_no_bit_of_few_rows():
+    """Products of a layer that is put in order are made by one thread of BLAS, as all others are."""
+    rng = np.random.default_rng(0)
+    layer = HashedLinear(1000, 10, compression=1 / 8, tile="auto", seed=1)
+    assert layer.matrix._puts_rows_in_order(128)
+    a, delta = (rng.normal(size=(128, n)).astype(np.float32) for n in (1000, 10))
+    found = []
+    for guard in (threads.single_threaded_blas(), contextlib.nullcontext()):
+        with guard:
+            outputs, grad_inputs = layer.forward(a, training=True), layer.backward(delta)
+        found.append((outputs, grad_inputs, layer.grads["weight"].copy()))
+    for one, other in zip(*found):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("rows, columns, num_buckets, tile", [

@@ -21,7 +21,7 @@ extern "C" {
 /* The outputs (${NAME}_OUTPUTS of them, for a classifier its logits) for raw inputs x (${NAME}_INPUTS). */
 void ${name}_predict(const float *x, float *out);
 
-/* The same, asking for the inputs: $reading. None is kept. */
+/* The same, asking for the inputs: $reading. */
 void ${name}_predict_stream(float (*read)(uint32_t j), float *out);
 
 /* The likeliest class: of given outputs, and of raw inputs. */
