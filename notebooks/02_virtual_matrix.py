@@ -352,12 +352,79 @@ assert z == [-17, 3, -4, -5, 9] == small.forward(a[None])[0].tolist()
 print(f"{tiles.size * 2} multiplications in the place of {V.size}")
 
 # %% [markdown]
+# As a picture: a small dense layer, the same one on every segment, and then fixed signed sums. From the
+# left to the middle are multiplications, with the weights of a tile; from the middle to the right are
+# none, but an addition (solid) or a subtraction (dashed).
+
+# %%
+fig, ax = plt.subplots(figsize=(7, 3.4))
+box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": "0.5"}
+at_segment, at_product = [3.0, 0.9], lambda tile, g: 3.5 - 2.1 * g - 0.95 * tile
+for g in range(2):
+    text = f"segment {g}:  " + "  ".join(f"{value:+.0f}" for value in arranged[g])
+    ax.text(0, at_segment[g], text, ha="center", va="center", bbox=box, zorder=3)
+    for tile in range(2):
+        place = at_product(tile, g)
+        ax.plot([0, 2.2], [at_segment[g], place], color="0.7", linewidth=3)
+        ax.text(1.35, (at_segment[g] + 1.6 * place) / 2.6, f"tile {tile}", ha="center", va="center", fontsize=8)
+        name = f"$P_{{{tile}{g}}}$ = {P[tile, g]:.0f}"
+        ax.text(2.2, place, name, ha="center", va="center", bbox=box, zorder=3)
+for i, value in enumerate(z):
+    for g in range(2):
+        sign, start = xi_1[i, g], at_product(tau[i, g], g)
+        color, dash = (figures.COLORS[0], "-") if sign > 0 else (figures.COLORS[1], "--")
+        ax.plot([2.2, 4.4], [start, 3.8 - 0.9 * i], color=color, linestyle=dash)
+    ax.text(4.4, 3.8 - 0.9 * i, f"$z_{i}$ = {value:.0f}", ha="center", va="center", bbox=box, zorder=3)
+ax.set(xlim=(-1.1, 4.9), ylim=(-0.2, 4.2))
+ax.set_axis_off()
+plt.show()
+
+# %% [markdown]
+# Going backward the picture is read from the right to the left. Let $\delta = (1, 2, 1, -1, 3)$ be the
+# gradient of the outputs. First every product's gradient $Q$ is summed over the rows that drew it, with
+# their signs: no multiplication.
+#
+# | | segment 0 | segment 1 |
+# |---|---|---|
+# | **tile 0** | −δ₂ = **−1** | −δ₀ + δ₁ = **1** |
+# | **tile 1** | δ₀ + δ₁ + δ₃ − δ₄ = **−1** | −δ₂ − δ₃ − δ₄ = **−3** |
+#
+# A tile's gradient is a sum over the segments, as eq. 12 is one over the places of a bucket:
+#
+# $$ \frac{\partial L}{\partial\, \text{tile } 1} = Q_{10}\, a'_0 + Q_{11}\, a'_1
+# = -(-2, -1, 2) - 3\, (1, -3, 1) = (-1, 10, -5) , $$
+#
+# and a segment's gradient is one over the tiles:
+#
+# $$ \frac{\partial L}{\partial a'_1} = Q_{01}\, \text{tile } 0 + Q_{11}\, \text{tile } 1
+# = (1, -2, 3) - 3\, (2, 1, -1) = (-5, -5, 6) . $$
+
+# %%
+delta = np.array([1, 2, 1, -1, 3], np.float32)
+Q = np.zeros((2, 2))
+for i in range(5):
+    for g in range(2):
+        Q[tau[i, g], g] += xi_1[i, g] * delta[i]
+grad_tiles, grad_arranged = Q @ arranged, Q.T @ tiles
+grad_a = np.empty(6)
+grad_a[order] = grad_arranged.reshape(-1)
+grad_a *= xi_2
+
+assert Q.tolist() == [[-1, 1], [-1, -3]]
+assert grad_tiles.tolist() == [[3, -2, -1], [-1, 10, -5]]
+assert grad_arranged.tolist() == [[-3, 1, -2], [-5, -5, 6]]
+small.forward(a[None], training=True)
+assert np.array_equal(small.backward(delta[None])[0], grad_a)
+assert np.array_equal(small.grads["weight"], grad_tiles.reshape(-1))
+print("gradient of the weights:", grad_tiles.reshape(-1), "  of the inputs:", grad_a)
+
+# %% [markdown]
 # The table is *one* matrix product, $(T \times B)$ by $(B \times G)$, and costs $T \cdot G \cdot B$
 # multiplications. Each output then costs $G - 1$ additions. A dense layer multiplies
 # $\text{out} \cdot \text{in}$ times, and $G \cdot B$ is the number of inputs, or a little more. So the
-# fraction that is left is about $T / \text{out}$: the fewer tiles, the less work. Going backward the same
-# table serves the other way round; `kernels/shared_numpy.py` has both directions in a page of NumPy. (The
-# package shares products only where that pays: an addition outside of a matrix product takes as long as
+# fraction that is left is about $T / \text{out}$: the fewer tiles, the less work. Going backward two
+# products of that size are made with $Q$; `kernels/shared_numpy.py` has both directions in a page of NumPy.
+# (The package shares products only where that pays: an addition outside of a matrix product takes as long as
 # about 16 multiplications inside, and a layer as small as ours is done without.)
 #
 # How long should a tile be? Long tiles are few tiles, and few segments a row. `tile="auto"` takes eight
