@@ -221,7 +221,7 @@ def test_tiles_learn_and_can_be_chosen() -> None:
     model = classifier(tile="auto").fit(CANCER, BENIGN)
     assert model.score(CANCER, BENIGN) > 0.97
     search = GridSearchCV(classifier(max_iter=2), {"tile": [1, 5, "auto"]}, cv=2).fit(CANCER, BENIGN)
-    wanted = {1: [1, 1], 5: [5, 5], "auto": [6, 13]}
+    wanted = {1: [1, 1], 5: [5, 5], "auto": [8, 13]}
     assert tiles_of(search.best_estimator_) == wanted[search.best_params_["tile"]]
     assert tiles_of(model.set_params(tile=5).fit(CANCER, BENIGN)) == [5, 5]
 
