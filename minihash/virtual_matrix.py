@@ -109,15 +109,17 @@ class VirtualMatrix:
     def _multiply_in_order(
         self, inputs: np.ndarray, weight: np.ndarray, outputs: np.ndarray, device: Device
     ) -> None:
-        matrix, features = self._rows_in_order(weight, outputs.dtype, device), inputs.shape[1]
+        slots, features = panels.locate(self.map, self.rows, device), inputs.shape[1]
+        matrix = self._rows_in_order(slots, weight, outputs.dtype, device)
         device.xp.matmul(inputs, matrix[:, :features].T, out=outputs)
         if features < self.columns:  # the bias
             outputs += matrix[:, features]
 
-    def _rows_in_order(self, weight: np.ndarray, dtype: np.dtype, device: Device) -> np.ndarray:
+    def _rows_in_order(
+        self, slots: np.ndarray, weight: np.ndarray, dtype: np.dtype, device: Device
+    ) -> np.ndarray:
         """Return V (rows, columns), its columns in the order of the inputs."""
         map = self.map
-        slots = panels.locate(map, self.rows, device)
         by_place = panels.expand(weight, map, slots, self.columns, dtype, device)
         return by_place[:, device.resident(map.places)] * device.resident(map.signs)
 
@@ -142,7 +144,7 @@ class VirtualMatrix:
         slots = panels.locate(map, self.rows, device)
         device.kernels_of(map).aggregate(by_place, slots, (map.tile, 0), grad_weight)
         if grad_inputs is not None:
-            matrix = self._rows_in_order(weight, weight.dtype, device)
+            matrix = self._rows_in_order(slots, weight, weight.dtype, device)
             device.xp.matmul(grad_outputs, matrix[:, :features], out=grad_inputs)
 
     def training_bytes(self, itemsize: int, device: Device) -> int:
