@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from minihash import HashedLinear, Network
-from minihash.builders import ACTIVATIONS
 from minihash.hashing import layer_seed
+from minihash.layers.registry import activations
 from minihash.maps import BucketMap
 
 
@@ -119,7 +119,7 @@ def minihash_network(problem: Problem, precisions: tuple[type, ...] = (np.float3
     layers: list[Any] = []
     for position, weight in enumerate(problem.weights):
         if position:
-            layers.append(ACTIVATIONS[problem.activation](problem.dtype))
+            layers.append(activations()[problem.activation](problem.dtype))
         shape, seed = problem.sizes[position : position + 2], layer_seed(position, problem.seed)
         layer = PlantedLinear(*shape, num_buckets=len(weight), seed=seed, dtype=problem.dtype)
         layer.weight = weight

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,11 +9,10 @@ import numpy as np
 
 from minihash import checks, memory
 from minihash.hashing import LIMIT_BUCKETS, LIMIT_FEATURES, layer_seed, xxhash32
-from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
+from minihash.layers import Dropout, HashedLinear, Layer, Linear
 from minihash.layers.hashed_linear import BIASES
+from minihash.layers.registry import activations
 from minihash.network import Network
-
-ACTIVATIONS: dict[str, type[Layer]] = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
 
 
 def mlp(
@@ -165,7 +163,8 @@ def stack(
     ValueError for a wrong argument, and for a layer that needs more memory than is available.
     """
     _check_sizes(sizes)
-    kind = ACTIVATIONS[checks.choice("activation", activation, tuple(ACTIVATIONS))]
+    known = activations()
+    kind = known[checks.choice("activation", activation, tuple(known))]
     input_rate, hidden_rate = _dropout_rates(dropout)
     common: dict[str, Any] = {"initializer": initializer, "dtype": dtype}
     layers: list[Layer] = []
@@ -174,7 +173,7 @@ def stack(
         if rate:
             layers.append(Dropout(rate, seed=int(xxhash32(position, 1, seed)), dtype=dtype))
         last = position == len(sizes) - 2
-        common["gain"] = math.sqrt(2) if kind is ReLU and not last else 1.0
+        common["gain"] = 1.0 if last else kind.gain_before
         common["seed"] = layer_seed(position, seed)
         layers.append(make_layer(position, fan_in, fan_out, **common))
         if not last:

@@ -11,10 +11,9 @@ import numpy as np
 from minihash import checks, memory, text
 from minihash.kernels import devices
 from minihash.kernels.devices import Device
-from minihash.layers import HashedLinear, Layer, LowRankLinear, SparseLinear
+from minihash.layers import Layer
 from minihash.schema import Schema
 
-HASHED = (HashedLinear, LowRankLinear, SparseLinear)  # what the seed makes is a part of what they compute
 PREDICT_ROWS = 1024  # a chunk of `predict`
 MANY = 2**24  # numbers of a matrix that may not fit the memory
 
@@ -334,13 +333,11 @@ def _check_layers(layers: list[Layer]) -> tuple[int | None, int | None]:
                 f"layers[{position}] has in_features {layer.in_features}, "
                 f"wanted {width}, the outputs of the layer before it"
             )
-        if isinstance(layer, HASHED):
-            if layer.seed in seeds:
-                raise ValueError(
-                    f"layers[{position}] has seed {layer.seed}, as layers[{seeds[layer.seed]}]: "
-                    "wanted a seed of its own for each hashed layer"
-                )
-            seeds[layer.seed] = position
+        if layer.hashed:
+            same = seeds.setdefault(layer.seed, position)
+            if same != position:
+                found = f"layers[{position}] has seed {layer.seed}, as layers[{same}]"
+                raise ValueError(f"{found}: wanted a seed of its own for each hashed layer")
         first = layer.in_features if first is None else first
         width = layer.out_features if layer.out_features is not None else width
     return first, width

@@ -16,29 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from minihash import checks, layers, schema
+from minihash import checks, schema
 from minihash.files import naming, write_or_keep
-from minihash.layers import Layer, WeightLayer
+from minihash.layers import HashedLinear, Layer, WeightLayer
+from minihash.layers.registry import LAYERS, registered
 from minihash.maps import BucketMap
 from minihash.network import Network
 from minihash.version import __version__
 
 FORMAT = 2  # says tiles where the first one had maps
 FORMATS = (1, FORMAT)
-LAYERS: dict[str, type[Layer]] = {
-    kind.__name__: kind
-    for kind in (
-        layers.Dropout,
-        layers.HashedLinear,
-        layers.Linear,
-        layers.LowRankLinear,
-        layers.QuantizedHashedLinear,
-        layers.ReLU,
-        layers.Sigmoid,
-        layers.SparseLinear,
-        layers.Tanh,
-    )
-}
 MAX_LAYERS = 10_000
 DTYPES = {"F32": np.dtype(np.float32), "F64": np.dtype(np.float64)}  # of layers
 TENSORS = DTYPES | {"I8": np.dtype(np.int8), "U8": np.dtype(np.uint8)}
@@ -62,9 +49,9 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
     if network.dtype not in DTYPES.values():
         raise ValueError(f"network has dtype {network.dtype}, wanted float32 or float64")
     for layer in network.layers:
-        if LAYERS.get(type(layer).__name__) is not type(layer):
+        if not registered(layer):
             raise ValueError(f"network has a layer {type(layer).__name__} that model files do not know")
-        if isinstance(layer, layers.HashedLinear) and type(layer.bucket_map) is not BucketMap:
+        if isinstance(layer, HashedLinear) and type(layer.bucket_map) is not BucketMap:
             name = type(layer.bucket_map).__name__
             raise ValueError(f"network has a map {name} that model files do not know")
     description = {
@@ -209,7 +196,7 @@ def _build_layer(prefix: str, config: dict[str, Any], tensors: _Tensors, format:
     if name not in LAYERS:
         raise ValueError(f"layer {prefix} is of the type {name!r}, wanted one of {', '.join(LAYERS)}")
     kind = LAYERS[name]
-    if issubclass(kind, layers.HashedLinear) and format < FORMAT:
+    if issubclass(kind, HashedLinear) and format < FORMAT:
         _replace_map(prefix, arguments)
     checks.choice(f"dtype of layer {prefix}", arguments["dtype"], tuple(map(str, DTYPES.values())))
     if issubclass(kind, WeightLayer):

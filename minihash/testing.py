@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +28,12 @@ except ImportError:
     raise ImportError("minihash.testing needs Hypothesis: pip install hypothesis") from None
 
 from minihash import checks, optimizers
-from minihash.builders import ACTIVATIONS, mlp
+from minihash.builders import mlp
 from minihash.gradient_check import check_gradients
 from minihash.hashing import LIMIT_SEED
-from minihash.layers import (
-    Dropout,
-    HashedLinear,
-    Layer,
-    Linear,
-    LowRankLinear,
-    ReLU,
-    Sigmoid,
-    SparseLinear,
-    Tanh,
-    WeightLayer,
-)
+from minihash.layers import Dropout, HashedLinear, Layer, Linear, LowRankLinear, SparseLinear, WeightLayer
 from minihash.layers.hashed_linear import BIASES
+from minihash.layers.registry import LAYERS, Forms, activations
 from minihash.network import Network
 from minihash.persistence import load, save
 
@@ -81,6 +72,10 @@ def maps() -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({"tile": st.sampled_from([1, "auto"]), "signed": st.booleans()})
 
 
+#: Strategies of a constructor's arguments beside `dtype`, called with the most features: by kind of layer.
+ARGUMENTS: Forms[Callable[[int], st.SearchStrategy[dict[str, Any]]]] = Forms("testing.layers")
+
+
 @st.composite
 def layers(
     draw: st.DrawFn,
@@ -88,32 +83,63 @@ def layers(
     max_features: int = 8,
     dtype: Any = np.float64,
 ) -> Layer:
-    """Layers of every kind (or of `kinds`), with up to `max_features` inputs and outputs."""
-    every = (HashedLinear, Linear, LowRankLinear, SparseLinear, ReLU, Tanh, Sigmoid, Dropout)
+    """Layers of every kind that trains (or of `kinds`), with up to `max_features` inputs and outputs.
+
+    Kinds of your own are drawn once they are registered (`layers.register`), with any shape and seed, or the
+    arguments of a strategy: `testing.ARGUMENTS.register(kind)(lambda max_features: …)`.
+    """
     if kinds is not None and not kinds:
         raise ValueError("kinds is empty, wanted layer classes")
-    kind = draw(st.sampled_from(kinds or every))
-    if issubclass(kind, Dropout):
-        return kind(draw(st.floats(0, 0.9)), seed=draw(seeds()), dtype=dtype)
-    if not issubclass(kind, WeightLayer):
-        return kind(dtype=dtype)
-    size = st.integers(1, max_features)
-    arguments: dict[str, Any] = {"seed": draw(seeds()), "dtype": dtype}
-    shape = draw(size), draw(size)
-    if issubclass(kind, Linear):
-        arguments["bias"] = draw(st.booleans())
-    elif issubclass(kind, LowRankLinear):
-        arguments["rank"] = draw(st.integers(1, shape[0]))
-    elif issubclass(kind, SparseLinear):
-        arguments["num_weights"] = draw(st.integers(1, shape[0] * shape[1]))
-    else:
-        bias = draw(st.sampled_from(BIASES))
-        virtual = shape[1] * (shape[0] + (bias == "hashed"))
-        num_buckets = draw(st.integers(1, virtual))
-        arguments |= {"bias": bias, "num_buckets": num_buckets, **draw(maps())}
-        if arguments["tile"] == "auto":
-            arguments["tile"] = draw(st.integers(1, min(shape[0] + (bias == "hashed"), num_buckets)))
-    return randomize(kind(*shape, **arguments), draw(seeds()))
+    kind = draw(st.sampled_from(kinds or [kind for kind in LAYERS.values() if kind.trains]))
+    known = next((base for base in kind.__mro__ if base in ARGUMENTS), None)  # a subclass takes as much
+    arguments = st.just({}) if known is None else ARGUMENTS.of_kind(known)(max_features)
+    return randomize(kind(**draw(arguments), dtype=dtype), draw(seeds()))
+
+
+@ARGUMENTS.register(WeightLayer)
+def shapes(max_features: int) -> st.SearchStrategy[dict[str, Any]]:
+    """Arguments that every `WeightLayer` takes: its numbers of units, and a seed."""
+    units = st.integers(1, max_features)
+    return st.fixed_dictionaries({"in_features": units, "out_features": units, "seed": seeds()})
+
+
+@ARGUMENTS.register(Dropout)
+def _dropout_arguments(max_features: int) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({"rate": st.floats(0, 0.9), "seed": seeds()})
+
+
+@ARGUMENTS.register(Linear)
+@st.composite
+def _linear_arguments(draw: st.DrawFn, max_features: int) -> dict[str, Any]:
+    return {**draw(shapes(max_features)), "bias": draw(st.booleans())}
+
+
+@ARGUMENTS.register(LowRankLinear)
+@st.composite
+def _low_rank_arguments(draw: st.DrawFn, max_features: int) -> dict[str, Any]:
+    shape = draw(shapes(max_features))
+    return {**shape, "rank": draw(st.integers(1, shape["in_features"]))}
+
+
+@ARGUMENTS.register(SparseLinear)
+@st.composite
+def _sparse_arguments(draw: st.DrawFn, max_features: int) -> dict[str, Any]:
+    shape = draw(shapes(max_features))
+    most = shape["in_features"] * shape["out_features"]
+    return {**shape, "num_weights": draw(st.integers(1, most))}
+
+
+@ARGUMENTS.register(HashedLinear)
+@st.composite
+def _hashed_arguments(draw: st.DrawFn, max_features: int) -> dict[str, Any]:
+    shape, bias = draw(shapes(max_features)), draw(st.sampled_from(BIASES))
+    columns = shape["in_features"] + (bias == "hashed")
+    num_buckets = draw(st.integers(1, shape["out_features"] * columns))
+    arguments = {**shape, "bias": bias, "num_buckets": num_buckets, **draw(maps())}
+    if arguments["tile"] == "auto":
+        longest = min(columns, num_buckets)
+        arguments["tile"] = draw(st.integers(1, longest) | st.just(longest))
+    return arguments
 
 
 @st.composite
@@ -123,7 +149,7 @@ def networks(
     """Multi-layer perceptrons, hashed or dense, with every activation, bias and map."""
     sizes = draw(st.lists(st.integers(1, max_features), min_size=2, max_size=max_layers + 1))
     arguments: dict[str, Any] = {
-        "activation": draw(st.sampled_from(tuple(ACTIVATIONS))),
+        "activation": draw(st.sampled_from(tuple(activations()))),
         "bias": draw(st.sampled_from(BIASES)),
         "compression": draw(st.none() | st.floats(0.01, 1)),
         "dropout": (draw(st.sampled_from([0.0, 0.3])), draw(st.sampled_from([0.0, 0.5]))) if dropout else 0.0,

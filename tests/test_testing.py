@@ -27,8 +27,8 @@ from minihash import (
     persistence,
     testing,
 )
-from minihash.builders import ACTIVATIONS
 from minihash.hashing import LIMIT_SEED
+from minihash.layers.registry import activations
 from minihash.maps import BucketMap
 
 KINDS = (HashedLinear, Linear, LowRankLinear, SparseLinear, ReLU, Tanh, Sigmoid, Dropout)
@@ -124,7 +124,7 @@ def has(kind):
 
 
 def test_networks_vary():
-    kinds = (*ACTIVATIONS.values(), Dropout, HashedLinear, Linear)
+    kinds = (*activations().values(), Dropout, HashedLinear, Linear)
     conditions = {kind.__name__: has(kind) for kind in kinds}
     conditions |= {
         bias: lambda network, bias=bias: any(layer.bias == bias for layer in hashed(network))

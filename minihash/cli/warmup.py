@@ -22,8 +22,9 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from minihash import kernels
-    from minihash.builders import ACTIVATIONS, mlp
+    from minihash.builders import mlp
     from minihash.fused import FusedNetwork
+    from minihash.layers.registry import activations
     from minihash.losses import mean_squared_error
     from minihash.quantization import quantize
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
             network.predict(np.ones((rows, 500)))
         for bits in (8, 4):
             quantize(network, bits).predict(np.ones((2, 500)))
-        for activation in ACTIVATIONS:
+        for activation in activations():
             small = mlp([4, 3, 2], compression=1 / 2, activation=activation, dtype=args.dtype)
             fused = FusedNetwork(small)
             fused.backward(fused.forward(np.ones((2, 4))))

@@ -7,6 +7,7 @@ from minihash.layers.hashed_linear import HashedLinear
 from minihash.layers.linear import Linear
 from minihash.layers.low_rank_linear import LowRankLinear
 from minihash.layers.quantized_hashed_linear import QuantizedHashedLinear
+from minihash.layers.registry import register
 from minihash.layers.sparse_linear import SparseLinear
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "SparseLinear",
     "Tanh",
     "WeightLayer",
+    "register",
 ]

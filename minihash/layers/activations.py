@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from minihash.layers.base import Layer
+from minihash.layers.registry import register
 
 
+@register
 class ReLU(Layer):
     """Rectifier, `z = max(a, 0)`; its gradient at 0 is 0. Any shape (batch, features)."""
+
+    activation = "relu"
+    gain_before = math.sqrt(2)
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
         xp = self.device.xp
@@ -24,8 +30,11 @@ class ReLU(Layer):
         return grad_outputs * (saved.real > 0)
 
 
+@register
 class Tanh(Layer):
     """Hyperbolic tangent, `z = tanh(a)`. Any shape (batch, features)."""
+
+    activation = "tanh"
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
         outputs = self.device.xp.tanh(inputs)
@@ -35,8 +44,11 @@ class Tanh(Layer):
         return grad_outputs * (1 - saved * saved)
 
 
+@register
 class Sigmoid(Layer):
     """Logistic function, `z = 1 / (1 + exp(−a))`. Any shape (batch, features)."""
+
+    activation = "sigmoid"
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
         xp = self.device.xp

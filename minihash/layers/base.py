@@ -31,6 +31,14 @@ class Layer:
 
     in_features: int | None = None
     out_features: int | None = None
+    #: Whether what its seed draws is a part of what it computes: then no other of a network has that seed.
+    hashed = False
+    seed = 0
+    #: Its name for `mlp(activation=)`, and the gain of the weights before it; "" if it is none.
+    activation = ""
+    gain_before = 1.0
+    #: Whether `backward` gives gradients.
+    trains = True
 
     def __init__(self, dtype: Any = np.float32) -> None:
         self.dtype = checks.floating_dtype("dtype", dtype)

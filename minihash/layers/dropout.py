@@ -9,10 +9,12 @@ import numpy as np
 from minihash import checks
 from minihash.hashing import LIMIT_SEED
 from minihash.layers.base import Layer
+from minihash.layers.registry import register
 
 LEVELS = 2**32
 
 
+@register
 class Dropout(Layer):
     """Set each input to zero with probability `rate` in training, and scale the others by 1 / (1 − rate).
 

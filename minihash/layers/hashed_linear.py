@@ -10,12 +10,14 @@ from minihash import checks
 from minihash.hashing import LIMIT_BUCKETS, virtual_weight_matrix
 from minihash.kernels.devices import Device
 from minihash.layers.base import Layer, WeightLayer
+from minihash.layers.registry import register
 from minihash.maps import BucketMap
 from minihash.virtual_matrix import VirtualMatrix
 
 BIASES = ("hashed", "free", "none")
 
 
+@register
 class HashedLinear(WeightLayer):
     """Linear layer with a virtual weight matrix V: `z = a Vᵀ + b`, `V[i, j] = ξ(i, j) · w[h(i, j)]`.
 
@@ -57,6 +59,7 @@ class HashedLinear(WeightLayer):
     Source: Chen et al., Compressing Neural Networks with the Hashing Trick, ICML 2015.
     """
 
+    hashed = True
     map_type = BucketMap  # of a subclass: a map of its own
 
     def __init__(

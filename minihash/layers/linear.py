@@ -8,8 +8,10 @@ import numpy as np
 
 from minihash import checks
 from minihash.layers.base import WeightLayer
+from minihash.layers.registry import register
 
 
+@register
 class Linear(WeightLayer):
     """Dense layer, `z = a Wᵀ + b`.
 

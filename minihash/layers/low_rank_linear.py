@@ -11,8 +11,10 @@ import numpy as np
 from minihash import checks
 from minihash.hashing import xxhash32
 from minihash.layers.base import WeightLayer
+from minihash.layers.registry import register
 
 
+@register
 class LowRankLinear(WeightLayer):
     """Linear layer with a factored weight matrix (the paper's LRD): `z = U (G a) + b`, G fixed and random.
 
@@ -40,6 +42,8 @@ class LowRankLinear(WeightLayer):
     Source: Denil et al., Predicting Parameters in Deep Learning, NIPS 2013; as a baseline in Chen et al.,
     Compressing Neural Networks with the Hashing Trick, ICML 2015.
     """
+
+    hashed = True
 
     def __init__(
         self,

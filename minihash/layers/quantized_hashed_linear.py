@@ -10,6 +10,7 @@ import numpy as np
 from minihash import checks
 from minihash.kernels.devices import CPU, Device
 from minihash.layers.hashed_linear import HashedLinear
+from minihash.layers.registry import register
 
 
 class Packing(NamedTuple):
@@ -49,6 +50,7 @@ def largest_code(bits: int) -> int:
     return int(2 ** (bits - 1) - 1)
 
 
+@register
 class QuantizedHashedLinear(HashedLinear):
     """Hashed layer whose weights are whole numbers times a scale: `w[k] = scale · code[k]`.
 
@@ -68,6 +70,8 @@ class QuantizedHashedLinear(HashedLinear):
     ------
     ValueError for a wrong argument.
     """
+
+    trains = False
 
     def __init__(self, in_features: int, out_features: int, *, bits: int = 8, **arguments: Any) -> None:
         packing(bits)  # refuses what is unknown

@@ -11,11 +11,13 @@ import numpy as np
 from minihash import checks
 from minihash.hashing import xxhash32
 from minihash.layers.base import WeightLayer
+from minihash.layers.registry import register
 
 BLOCK = 2**18  # numbers in a temporary array
 LIMIT = 2**31  # of what is counted in int32
 
 
+@register
 class SparseLinear(WeightLayer):
     """Linear layer without most of its edges (the paper's RER): `z_i = Σ_{j kept by i} W[i, j] a_j + b_i`.
 
@@ -44,6 +46,8 @@ class SparseLinear(WeightLayer):
     Source: Cireşan et al., High-Performance Neural Networks for Visual Object Classification, 2011; as a
     baseline in Chen et al., Compressing Neural Networks with the Hashing Trick, ICML 2015. The rule is ours.
     """
+
+    hashed = True
 
     def __init__(
         self,
