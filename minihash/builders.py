@@ -86,25 +86,18 @@ def mlp(
     weights = _count_weights(sizes, compression, buckets, bias)
     memory.check_building(sizes, weights, checks.floating_dtype("dtype", dtype).itemsize)
 
-    def make_layer(position: int, fan_in: int, fan_out: int, **common: Any) -> Layer:
-        if dense:
-            return Linear(fan_in, fan_out, bias=bias != "none", **common)
-        size = {"compression": compression, "num_buckets": buckets[position]}
-        hashed: dict[str, Any] = {"tile": tiles[position], "bias": bias, "signed": signed}
-        return HashedLinear(fan_in, fan_out, **hashed, **size, **common)
-
-    return stack(
-        sizes,
-        make_layer,
-        activation=activation,
-        dropout=dropout,
-        seed=seed,
-        initializer=initializer,
-        input_scale=input_scale,
-        input_shift=input_shift,
-        class_names=class_names,
-        dtype=dtype,
-    )
+    rates, starts = _dropout_rates(dropout), _starts(sizes, activation, seed, initializer, dtype)
+    layers: list[Layer]
+    if dense:
+        layers = [Linear(*shape, bias=bias != "none", **start) for shape, start in starts]
+    else:
+        common: dict[str, Any] = {"compression": compression, "bias": bias, "signed": signed}
+        layers = [
+            HashedLinear(fan_in, fan_out, num_buckets=own, tile=length, **common, **start)
+            for ((fan_in, fan_out), start), own, length in zip(starts, buckets, tiles)
+        ]
+    layers = _put_between(layers, activation, rates, seed)
+    return Network(layers, input_scale=input_scale, input_shift=input_shift, class_names=class_names)
 
 
 def _virtual(sizes: Sequence[int], bias: str) -> list[int]:
@@ -163,24 +156,43 @@ def stack(
     ValueError for a wrong argument, and for a layer that needs more memory than is available.
     """
     _check_sizes(sizes)
-    known = activations()
-    kind = known[checks.choice("activation", activation, tuple(known))]
-    input_rate, hidden_rate = _dropout_rates(dropout)
-    common: dict[str, Any] = {"initializer": initializer, "dtype": dtype}
+    rates, starts = _dropout_rates(dropout), _starts(sizes, activation, seed, initializer, dtype)
+    weight_layers = [make_layer(position, *shape, **start) for position, (shape, start) in enumerate(starts)]
+    layers = _put_between(weight_layers, activation, rates, seed)
+    return Network(layers, input_scale=input_scale, input_shift=input_shift, class_names=class_names)
+
+
+def _starts(
+    sizes: Sequence[int], activation: str, seed: int, initializer: str, dtype: Any
+) -> list[tuple[tuple[int, int], dict[str, Any]]]:
+    """Return each weight layer's shape, and what it starts with whatever its kind."""
+    shapes = list(zip(sizes, sizes[1:]))
+    gains = [_activation(activation).gain_before] * (len(shapes) - 1) + [1.0]
+    common = {"initializer": initializer, "dtype": dtype}
+    return [
+        (shape, {"gain": gain, "seed": layer_seed(position, seed), **common})
+        for position, (shape, gain) in enumerate(zip(shapes, gains))
+    ]
+
+
+def _put_between(
+    weight_layers: Sequence[Layer], activation: str, rates: tuple[float, float], seed: int
+) -> list[Layer]:
+    """Return the layers with dropout before each, and an activation after each but the last."""
+    kind, (input_rate, hidden_rate) = _activation(activation), rates
     layers: list[Layer] = []
-    for position, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:])):
-        rate = hidden_rate if position else input_rate
-        if rate:
-            layers.append(Dropout(rate, seed=int(xxhash32(position, 1, seed)), dtype=dtype))
-        last = position == len(sizes) - 2
-        common["gain"] = 1.0 if last else kind.gain_before
-        common["seed"] = layer_seed(position, seed)
-        layers.append(make_layer(position, fan_in, fan_out, **common))
-        if not last:
-            layers.append(kind(dtype))
-    return Network(
-        layers, input_scale=input_scale, input_shift=input_shift, class_names=class_names
-    )
+    for position, layer in enumerate(weight_layers):
+        if position:
+            layers.append(kind(layer.dtype))
+        if rate := hidden_rate if position else input_rate:
+            layers.append(Dropout(rate, seed=int(xxhash32(position, 1, seed)), dtype=layer.dtype))
+        layers.append(layer)
+    return layers
+
+
+def _activation(name: str) -> type[Layer]:
+    kinds = activations()
+    return kinds[checks.choice("activation", name, tuple(kinds))]
 
 
 def _check_sizes(sizes: Any) -> None:
