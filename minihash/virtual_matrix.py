@@ -60,7 +60,7 @@ class VirtualMatrix:
         ----------
         inputs : (batch, columns), or (batch, columns − 1) without the bias's 1; of `dtype`, as all but the
             weights.
-        weight : (num_buckets,), or codes of eight or four bits: then V is made of whole numbers.
+        weight : (num_buckets,), floats or codes: then V is made of whole numbers.
         dtype, device : of the arrays.
         """
         outputs = device.xp.empty((len(inputs), self.rows), dtype)

@@ -29,13 +29,12 @@ class Kernels(NamedTuple):
 
     `slots` (rows, segments) say which tile a row has in a segment, and in the highest bit its sign; where
     a tile is one weight, segments are columns. `multiply` and `gradients` make no panel: they are for
-    batches so small that a panel is not worth its while. Quantised weights are int8, or packed, two of four
-    bits in a byte: the even one in its low half, each plus 8.
+    batches so small that a panel is not worth its while. Quantised
+    weights are int8.
     """
 
     locate: Callable[..., None]  # (key, origin, slots): fill slots
     expand: Callable[..., None]  # (weight, slots, span, panel): fill panel, eq. 7
-    expand_packed: Callable[..., None] | None  # (packed, num_buckets, slots, span, panel): fill panel
     aggregate: Callable[..., None]  # (grad_panel, slots, span, grad_weight): add to grad_weight, eq. 12
     multiply: Callable[..., None]  # (weight, key, origin, span, inputs, outputs): add to outputs, eq. 8
     gradients: Callable[..., None]
@@ -63,7 +62,7 @@ def of_map(module: Any, map: Any) -> Kernels:
     return module.KERNELS[checks.choice("map", name, tuple(module.KERNELS))]
 
 
-def complete(locate: Callable, expand: Callable, expand_packed: Callable, aggregate: Callable) -> Kernels:
+def complete(locate: Callable, expand: Callable, aggregate: Callable) -> Kernels:
     """Return all kernels of a map: those that are its own, and products of a block by its panel."""
 
     def panel_of(weight: Any, slots: np.ndarray, span: Span, columns: int) -> np.ndarray:
@@ -97,7 +96,7 @@ def complete(locate: Callable, expand: Callable, expand_packed: Callable, aggreg
             grad_inputs += grad_outputs @ panel_of(weight, slots, span, inputs.shape[1])
         aggregate(grad_outputs.T @ inputs, slots, span, grad_weight)
 
-    return Kernels(locate, expand, expand_packed, aggregate, multiply, gradients)
+    return Kernels(locate, expand, aggregate, multiply, gradients)
 
 
 @functools.cache

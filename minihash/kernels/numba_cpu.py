@@ -97,12 +97,6 @@ def _aggregate_row(grad_row, slots, grad_weight):  # type: ignore[no-untyped-def
         grad_weight[slots[c] & TILE] += grad_row[c]
 
 
-@_inline
-def _unpack(packed, k):  # type: ignore[no-untyped-def]
-    """Return weight k of those that lie two in a byte."""
-    return np.int64((packed[k >> np.uint32(1)] >> np.uint8((k & np.uint32(1)) << np.uint32(2))) & 15) - 8
-
-
 @kernel
 def locate(key, origin, slots):  # type: ignore[no-untyped-def]
     """Fill the slots of the block: tile and sign of every row and segment."""
@@ -117,15 +111,6 @@ def expand_element(weight, slots, span, panel):  # type: ignore[no-untyped-def]
     """Fill `panel` with its block of V: eq. 7, `V[i, j] = ξ w[h(i, j)]`."""
     for r in range(panel.shape[0]):
         _expand_row(weight, slots[r], panel[r])
-
-
-@kernel
-def expand_packed_element(packed, num_buckets, slots, span, panel):  # type: ignore[no-untyped-def]
-    """Fill `panel` with its block of V from weights of four bits."""
-    for r in range(panel.shape[0]):
-        for c in range(panel.shape[1]):
-            value = _unpack(packed, slots[r, c] & TILE)
-            panel[r, c] = -value if slots[r, c] & SIGN else value
 
 
 @kernel
@@ -199,18 +184,6 @@ def expand_tiles(weight, slots, span, panel):  # type: ignore[no-untyped-def]
             sign = weight.dtype.type(sign)
             for u in range(length):
                 row[u] = sign * tile[u]
-            c += length
-
-
-@kernel
-def expand_packed_tiles(packed, num_buckets, slots, span, panel):  # type: ignore[no-untyped-def]
-    """Fill `panel` with its block of V from weights of four bits."""
-    for r in range(panel.shape[0]):
-        c = 0
-        for s in range(slots.shape[1]):
-            start, length, sign = _stretch(slots[r, s], span, num_buckets, s, panel.shape[1] - c)
-            for u in range(length):
-                panel[r, c + u] = sign * _unpack(packed, np.uint32(start + u))
             c += length
 
 
@@ -299,16 +272,10 @@ def of_slot(own: Callable) -> Kernels:
             for s in range(slots.shape[1]):
                 slots[r, s] = compiled(key, origin[0] + r, origin[1] + s)
 
-    return complete(locate, expand_tiles, expand_packed_tiles, aggregate_tiles)
+    return complete(locate, expand_tiles, aggregate_tiles)
 
 
 KERNELS = {
-    "element": Kernels(
-        *(locate, expand_element, expand_packed_element),
-        *(aggregate_element, multiply_element, gradients_element),
-    ),
-    "tiles": Kernels(
-        *(locate, expand_tiles, expand_packed_tiles),
-        *(aggregate_tiles, multiply_tiles, gradients_tiles),
-    ),
+    "element": Kernels(locate, expand_element, aggregate_element, multiply_element, gradients_element),
+    "tiles": Kernels(locate, expand_tiles, aggregate_tiles, multiply_tiles, gradients_tiles),
 }

@@ -320,7 +320,7 @@ def _gradients(aggregate: Callable[..., None]) -> Callable[..., None]:
 
 
 def _kernels(aggregate: Callable[..., None]) -> dict[str, Kernels]:
-    own = Kernels(locate, expand, None, aggregate, multiply, _gradients(aggregate))
+    own = Kernels(locate, expand, aggregate, multiply, _gradients(aggregate))
     return {"element": own, "tiles": own}
 
 

@@ -40,15 +40,6 @@ def expand(weight: np.ndarray, slots: np.ndarray, span: Span, panel: np.ndarray)
     panel[...] = weight[buckets] * signs
 
 
-def expand_packed(
-    packed: np.ndarray, num_buckets: int, slots: np.ndarray, span: Span, panel: np.ndarray
-) -> None:
-    """Fill `panel` with its block of V from weights of four bits."""
-    k, signs = _spread(slots, span, num_buckets, panel)
-    halves = (packed[k >> 1] >> (4 * (k & 1)).astype(np.uint8)) & 15
-    panel[...] = (halves.astype(np.int8) - np.int8(8)) * signs
-
-
 def aggregate(grad_panel: np.ndarray, slots: np.ndarray, span: Span, grad_weight: np.ndarray) -> None:
     """Add ∂L/∂V of a block to its buckets: eq. 12, a sum over each bucket. `grad_panel` is used up."""
     buckets, signs = _spread(slots, span, grad_weight.size, grad_panel)
@@ -85,7 +76,7 @@ def drop(inputs: np.ndarray, key: tuple[int, int, int], scale: Any, outputs: np.
 @functools.cache
 def of_slot(slot: Callable) -> Kernels:
     """Return the kernels of a map with a slot of its own."""
-    return complete(functools.partial(locate, slot=slot), expand, expand_packed, aggregate)
+    return complete(functools.partial(locate, slot=slot), expand, aggregate)
 
 
-KERNELS = dict.fromkeys(("element", "tiles"), complete(locate, expand, expand_packed, aggregate))
+KERNELS = dict.fromkeys(("element", "tiles"), complete(locate, expand, aggregate))

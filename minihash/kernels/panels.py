@@ -35,6 +35,7 @@ SMALL_BATCH = 1  # rows of a batch up to which panels are not worth their while,
 SMALL_WORK = 2**18  # and multiplications of a product,
 SMALL_BLOCK = 2**18  # which then is done in blocks of so many weights at least;
 SMALL_BLOCKS = 16  # going backward, of so many blocks at most
+DTYPES = ("float32", "float64", "complex128", "int8")  # of weights
 
 Block = tuple[int, int]
 
@@ -58,8 +59,8 @@ class _Matrix:
     def __init__(self, weight: np.ndarray, map: Any, dtype: np.dtype, device: Device) -> None:
         self.weight, self.dtype, self.device = weight, dtype, device
         self.kernels = device.kernels_of(map)
-        if weight.dtype not in EXPAND:
-            wanted = ", ".join(f"{known}" for known in EXPAND)
+        if weight.dtype not in DTYPES:
+            wanted = ", ".join(DTYPES)
             raise ValueError(f"weight has dtype {weight.dtype}, wanted one of {wanted}")
         self.key, self.tile, self.num_buckets = map.key, map.tile, map.num_buckets
 
@@ -80,7 +81,7 @@ class _Matrix:
         """Return this thread's panel of V, a row for each of the slots."""
         panel = self.device.buffer("panel", (len(slots), part.inputs.shape[1]), self.dtype)
         _, span = self.place(0, part)
-        EXPAND[self.weight.dtype](self, slots, span, panel)
+        self.kernels.expand(self.weight, slots, span, panel)
         return panel
 
     def accumulate(self, left: np.ndarray, right: np.ndarray, target: np.ndarray, first: bool) -> None:
@@ -91,21 +92,6 @@ class _Matrix:
             product = self.device.buffer("product", target.shape, target.dtype)
             self.device.xp.matmul(left, right, out=product)
             target += product
-
-
-def _expand(matrix: _Matrix, slots: np.ndarray, span: Span, panel: np.ndarray) -> None:
-    matrix.kernels.expand(matrix.weight, slots, span, panel)
-
-
-def _expand_packed(matrix: _Matrix, slots: np.ndarray, span: Span, panel: np.ndarray) -> None:
-    if matrix.kernels.expand_packed is None:
-        raise ValueError(f"weight is packed, wanted floats on {matrix.device}")
-    matrix.kernels.expand_packed(matrix.weight, matrix.num_buckets, slots, span, panel)
-
-
-#: By the dtype of the weights, what fills a panel: floats, quantised in a byte each, or two in one.
-EXPAND = dict.fromkeys(map(np.dtype, ("float32", "float64", "complex128", "int8")), _expand)
-EXPAND[np.dtype("uint8")] = _expand_packed
 
 
 def locate(map: Any, rows: int, device: Device) -> np.ndarray:
@@ -120,7 +106,7 @@ def expand(
 ) -> np.ndarray:
     """Return the rows (len(slots), columns) that slots stand for, of weights or codes."""
     panel = device.xp.empty((len(slots), columns), dtype)
-    EXPAND[weight.dtype](_Matrix(weight, map, dtype, device), slots, (map.tile, 0), panel)
+    _Matrix(weight, map, dtype, device).kernels.expand(weight, slots, (map.tile, 0), panel)
     return panel
 
 

@@ -34,7 +34,7 @@ def multiply(
     Parameters
     ----------
     inputs : (batch, features); a bias is fed by 1.
-    weight : (num_buckets,), of the dtype of the inputs, or codes of eight or four bits.
+    weight : (num_buckets,), of the dtype of the inputs, or codes.
     map : a `BucketMap` of tiles, best with fewer of them than rows.
     outputs : (batch, rows).
     device : that all arrays are on.

@@ -28,7 +28,8 @@ def _pack_halves(codes: np.ndarray) -> np.ndarray:
 
 
 def _unpack_halves(packed: np.ndarray) -> np.ndarray:
-    return np.stack([packed & 15, packed >> 4], axis=1).reshape(-1).astype(np.int8) - np.int8(8)
+    wide = packed.astype("<u2")  # a byte for each half
+    return ((wide | wide << 4) & 0x0F0F).view(np.int8) - np.int8(8)
 
 
 PACKINGS = {
@@ -54,8 +55,8 @@ def largest_code(bits: int) -> int:
 class QuantizedHashedLinear(HashedLinear):
     """Hashed layer whose weights are whole numbers times a scale: `w[k] = scale · code[k]`.
 
-    Panels of V, or tiles, are made straight from the codes, multiplied, and the product scaled: no float copy
-    of the weights is kept. It does not learn: `quantization.fine_tune` does before.
+    Panels of V, or tiles, are made from the codes, a byte each, multiplied, and the product scaled: no float
+    copy of the weights is made. It does not learn: `quantization.fine_tune` does before.
 
     Parameters
     ----------
@@ -102,7 +103,10 @@ class QuantizedHashedLinear(HashedLinear):
     @property
     def codes(self) -> np.ndarray:
         """The codes, unpacked: (num_buckets,) int8, to read; `set_codes` changes them."""
-        return _read_only(packing(self.bits).unpack(self.params["codes"])[: self.num_buckets])
+        return _read_only(self._unpack())
+
+    def _unpack(self) -> np.ndarray:
+        return packing(self.bits).unpack(self.params["codes"])[: self.num_buckets]
 
     def set_codes(self, codes: np.ndarray, scale: float) -> None:
         """Take over codes (num_buckets,), −127 … 127 or −7 … 7, and their scale."""
@@ -136,7 +140,7 @@ class QuantizedHashedLinear(HashedLinear):
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
         if training:
             raise ValueError("the network is quantised and does not train, wanted floats")
-        outputs, _ = self.matrix.multiply(inputs, self.params["codes"], self.dtype, self.device)
+        outputs, _ = self.matrix.multiply(inputs, self._unpack(), self.dtype, self.device)
         outputs *= self.params["scale"]
         if self.bias == "free":
             outputs += self.params["bias"]

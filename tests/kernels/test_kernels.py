@@ -207,14 +207,11 @@ def test_expand_equals_naive(twin, dtype, block):
 @both_dtypes
 @given(block=blocks())
 @at_the_limits
-def test_expand_packed_equals_naive(twin, dtype, block):
-    codes = np.random.default_rng(0).integers(-7, 8, block.num_buckets)
-    halves = np.append(codes + 8, [8] * (len(codes) % 2)).astype(np.uint8)
+def test_expand_of_codes_equals_naive(twin, dtype, block):
+    codes = np.random.default_rng(0).integers(-127, 128, block.num_buckets).astype(np.int8)
     panel = np.full(block.shape, np.nan, dtype)
-    packed = halves[::2] | halves[1::2] << 4
-    arguments = packed, block.num_buckets, slots_of(block), block.span, panel
-    twin.KERNELS[block.kernels].expand_packed(*arguments)
-    np.testing.assert_array_equal(panel, virtual(codes, block))
+    twin.KERNELS[block.kernels].expand(codes, slots_of(block), block.span, panel)
+    np.testing.assert_array_equal(panel, virtual(codes.astype(int), block))
 
 
 @both_twins

@@ -71,10 +71,10 @@ def test_words_that_are_no_tile() -> None:
             make(*shape, num_buckets=5, tile="all")
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int16", "uint16", "bool"])
+@pytest.mark.parametrize("dtype", ["float16", "int16", "uint8", "bool"])
 def test_weights_of_another_dtype(dtype: str) -> None:
     parts, outputs = [panels.Part(0, np.ones((2, 5), np.float32))], np.empty((2, 3), np.float32)
-    found = f"^weight has dtype {dtype}, wanted one of float32, .*, int8, uint8$"
+    found = f"^weight has dtype {dtype}, wanted one of float32, .*, int8$"
     with pytest.raises(ValueError, match=found):
         panels.multiply(parts, np.ones(5, dtype), BucketMap(5, 1, 5), outputs)
 
