@@ -108,26 +108,26 @@ class Network:
 
         Parameters
         ----------
-        device : "cpu", or "cuda" for an NVIDIA card (extra `cuda`; docs/cuda.md), or what `device` of another
+        device : "cpu", or "cuda" for an NVIDIA GPU (extra `cuda`; docs/cuda.md), or what `device` of another
             network is.
-        deterministic : on a card, sum hashed layers' gradients to the same bits every time; it takes longer.
+        deterministic : on a GPU, sum hashed layers' gradients to the same bits every time; it takes longer.
 
         Raises
         ------
         ValueError for a wrong argument; ImportError if a package is missing or does not fit, OSError if there
-        is no card.
+        is no GPU.
         """
         if isinstance(device, Device) and deterministic:
             raise ValueError("deterministic is True and device is a Device, wanted its name")
-        found = device if isinstance(device, Device) else devices.get(device, deterministic)
+        target = device if isinstance(device, Device) else devices.get(device, deterministic)
         try:
             for layer in self.layers:
-                layer.to(found)
+                layer.to(target)
         except BaseException:
             for layer in self.layers:
                 layer.to(self.device)
             raise
-        self.device = found
+        self.device = target
         return self
 
     def astype(self, dtype: Any) -> Network:

@@ -8,7 +8,10 @@ import strict
 from scipy.sparse import csr_array
 
 from minihash.kernels import Kernels as KernelsOfAMap
-from minihash.kernels.devices import KERNELS_OF_A_DEVICE, Card
+from minihash.kernels.devices import GPU
+
+#: Kernels that are not those of a map, and that a layer or shared products ask a device for.
+KERNELS_OF_A_DEVICE = ("drop", "arrange", "arrange_back", "gather", "scatter", "transpose")
 
 
 def unwrapping(kernel: Any) -> Any:
@@ -47,7 +50,7 @@ class Sparse:
         return strict.ndarray(self._matrix.toarray())
 
 
-class StrictCard(Card):
+class StrictCard(GPU):
     """A GPU with strict arrays."""
 
     def __init__(self, module: Any, name: str = "KERNELS") -> None:

@@ -550,7 +550,7 @@ def test_a_wrong_version_is_one_line(installed, package, version):
 
 
 def test_without_a_card_it_is_one_line(installed):
-    with pytest.raises(OSError, match="^device cuda: no card is visible, wanted one: see CUDA_VISIBLE"):
+    with pytest.raises(OSError, match="^device cuda: no GPU is visible, wanted one: see CUDA_VISIBLE"):
         mlp([3, 2]).to("cuda")
 
 
@@ -559,7 +559,7 @@ def test_without_a_driver_it_is_one_line(installed):
         raise RuntimeError("====\ncudaErrorInsufficientDriver:\n  too old\n====")
 
     installed[1].getDeviceCount = fails
-    wanted = "^device cuda: cudaErrorInsufficientDriver: too old; wanted an NVIDIA card and its driver$"
+    wanted = "^device cuda: cudaErrorInsufficientDriver: too old; wanted an NVIDIA GPU and its driver$"
     with pytest.raises(OSError, match=wanted):
         mlp([3, 2]).to("cuda")
 
@@ -570,7 +570,7 @@ def test_what_does_not_run_is_said_before_training(card, monkeypatch):
 
     kernels = card.kernels.KERNELS["element"]
     monkeypatch.setitem(card.kernels.KERNELS, "element", kernels._replace(locate=fails))
-    with pytest.raises(OSError, match="^device cuda: module 'numpy' has no .* 'row_stack'; wanted a card"):
+    with pytest.raises(OSError, match="^device cuda: module 'numpy' has no .* 'row_stack'; wanted a GPU"):
         devices._try_out(card)
 
 

@@ -47,7 +47,7 @@ def get(map: Any) -> Kernels:
     return of_map(module(), map)
 
 
-def of_map(module: Any, map: Any) -> Kernels:
+def of_map(module: Any, map: Any, table: str = "KERNELS") -> Kernels:
     """Return a module's kernels of a map: of tiles or of single weights, or made of the map's own `slot`.
 
     Raises
@@ -59,7 +59,8 @@ def of_map(module: Any, map: Any) -> Kernels:
         name = type(map).__name__
         if hasattr(module, "of_slot"):
             return module.of_slot(map.slot)
-    return module.KERNELS[checks.choice("map", name, tuple(module.KERNELS))]
+    known = getattr(module, table)
+    return known[checks.choice("map", name, tuple(known))]
 
 
 def complete(locate: Callable, expand: Callable, aggregate: Callable) -> Kernels:

@@ -1,8 +1,8 @@
 """Devices: whose memory a network's arrays are in, and who computes with them.
 
-The CPU has NumPy, the kernels that `kernels.module` chooses, and threads. An NVIDIA card has CuPy, the
-kernels of numba_cuda.py, and one stream. Under Numba's simulator (NUMBA_ENABLE_CUDASIM=1) the card is none:
-its arrays are NumPy's, its kernels those of the card.
+The CPU has NumPy, the kernels that `kernels.module` chooses, and threads. An NVIDIA GPU has CuPy, the
+kernels of numba_cuda.py, and one stream. Numba's simulator of one (NUMBA_ENABLE_CUDASIM=1) has NumPy's arrays
+and the same kernels.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from minihash import arrays, checks, kernels
 from minihash.kernels import Kernels, threads
 
 PACKAGES = "pip install '.[cuda]' in the checkout"
+#: From which version on, and before which, as in setup.cfg.
+VERSIONS = {"numba-cuda": ((0, 30), (0, 31)), "cupy-cuda12x": ((14, 0), (15, 0)), "numpy": ((1, 26), (2, 5))}
+ALIGNED = 16  # bytes, where an array in a pack starts
 
 
 class Device:
-    """The CPU, and what a card does otherwise.
+    """The CPU, and what a GPU may do differently.
 
     name : "cpu" or "cuda".
     xp : the array module.
@@ -47,7 +50,7 @@ class Device:
 
     @property
     def kernels(self) -> Any:
-        """The module of kernels, or what has the same names."""
+        """The module of kernels."""
         return kernels.module()
 
     def kernels_of(self, map: Any) -> Kernels:
@@ -104,11 +107,11 @@ class Device:
         return get, (self.name,)  # there is one of each, in copies and pickles too
 
 
-class Card(Device):
-    """An NVIDIA card, the current one of CuPy; work is done in order on CuPy's default stream.
+class GPU(Device):
+    """An NVIDIA GPU, the current one of CuPy; work is done in order on CuPy's default stream.
 
     xp : CuPy, or NumPy under the simulator.
-    kernels : numba_cuda.py, or what has the same names.
+    kernels : the module numba_cuda.
     deterministic : sum gradients to the same bits every time.
     """
 
@@ -128,7 +131,7 @@ class Card(Device):
         return self._kernels
 
     def kernels_of(self, map: Any) -> Kernels:
-        return kernels.of_map(self._kernels, map)
+        return kernels.of_map(self.kernels, map, "DETERMINISTIC" if self.deterministic else "KERNELS")
 
     def num_tasks(self) -> int:
         return 1
@@ -177,23 +180,7 @@ class Card(Device):
         return get, (self.name, self.deterministic)
 
 
-ALIGNED = 16  # bytes, where an array in a pack starts
-#: From which version on, and before which, as in setup.cfg.
-VERSIONS = {"numba-cuda": ((0, 30), (0, 31)), "cupy-cuda12x": ((14, 0), (15, 0)), "numpy": ((1, 26), (2, 5))}
 CPU = Device()
-
-
-#: Kernels that are not those of a map, and that a layer or shared products ask a device for.
-KERNELS_OF_A_DEVICE = ("drop", "arrange", "arrange_back", "gather", "scatter", "transpose")
-
-
-class _Kernels:
-    """The kernels of numba_cuda.py with its deterministic sums."""
-
-    def __init__(self, module: Any) -> None:
-        self.KERNELS = module.DETERMINISTIC
-        for name in KERNELS_OF_A_DEVICE:
-            setattr(self, name, getattr(module, name))
 
 
 def get(name: str, deterministic: bool = False) -> Device:
@@ -202,12 +189,12 @@ def get(name: str, deterministic: bool = False) -> Device:
     Parameters
     ----------
     name : "cpu" or "cuda".
-    deterministic : on a card, sum gradients to the same bits every time; on the CPU they always are.
+    deterministic : on a GPU, sum gradients to the same bits every time; on the CPU they always are.
 
     Raises
     ------
     ValueError for a wrong argument; ImportError if a package is missing or does not fit; OSError if there is
-    no card, or no driver for it.
+    no GPU, or no driver for it.
     """
     checks.choice("device", name, NAMES)
     return DEVICES[name](checks.boolean("deterministic", deterministic))
@@ -220,34 +207,34 @@ def check_on_host(name: str, module: Any) -> None:
 
 
 @functools.cache
-def _card(deterministic: bool) -> Device:
+def _gpu(deterministic: bool) -> Device:
     simulated = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
     xp = np if simulated else _cupy()
     module = _import("minihash.kernels.numba_cuda")
-    card = Card(xp, _Kernels(module) if deterministic else module, deterministic)
+    gpu = GPU(xp, module, deterministic)
     if not simulated:
         module.LAUNCHER.empty = xp.empty  # scratch memory of CuPy's pool, as all the rest
-        _try_out(card)
-    return card
+        _try_out(gpu)
+    return gpu
 
 
 #: By name, what returns a device, deterministic or not.
-DEVICES: dict[str, Callable[[bool], Device]] = {"cpu": lambda deterministic: CPU, "cuda": _card}
+DEVICES: dict[str, Callable[[bool], Device]] = {"cpu": lambda deterministic: CPU, "cuda": _gpu}
 NAMES = tuple(DEVICES)
 
 
 def _cupy() -> Any:
-    """Return CuPy, if all that a card needs is installed in versions that fit."""
+    """Return CuPy, if all that a GPU needs is installed in versions that fit."""
     for package, (low, high) in VERSIONS.items():
         try:
-            found = importlib.metadata.version(package)
+            version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             if package.startswith("cupy"):
                 continue  # there are other builds of it
             raise ImportError(f"device cuda: {package} is missing, wanted it: {PACKAGES}") from None
-        if not low <= tuple(map(int, found.split(".")[:2])) < high:
+        if not low <= tuple(map(int, version.split(".")[:2])) < high:
             wanted = f">={low[0]}.{low[1]},<{high[0]}.{high[1]}"
-            raise ImportError(f"device cuda: {package} is {found}, wanted {wanted}: {PACKAGES}")
+            raise ImportError(f"device cuda: {package} is {version}, wanted {wanted}: {PACKAGES}")
     # Small layers have few blocks, and nobody can help it; Numba reads this when it is imported.
     os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")
     load_libraries()
@@ -255,9 +242,9 @@ def _cupy() -> Any:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # of CuPy, with another name in each of its versions
-        raise OSError(f"device cuda: {_line(error)}; wanted an NVIDIA card and its driver") from None
+        raise OSError(f"device cuda: {_line(error)}; wanted an NVIDIA GPU and its driver") from None
     if not count:
-        raise OSError("device cuda: no card is visible, wanted one: see CUDA_VISIBLE_DEVICES")
+        raise OSError("device cuda: no GPU is visible, wanted one: see CUDA_VISIBLE_DEVICES")
     return cupy
 
 
@@ -269,14 +256,14 @@ def load_libraries() -> None:
             pathfinder.load_nvidia_dynamic_lib(library)
 
 
-def _try_out(card: Card) -> None:
+def _try_out(gpu: GPU) -> None:
     """Run a kernel and a product once, so that what is missing is said here, and not in a training."""
     try:
-        slots, ones = card.xp.empty((2, 2), np.uint32), card.xp.ones((2, 2), np.float32)
-        card.kernels.KERNELS["element"].locate((0, 1, True), (0, 0), slots)
-        card.get(card.xp.matmul(ones, ones))
+        slots, ones = gpu.xp.empty((2, 2), np.uint32), gpu.xp.ones((2, 2), np.float32)
+        gpu.kernels.KERNELS["element"].locate((0, 1, True), (0, 0), slots)
+        gpu.get(gpu.xp.matmul(ones, ones))
     except Exception as error:  # of Numba, CuPy or the driver
-        what = "wanted a card, a driver and packages that fit each other"
+        what = "wanted a GPU, a driver and packages that fit each other"
         raise OSError(f"device cuda: {_line(error)}; {what}: {PACKAGES}") from None
 
 

@@ -13,7 +13,7 @@ and `gradients` do a block in one call, without BLAS.
 Blocks are grouped into tasks so that each task owns its part of the result: rows of V going forward,
 columns of V going backward. Only the gradient of the weights is shared, and every *shard* of tasks
 sums into its own copy; the number of shards depends on the layer alone. So neither the number of
-threads nor their timing changes a bit of any result. On a card tasks follow each other, and each fills it.
+threads nor their timing changes a bit of any result. On a GPU tasks follow each other, and each fills it.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ import importlib
 import lockstep
 import numpy as np
 import pytest
-
-from minihash.kernels import devices
+from strict_card import KERNELS_OF_A_DEVICE
 
 CARDS = ("simulator", *lockstep.ORDERS)
 every_card = pytest.mark.parametrize("card", CARDS)
@@ -37,7 +36,7 @@ class Twin:
 
     def __init__(self, module, name="KERNELS"):
         self.KERNELS = getattr(module, name)
-        for function in devices.KERNELS_OF_A_DEVICE:
+        for function in KERNELS_OF_A_DEVICE:
             setattr(self, function, getattr(module, function))
 
 

@@ -93,5 +93,5 @@ def test_a_card_without_a_driver_is_one_line():
 
     if cupy.cuda.is_available():
         pytest.skip("there is a card")
-    with pytest.raises(OSError, match="^device cuda: cudaError.*; wanted an NVIDIA card and its driver$"):
+    with pytest.raises(OSError, match="^device cuda: cudaError.*; wanted an NVIDIA GPU and its driver$"):
         mlp([3, 2]).to("cuda")

@@ -43,7 +43,7 @@ REFUSED = "^map is '{}', wanted one of 'element'$"
     ],
 )
 def test_a_map_that_a_device_has_no_kernels_of(layer: HashedLinear, name: str) -> None:
-    device, map = devices.Card(np, FEW), layer.bucket_map
+    device, map = devices.GPU(np, FEW), layer.bucket_map
     assert kernels.of_map(FEW, BucketMap(5, 1, 4)) is FEW.KERNELS["element"]
     part = panels.Part(0, np.ones((2, 4), np.float32))
     weight, outputs = np.ones(5, np.float32), np.empty((2, 3), np.float32)
