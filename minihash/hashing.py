@@ -13,7 +13,8 @@ import numpy as np
 
 from minihash import checks
 
-LIMIT_FEATURES = 2**32 - 1
+LARGEST = 2**32 - 1  # of uint32
+LIMIT_FEATURES = LARGEST
 LIMIT_BUCKETS = 2**30
 LIMIT_SEED = 2**32
 SIGN = np.uint32(1 << 31)  # of a slot, set for −1

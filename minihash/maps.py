@@ -16,7 +16,7 @@ import numpy as np
 from minihash import checks, hashing
 from minihash.hashing import LIMIT_BUCKETS, LIMIT_FEATURES, LIMIT_SEED, xxhash32
 
-EVERY = 2**32 - 1  # in place of the row, in a hash that all rows share
+EVERY = hashing.LARGEST  # in place of the row, in a hash that all rows share
 
 
 @dataclass(frozen=True)

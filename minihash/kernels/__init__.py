@@ -19,6 +19,7 @@ from minihash import checks, hashing
 
 NAMES = ("numba", "numpy")
 
+Array = np.ndarray  # or one on a device
 Key = tuple[int, ...]  # what a map's slots are hashed with
 Origin = tuple[int, int]  # row and segment of V where a block starts
 Span = tuple[int, int]  # length of a tile, and the offset in it of the block's first column
@@ -66,32 +67,30 @@ def of_map(module: Any, map: Any, table: str = "KERNELS") -> Kernels:
 def complete(locate: Callable, expand: Callable, aggregate: Callable) -> Kernels:
     """Return all kernels of a map: those that are its own, and products of a block by its panel."""
 
-    def panel_of(weight: Any, slots: np.ndarray, span: Span, columns: int) -> np.ndarray:
+    def panel_of(weight: Array, slots: Array, span: Span, columns: int) -> Array:
         panel = np.empty((len(slots), columns), weight.dtype)
         expand(weight, slots, span, panel)
         return panel
 
-    def slots_of(key: Key, origin: Origin, span: Span, rows: int, columns: int) -> np.ndarray:
+    def slots_of(key: Key, origin: Origin, span: Span, rows: int, columns: int) -> Array:
         slots = np.empty((rows, -(-(span[1] + columns) // span[0])), np.uint32)
         locate(key, origin, slots)
         return slots
 
-    def multiply(weight: Any, key: Key, origin: Origin, span: Span, inputs: Any, outputs: Any) -> None:
-        """Add the block's part of `inputs @ Vᵀ` to `outputs`: eq. 8."""
+    def multiply(weight: Array, key: Key, origin: Origin, span: Span, inputs: Array, outputs: Array) -> None:
         slots = slots_of(key, origin, span, outputs.shape[1], inputs.shape[1])
         outputs += inputs @ panel_of(weight, slots, span, inputs.shape[1]).T
 
     def gradients(
-        weight: Any,
+        weight: Array,
         key: Key,
         origin: Origin,
         span: Span,
-        inputs: Any,
-        grad_outputs: Any,
-        grad_inputs: Any,
-        grad_weight: Any,
+        inputs: Array,
+        grad_outputs: Array,
+        grad_inputs: Array,
+        grad_weight: Array,
     ) -> None:
-        """Add the block's part of `grad_outputs @ V` to `grad_inputs`, and of eq. 12 to `grad_weight`."""
         slots = slots_of(key, origin, span, grad_outputs.shape[1], inputs.shape[1])
         if grad_inputs.shape[0]:
             grad_inputs += grad_outputs @ panel_of(weight, slots, span, inputs.shape[1])

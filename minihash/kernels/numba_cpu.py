@@ -42,7 +42,7 @@ avalanche = _inline(hashing.avalanche)
 
 
 @_inline
-def _products(column, count):  # type: ignore[no-untyped-def]
+def _products(column, count):
     """Return what all rows share of the hashes of some columns."""
     products = np.empty(count, np.uint32)
     for c in range(count):
@@ -51,7 +51,7 @@ def _products(column, count):  # type: ignore[no-untyped-def]
 
 
 @_inline
-def _locate(key, row, column, slots):  # type: ignore[no-untyped-def]
+def _locate(key, row, column, slots):
     """Fill slots as `slot` has them, several times as fast: what rows and columns share is done once."""
     seed, num_buckets, shift = key[0], np.uint64(key[1]), np.uint32(key[2])
     products = _products(column, slots.shape[1])
@@ -76,13 +76,13 @@ def _locate(key, row, column, slots):  # type: ignore[no-untyped-def]
 
 
 @_inline
-def _slots(rows, columns):  # type: ignore[no-untyped-def]
+def _slots(rows, columns):
     """Return room for the slots of some rows: many, because a hash costs less in company."""
     return np.empty((min(rows, max(1, SLOTS // columns)), columns), np.uint32)
 
 
 @_inline
-def _expand_row(weight, slots, row):  # type: ignore[no-untyped-def]
+def _expand_row(weight, slots, row):
     for c in range(row.size):
         row[c] = weight[slots[c] & TILE]
     for c in range(row.size):
@@ -90,7 +90,7 @@ def _expand_row(weight, slots, row):  # type: ignore[no-untyped-def]
 
 
 @_inline
-def _aggregate_row(grad_row, slots, grad_weight):  # type: ignore[no-untyped-def]
+def _aggregate_row(grad_row, slots, grad_weight):
     for c in range(grad_row.size):
         grad_row[c] = -grad_row[c] if slots[c] & SIGN else grad_row[c]
     for c in range(grad_row.size):
@@ -98,7 +98,7 @@ def _aggregate_row(grad_row, slots, grad_weight):  # type: ignore[no-untyped-def
 
 
 @kernel
-def locate(key, origin, slots):  # type: ignore[no-untyped-def]
+def locate(key, origin, slots):
     """Fill the slots of the block: tile and sign of every row and segment."""
     _locate(key, origin[0], origin[1], slots)
 
@@ -107,21 +107,21 @@ def locate(key, origin, slots):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def expand_element(weight, slots, span, panel):  # type: ignore[no-untyped-def]
+def expand_element(weight, slots, span, panel):
     """Fill `panel` with its block of V: eq. 7, `V[i, j] = ξ w[h(i, j)]`."""
     for r in range(panel.shape[0]):
         _expand_row(weight, slots[r], panel[r])
 
 
 @kernel
-def aggregate_element(grad_panel, slots, span, grad_weight):  # type: ignore[no-untyped-def]
+def aggregate_element(grad_panel, slots, span, grad_weight):
     """Add ∂L/∂V of a block to its buckets: eq. 12, a sum over each bucket. `grad_panel` is used up."""
     for r in range(grad_panel.shape[0]):
         _aggregate_row(grad_panel[r], slots[r], grad_weight)
 
 
 @dot
-def multiply_element(weight, key, origin, span, inputs, outputs):  # type: ignore[no-untyped-def]
+def multiply_element(weight, key, origin, span, inputs, outputs):
     """Add the block's part of `inputs @ Vᵀ` to `outputs`: eq. 8."""
     rows, columns = outputs.shape[1], inputs.shape[1]
     slots, row = _slots(rows, columns), np.empty(columns, weight.dtype)
@@ -138,9 +138,7 @@ def multiply_element(weight, key, origin, span, inputs, outputs):  # type: ignor
 
 
 @kernel
-def gradients_element(  # type: ignore[no-untyped-def]
-    weight, key, origin, span, inputs, grad_outputs, grad_inputs, grad_weight
-):
+def gradients_element(weight, key, origin, span, inputs, grad_outputs, grad_inputs, grad_weight):
     """Add the block's part of `grad_outputs @ V` to `grad_inputs`, and of eq. 12 to `grad_weight`."""
     rows, columns = grad_outputs.shape[1], inputs.shape[1]
     slots, row = _slots(rows, columns), np.empty(columns, weight.dtype)
@@ -166,7 +164,7 @@ def gradients_element(  # type: ignore[no-untyped-def]
 
 
 @_inline
-def _stretch(slot, span, num_buckets, segment, left):  # type: ignore[no-untyped-def]
+def _stretch(slot, span, num_buckets, segment, left):
     """Return where in the weights a row goes on in a segment, for how many columns, and its sign."""
     tile, offset = span[0], span[1] if segment == 0 else 0
     start = min(np.int64(slot & TILE) * tile, num_buckets - tile)  # the last may overlap the one before
@@ -174,7 +172,7 @@ def _stretch(slot, span, num_buckets, segment, left):  # type: ignore[no-untyped
 
 
 @kernel
-def expand_tiles(weight, slots, span, panel):  # type: ignore[no-untyped-def]
+def expand_tiles(weight, slots, span, panel):
     """Fill `panel` with its block of V: eq. 7, every row copied tile by tile."""
     for r in range(panel.shape[0]):
         c = 0
@@ -188,7 +186,7 @@ def expand_tiles(weight, slots, span, panel):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def aggregate_tiles(grad_panel, slots, span, grad_weight):  # type: ignore[no-untyped-def]
+def aggregate_tiles(grad_panel, slots, span, grad_weight):
     """Add ∂L/∂V of a block to its buckets: eq. 12, every row tile by tile. `grad_panel` is used up."""
     for r in range(grad_panel.shape[0]):
         c = 0
@@ -202,7 +200,7 @@ def aggregate_tiles(grad_panel, slots, span, grad_weight):  # type: ignore[no-un
 
 
 @dot
-def multiply_tiles(weight, key, origin, span, inputs, outputs):  # type: ignore[no-untyped-def]
+def multiply_tiles(weight, key, origin, span, inputs, outputs):
     """Add the block's part of `inputs @ Vᵀ` to `outputs`: dot products straight over the tiles."""
     columns = inputs.shape[1]
     for r in range(outputs.shape[1]):
@@ -221,9 +219,7 @@ def multiply_tiles(weight, key, origin, span, inputs, outputs):  # type: ignore[
 
 
 @kernel
-def gradients_tiles(  # type: ignore[no-untyped-def]
-    weight, key, origin, span, inputs, grad_outputs, grad_inputs, grad_weight
-):
+def gradients_tiles(weight, key, origin, span, inputs, grad_outputs, grad_inputs, grad_weight):
     """Add the block's part of `grad_outputs @ V` to `grad_inputs`, and of eq. 12 to `grad_weight`."""
     columns = inputs.shape[1]
     for r in range(grad_outputs.shape[1]):
@@ -248,13 +244,13 @@ def gradients_tiles(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def drop(inputs, key, scale, outputs):  # type: ignore[no-untyped-def]
+def drop(inputs, key, scale, outputs):
     """Fill `outputs` with `inputs · scale`, and with 0 where the hash of a place is below a threshold."""
     seed, row, threshold = key[0], key[1], np.uint32(key[2])
     products, zero = _products(0, inputs.shape[1]), outputs.dtype.type(0)
     hashed = np.empty_like(products)
     for n in range(inputs.shape[0]):
-        h, values, kept = absorb_row((row + n) & 0xFFFFFFFF, seed), inputs[n], outputs[n]
+        h, values, kept = absorb_row((row + n) & hashing.LARGEST, seed), inputs[n], outputs[n]
         for j in range(products.size):
             hashed[j] = avalanche(absorb(h, products[j]))
         for j in range(products.size):
@@ -267,7 +263,7 @@ def of_slot(own: Callable) -> Kernels:
     compiled = with_callees(own, numba.njit)
 
     @numba.njit(nogil=True)
-    def locate(key, origin, slots):  # type: ignore[no-untyped-def]
+    def locate(key, origin, slots):
         for r in range(slots.shape[0]):
             for s in range(slots.shape[1]):
                 slots[r, s] = compiled(key, origin[0] + r, origin[1] + s)

@@ -33,25 +33,27 @@ hash_position = with_callees(hashing.hash_position, _device)
 
 
 @_device
-def _segment(at, span):  # type: ignore[no-untyped-def]
-    """Return in which segment a place is; single weights are spared the division."""
-    return at if span[0] == 1 else at // np.uint32(span[0])
+def _place(c, span):
+    """Return in which segment a column of the block is, and where there; single weights need no division."""
+    at = np.uint32(span[1] + c)
+    segment = at if span[0] == 1 else at // np.uint32(span[0])
+    return segment, at - segment * np.uint32(span[0])
 
 
 @_device
-def _bucket(slot, offset, span, num_buckets):  # type: ignore[no-untyped-def]
+def _bucket(slot, offset, span, num_buckets):
     """Return where a weight is stored: `offset` places behind the start of the tile that a slot names."""
     return min((slot & TILE) * np.uint32(span[0]), np.uint32(num_buckets - span[0])) + offset
 
 
 @_device
-def _look_up(weight, slot, offset, span):  # type: ignore[no-untyped-def]
+def _look_up(weight, slot, offset, span):
     value = weight[_bucket(slot, offset, span, weight.size)]
     return -value if slot & SIGN else value
 
 
 @_device
-def _set_partial(partial):  # type: ignore[no-untyped-def]
+def _set_partial(partial):
     """Set the block's own sums to zero; there are none if they do not pay."""
     k = cuda.threadIdx.x
     while k < partial.size:
@@ -61,7 +63,7 @@ def _set_partial(partial):  # type: ignore[no-untyped-def]
 
 
 @_device
-def _add(partial, grad_weight, k, value):  # type: ignore[no-untyped-def]
+def _add(partial, grad_weight, k, value):
     if partial.size:
         cuda.atomic.add(partial, k, value)
     else:
@@ -69,7 +71,7 @@ def _add(partial, grad_weight, k, value):  # type: ignore[no-untyped-def]
 
 
 @_device
-def _add_partial(partial, grad_weight):  # type: ignore[no-untyped-def]
+def _add_partial(partial, grad_weight):
     """Add the block's own sums to all blocks'."""
     cuda.syncthreads()
     k = cuda.threadIdx.x
@@ -80,7 +82,7 @@ def _add_partial(partial, grad_weight):  # type: ignore[no-untyped-def]
 
 
 @_device
-def _sum_block(terms):  # type: ignore[no-untyped-def]
+def _sum_block(terms):
     """Sum a term of each thread into the first's, the same pairs every time; the others are free again."""
     t, count = cuda.threadIdx.x, terms.size
     cuda.syncthreads()
@@ -107,9 +109,7 @@ def expand(weight: Array, slots: Array, span: Span, panel: Array) -> None:
     """Fill `panel` with its block of V: eq. 7, `V[i, j] = ξ w[h(i, j)]`."""
     c, r = cuda.grid(1), cuda.blockIdx.y
     if c < panel.shape[1]:
-        at = np.uint32(span[1] + c)
-        segment = _segment(at, span)
-        offset = at - segment * np.uint32(span[0])
+        segment, offset = _place(c, span)
         while r < panel.shape[0]:
             panel[r, c] = _look_up(weight, slots[r, segment], offset, span)
             r += cuda.gridDim.y
@@ -147,9 +147,7 @@ def aggregate(grad_panel: Array, slots: Array, span: Span, grad_weight: Array) -
     _set_partial(partial)
     c, r = cuda.grid(1), cuda.blockIdx.y
     if c < grad_panel.shape[1]:
-        at = np.uint32(span[1] + c)
-        segment = _segment(at, span)
-        offset = at - segment * np.uint32(span[0])
+        segment, offset = _place(c, span)
         while r < grad_panel.shape[0]:
             drawn, grad = slots[r, segment], grad_panel[r, c]
             k = _bucket(drawn, offset, span, grad_weight.size)
@@ -168,10 +166,9 @@ def multiply(
     while n < outputs.shape[0]:
         total, c = weight.dtype.type(0), cuda.threadIdx.x
         while c < inputs.shape[1]:
-            at = np.uint32(span[1] + c)
-            segment = _segment(at, span)
+            segment, offset = _place(c, span)
             drawn = slot(key, origin[0] + r, origin[1] + segment)
-            total += inputs[n, c] * _look_up(weight, drawn, at - segment * np.uint32(span[0]), span)
+            total += inputs[n, c] * _look_up(weight, drawn, offset, span)
             c += cuda.blockDim.x
         terms[cuda.threadIdx.x] = total
         _sum_block(terms)
@@ -189,7 +186,7 @@ def drop(inputs: Array, key: tuple[int, int, int], scale: Any, outputs: Array) -
     j, n = cuda.grid(1), cuda.blockIdx.y
     if j < outputs.shape[1]:
         while n < outputs.shape[0]:
-            kept = hash_position((key[1] + n) & 0xFFFFFFFF, j, key[0]) >= np.uint32(key[2])
+            kept = hash_position((key[1] + n) & hashing.LARGEST, j, key[0]) >= np.uint32(key[2])
             outputs[n, j] = inputs[n, j] * scale if kept else outputs.dtype.type(0)
             n += cuda.gridDim.y
 
@@ -207,13 +204,13 @@ def _binary_point(panel: Array) -> tuple[int, int, int, int]:
 
 
 @_device
-def _shift(point, peak):  # type: ignore[no-untyped-def]
+def _shift(point, peak):
     """Return the power of two that numbers are scaled by; it and its inverse are not denormal."""
     return min(point[2] - (peak[0] >> point[0]), point[3] - 1)
 
 
 @_device
-def _is_finite(point, peak):  # type: ignore[no-untyped-def]
+def _is_finite(point, peak):
     return (peak[0] >> point[0]) <= 2 * point[3]
 
 

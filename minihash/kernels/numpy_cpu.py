@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from minihash import hashing
-from minihash.hashing import hash_position
-from minihash.kernels import Kernels, Key, Origin, Span, complete
+from minihash.kernels import Array, Kernels, Key, Origin, Span, complete
 from minihash.kernels.shared_numpy import (  # noqa: F401
     arrange,
     arrange_back,
@@ -24,31 +23,27 @@ from minihash.kernels.shared_numpy import (  # noqa: F401
     transpose,
 )
 
-EVERY = 2**32 - 1
 
-
-def locate(key: Key, origin: Origin, slots: np.ndarray, slot: Callable = hashing.slot) -> None:
+def locate(key: Key, origin: Origin, slots: Array, slot: Callable = hashing.slot) -> None:
     """Fill the slots of the block: tile and sign of every row and segment."""
     i, g = (_indices(start, length) for start, length in zip(origin, slots.shape))
     with np.errstate(over="ignore"):
         slots[...] = slot(key, i[:, None], g)
 
 
-def expand(weight: np.ndarray, slots: np.ndarray, span: Span, panel: np.ndarray) -> None:
+def expand(weight: Array, slots: Array, span: Span, panel: Array) -> None:
     """Fill `panel` with its block of V: eq. 7, `V[i, j] = ξ w[h(i, j)]`."""
     buckets, signs = _spread(slots, span, weight.size, panel)
     panel[...] = weight[buckets] * signs
 
 
-def aggregate(grad_panel: np.ndarray, slots: np.ndarray, span: Span, grad_weight: np.ndarray) -> None:
+def aggregate(grad_panel: Array, slots: Array, span: Span, grad_weight: Array) -> None:
     """Add ∂L/∂V of a block to its buckets: eq. 12, a sum over each bucket. `grad_panel` is used up."""
     buckets, signs = _spread(slots, span, grad_weight.size, grad_panel)
     np.add.at(grad_weight, buckets, grad_panel * signs)
 
 
-def _spread(
-    slots: np.ndarray, span: Span, num_buckets: int, panel: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _spread(slots: Array, span: Span, num_buckets: int, panel: Array) -> tuple[Array, Array]:
     """Return bucket and sign of every column of a block, as far as they go on in its tiles."""
     tile, offset = span
     segments, offsets = np.divmod(offset + np.arange(panel.shape[1]), tile)
@@ -57,19 +52,19 @@ def _spread(
     return starts[:, segments] + offsets, signs[:, segments].astype(panel.dtype)
 
 
-def _indices(start: int, length: int) -> np.ndarray:
+def _indices(start: int, length: int) -> Array:
     return np.arange(start, start + length, dtype=np.uint32)
 
 
 # -------------------------------------------------------------------------------------- dropout
 
 
-def drop(inputs: np.ndarray, key: tuple[int, int, int], scale: Any, outputs: np.ndarray) -> None:
+def drop(inputs: Array, key: tuple[int, int, int], scale: Any, outputs: Array) -> None:
     """Fill `outputs` with `inputs · scale`, and with 0 where the hash of a place is below a threshold."""
     seed, row, threshold = key
-    i = (np.arange(row, row + len(inputs)) & EVERY).astype(np.uint32)
+    i = (np.arange(row, row + len(inputs)) & hashing.LARGEST).astype(np.uint32)
     with np.errstate(over="ignore"):
-        hashed = hash_position(i[:, None], _indices(0, inputs.shape[1]), seed)
+        hashed = hashing.hash_position(i[:, None], _indices(0, inputs.shape[1]), seed)
     outputs[...] = np.where(hashed >= np.uint32(threshold), inputs * scale, 0)
 
 

@@ -13,6 +13,13 @@ from minihash.hashing import SIGN, TILE
 from minihash.kernels.cuda_launching import LAUNCHER, Array, launched
 
 
+@cuda.jit(device=True, inline="always")
+def _split(place, tile):
+    """Return the segment of a place, and the offset in it."""
+    segment = place // np.uint32(tile)
+    return segment, place - segment * np.uint32(tile)
+
+
 def arrange(inputs: Array, places: Array, signs: Array, tile: int, arranged: Array) -> None:
     """Fill `arranged` (B, G · batch): `a'[u, g, n] = ξ₂(j) a[n, j]`, zeros where no column is."""
     if arranged.size > places.size * len(inputs):
@@ -26,8 +33,7 @@ def _arrange(places: Array, inputs: Array, signs: Array, tile: int, arranged: Ar
     j, n = cuda.grid(1), cuda.blockIdx.y
     if j < places.size:
         batch, features = inputs.shape
-        segment = places[j] // np.uint32(tile)
-        offset = places[j] - segment * np.uint32(tile)
+        segment, offset = _split(places[j], tile)
         one = inputs.dtype.type(1)
         while n < batch:
             value = inputs[n, j] if j < features else one
@@ -41,8 +47,7 @@ def arrange_back(grad_arranged: Array, places: Array, signs: Array, tile: int, g
     j, n = cuda.grid(1), cuda.blockIdx.y
     if j < grad_inputs.shape[1]:
         batch = grad_inputs.shape[0]
-        segment = places[j] // np.uint32(tile)
-        offset = places[j] - segment * np.uint32(tile)
+        segment, offset = _split(places[j], tile)
         while n < batch:
             value = grad_arranged[offset, segment * batch + n]
             grad_inputs[n, j] = -value if signs[j] < 0 else value

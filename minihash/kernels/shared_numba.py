@@ -11,6 +11,7 @@ import numba
 import numpy as np
 
 from minihash.hashing import SIGN, TILE
+from minihash.kernels import Array
 from minihash.kernels.compiling import kernel
 
 _inline = numba.njit(inline="always")
@@ -18,7 +19,7 @@ _add = kernel(fastmath={"contract", "nsz"})
 
 
 @_inline
-def _starts(places, tile, width, batch):  # type: ignore[no-untyped-def]
+def _starts(places, tile, width, batch):
     """Return where each column starts in the arranged: a division takes as long as the copies of a column."""
     starts = np.empty(places.size, np.int64)
     for j in range(places.size):
@@ -28,9 +29,7 @@ def _starts(places, tile, width, batch):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def arrange(
-    inputs: np.ndarray, places: np.ndarray, signs: np.ndarray, tile: int, arranged: np.ndarray
-) -> None:
+def arrange(inputs: Array, places: Array, signs: Array, tile: int, arranged: Array) -> None:
     """Fill `arranged` (B, G · batch): `a'[u, g, n] = ξ₂(j) a[n, j]`, zeros where no column is."""
     batch, features = inputs.shape
     flat, one = arranged.reshape(-1), inputs.dtype.type(1)
@@ -52,9 +51,7 @@ def arrange(
 
 
 @kernel
-def arrange_back(
-    grad_arranged: np.ndarray, places: np.ndarray, signs: np.ndarray, tile: int, grad_inputs: np.ndarray
-) -> None:
+def arrange_back(grad_arranged: Array, places: Array, signs: Array, tile: int, grad_inputs: Array) -> None:
     """Fill `grad_inputs` (batch, features) from the gradient of the arranged: the transpose of `arrange`."""
     batch, features = grad_inputs.shape
     flat, one = grad_arranged.reshape(-1), grad_inputs.dtype.type(1)
@@ -74,7 +71,7 @@ def arrange_back(
 
 
 @kernel
-def transpose(source: np.ndarray, target: np.ndarray) -> None:
+def transpose(source: Array, target: Array) -> None:
     """Fill `target` with the transpose of `source`."""
     rows, columns = source.shape
     for top in range(0, rows - 7, 8):
@@ -90,7 +87,7 @@ def transpose(source: np.ndarray, target: np.ndarray) -> None:
 
 
 @_add
-def gather(products: np.ndarray, slots: np.ndarray, outputs: np.ndarray) -> None:
+def gather(products: Array, slots: Array, outputs: Array) -> None:
     """Fill `outputs` (rows, batch): `z[i, n] = Σ_g ξ₁(i, g) · P[τ(i, g), g, n]`."""
     segments, batch, one = slots.shape[1], outputs.shape[1], outputs.dtype.type(1)
     for r in range(outputs.shape[0]):
@@ -111,13 +108,7 @@ def gather(products: np.ndarray, slots: np.ndarray, outputs: np.ndarray) -> None
 
 @kernel(fastmath={"contract", "nsz", "reassoc"})
 def multiply_row(
-    inputs: np.ndarray,
-    places: np.ndarray,
-    signs: np.ndarray,
-    tiles: np.ndarray,
-    slots: np.ndarray,
-    arranged: np.ndarray,
-    outputs: np.ndarray,
+    inputs: Array, places: Array, signs: Array, tiles: Array, slots: Array, arranged: Array, outputs: Array
 ) -> None:
     """Fill `arranged` (G, B) and `outputs` (rows,) from one row of inputs (features,)."""
     flat, one = arranged.reshape(-1), inputs.dtype.type(1)
@@ -140,7 +131,7 @@ def multiply_row(
 
 
 @_add
-def scatter(grad_outputs: np.ndarray, slots: np.ndarray, grad_products: np.ndarray) -> None:
+def scatter(grad_outputs: Array, slots: Array, grad_products: Array) -> None:
     """Fill `grad_products` (T, G, batch), `Q[τ, g, n] = Σ_{i: τ(i, g) = τ} ξ₁(i, g) · δ[i, n]`."""
     batch, one = grad_outputs.shape[1], grad_outputs.dtype.type(1)
     grad_products[:] = 0

@@ -17,11 +17,10 @@ from __future__ import annotations
 import numpy as np
 
 from minihash.hashing import SIGN, TILE
+from minihash.kernels import Array
 
 
-def arrange(
-    inputs: np.ndarray, places: np.ndarray, signs: np.ndarray, tile: int, arranged: np.ndarray
-) -> None:
+def arrange(inputs: Array, places: Array, signs: Array, tile: int, arranged: Array) -> None:
     """Fill `arranged` (B, G · batch): `a'[u, g, n] = ξ₂(j) a[n, j]`, zeros where no column is."""
     batch, features = inputs.shape
     if not batch:
@@ -34,9 +33,7 @@ def arrange(
     blocks[offsets[of_bias], segments[of_bias]] = signs[of_bias, None]
 
 
-def arrange_back(
-    grad_arranged: np.ndarray, places: np.ndarray, signs: np.ndarray, tile: int, grad_inputs: np.ndarray
-) -> None:
+def arrange_back(grad_arranged: Array, places: Array, signs: Array, tile: int, grad_inputs: Array) -> None:
     """Fill `grad_inputs` (batch, features) from the gradient of the arranged: the transpose of `arrange`."""
     batch, features = grad_inputs.shape
     if not batch:
@@ -46,12 +43,12 @@ def arrange_back(
     grad_inputs[...] = (blocks[offsets, segments] * signs[:features, None]).T
 
 
-def transpose(source: np.ndarray, target: np.ndarray) -> None:
+def transpose(source: Array, target: Array) -> None:
     """Fill `target` with the transpose of `source`."""
     target[...] = source.T
 
 
-def gather(products: np.ndarray, slots: np.ndarray, outputs: np.ndarray) -> None:
+def gather(products: Array, slots: Array, outputs: Array) -> None:
     """Fill `outputs` (rows, batch): `z[i, n] = Σ_g ξ₁(i, g) · P[τ(i, g), g, n]`."""
     outputs[...] = 0
     for g, column in enumerate(slots.T):
@@ -59,13 +56,7 @@ def gather(products: np.ndarray, slots: np.ndarray, outputs: np.ndarray) -> None
 
 
 def multiply_row(
-    inputs: np.ndarray,
-    places: np.ndarray,
-    signs: np.ndarray,
-    tiles: np.ndarray,
-    slots: np.ndarray,
-    arranged: np.ndarray,
-    outputs: np.ndarray,
+    inputs: Array, places: Array, signs: Array, tiles: Array, slots: Array, arranged: Array, outputs: Array
 ) -> None:
     """Fill `arranged` (G, B) and `outputs` (rows,) from one row of inputs (features,)."""
     column = np.empty((tiles.shape[1], len(arranged)), inputs.dtype)
@@ -74,7 +65,7 @@ def multiply_row(
     gather((tiles @ column)[..., None], slots, outputs[:, None])
 
 
-def scatter(grad_outputs: np.ndarray, slots: np.ndarray, grad_products: np.ndarray) -> None:
+def scatter(grad_outputs: Array, slots: Array, grad_products: Array) -> None:
     """Fill `grad_products` (T, G, batch), `Q[τ, g, n] = Σ_{i: τ(i, g) = τ} ξ₁(i, g) · δ[i, n]`."""
     grad_products[...] = 0
     for g, column in enumerate(slots.T):
@@ -82,5 +73,5 @@ def scatter(grad_outputs: np.ndarray, slots: np.ndarray, grad_products: np.ndarr
         np.add.at(grad_products[:, g], column & TILE, signed)
 
 
-def _signs(slots: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _signs(slots: Array, dtype: np.dtype) -> Array:
     return np.where(slots & SIGN, dtype.type(-1), dtype.type(1))[:, None]

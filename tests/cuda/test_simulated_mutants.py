@@ -138,7 +138,7 @@ MUTANTS = {
         *(gradients, WRONG, "locate(key, origin, slots)", "locate(key, (0, 0), slots)"),
     ),
     "drop goes one column too far": (drop, OutOfBounds, "j < outputs.shape[1]", "j <= outputs.shape[1]"),
-    "every batch drops the same": (drop, WRONG, "(key[1] + n) & 0xFFFFFFFF", "n"),
+    "every batch drops the same": (drop, WRONG, "(key[1] + n) & hashing.LARGEST", "n"),
     "columns count from the block's own": (expand_tiles, WRONG, "np.uint32(span[1] + c)", "np.uint32(c)"),
     "the last tile does not overlap": (
         *(expand_tiles, (WRONG, OutOfBounds), "min((slot & TILE) * np.uint32(span[0]), np.uint32"),
