@@ -28,34 +28,22 @@ def uniform(rng: np.random.Generator, shape: Shape, fan_in: float, gain: float =
     Parameters
     ----------
     rng : numpy.random.Generator, the only source of randomness.
-    shape : int or tuple, the shape of the array, with at least one element.
+    shape : int or tuple, the shape of the float64 array, with at least one element.
     fan_in : inputs summed by one output; in_features of a layer, plus one for a hashed bias.
-    gain : √2 suits ReLU (He et al. 2015), 1 suits linear and tanh layers.
-
-    Returns
-    -------
-    float64 array of `shape`.
+    gain : √2 suits ReLU, 1 suits linear and tanh layers.
 
     Raises
     ------
-    ValueError
-        If `rng` is no Generator, the array would be empty, or `fan_in` or `gain` is not positive.
+    ValueError if `rng` is no Generator, the array would be empty, or `fan_in` or `gain` is not positive.
 
-    Source
-    ------
-    He, Zhang, Ren, Sun: *Delving Deep into Rectifiers*, ICCV 2015, for the variance; the exact
-    rescaling is ours.
+    Source: He et al., Delving Deep into Rectifiers, ICCV 2015, for the variance; the exact rescaling is ours.
     """
     _check_arguments(rng, shape)
     return _rescale(rng.uniform(-1.0, 1.0, shape), fan_in, gain)
 
 
 def normal(rng: np.random.Generator, shape: Shape, fan_in: float, gain: float = 1.0) -> np.ndarray:
-    """Draw from a normal distribution around 0, rescaled to an exact second moment.
-
-    `u ~ N(0, 1)`, then `w = gain / √fan_in · u / √mean(u²)`, so that `mean(w²) = gain² / fan_in`
-    for every array. Parameters, result, errors and source are those of `uniform`.
-    """
+    """Draw from a normal distribution around 0, `u ~ N(0, 1)`; all else is as in `uniform`."""
     _check_arguments(rng, shape)
     return _rescale(rng.standard_normal(shape), fan_in, gain)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,13 +133,11 @@ class Network:
     def astype(self, dtype: Any) -> Network:
         """Return the network in another dtype: the same hashes, scaling and names, parameters rounded.
 
+        It is another network, on the same device, even where it has the dtype already.
+
         Parameters
         ----------
         dtype : float32 or float64.
-
-        Returns
-        -------
-        Network : another one, on the same device, even where it has the dtype already.
 
         Raises
         ------
@@ -185,15 +183,12 @@ class Network:
     def backward(self, grad_outputs: Any, need_grad_inputs: bool = True) -> np.ndarray | None:
         """Fill all gradients for ∂L/∂outputs and return ∂L/∂inputs (raw), or None if not needed."""
         # Nobody needs what lies below the first layer with parameters.
-        lowest = 0 if need_grad_inputs else self._first_with_params()
+        with_params = (position for position, layer in enumerate(self.layers) if layer.params)
+        lowest = 0 if need_grad_inputs else next(with_params, len(self.layers))
         grad = grad_outputs
         for position in range(len(self.layers) - 1, lowest - 1, -1):
             grad = self.layers[position].backward(grad, need_grad_inputs or position > lowest)
         return grad * self._constant(self.input_scale, self.dtype) if need_grad_inputs else None
-
-    def _first_with_params(self) -> int:
-        with_params = (position for position, layer in enumerate(self.layers) if layer.params)
-        return next(with_params, len(self.layers))
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Return the outputs for any number of rows, computed in chunks of bounded memory.
@@ -240,20 +235,12 @@ class Network:
     @property
     def params(self) -> dict[str, np.ndarray]:
         """All parameters, by layer and name: "0.weight"."""
-        return {
-            f"{position}.{name}": array
-            for position, layer in enumerate(self.layers)
-            for name, array in layer.params.items()
-        }
+        return _by_place(layer.params for layer in self.layers)
 
     @property
     def grads(self) -> dict[str, np.ndarray]:
         """All gradients, by the names of the parameters."""
-        return {
-            f"{position}.{name}": array
-            for position, layer in enumerate(self.layers)
-            for name, array in layer.grads.items()
-        }
+        return _by_place(layer.grads for layer in self.layers)
 
     @property
     def num_parameters(self) -> int:
@@ -283,6 +270,10 @@ class Network:
         rows = [_summary_row(layer, layer.params) for layer in self.layers]
         rows.append(_summary_row(self, self.params))
         return text.table(SUMMARY_HEADER, rows, left=2)
+
+
+def _by_place(arrays: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {f"{place}.{name}": array for place, own in enumerate(arrays) for name, array in own.items()}
 
 
 def _name(label: Any) -> str:
@@ -321,23 +312,19 @@ def _check_layers(layers: list[Layer]) -> tuple[int | None, int | None]:
         if any(layer is other for other in layers[:position]):
             raise ValueError(f"layers[{position}] is there twice, wanted each layer once")
         if layer.dtype != layers[0].dtype:
-            raise ValueError(
-                f"layers[{position}] has dtype {layer.dtype}, wanted {layers[0].dtype} as layers[0]"
-            )
+            wanted = f"wanted {layers[0].dtype} as layers[0]"
+            raise ValueError(f"layers[{position}] has dtype {layer.dtype}, {wanted}")
         if layer.device is not layers[0].device:
-            raise ValueError(
-                f"layers[{position}] is on {layer.device}, wanted {layers[0].device} as layers[0]"
-            )
+            wanted = f"wanted {layers[0].device} as layers[0]"
+            raise ValueError(f"layers[{position}] is on {layer.device}, {wanted}")
         if None not in (width, layer.in_features) and layer.in_features != width:
-            raise ValueError(
-                f"layers[{position}] has in_features {layer.in_features}, "
-                f"wanted {width}, the outputs of the layer before it"
-            )
+            wanted = f"wanted {width}, the outputs of the layer before it"
+            raise ValueError(f"layers[{position}] has in_features {layer.in_features}, {wanted}")
         if layer.hashed:
             same = seeds.setdefault(layer.seed, position)
             if same != position:
-                found = f"layers[{position}] has seed {layer.seed}, as layers[{same}]"
-                raise ValueError(f"{found}: wanted a seed of its own for each hashed layer")
+                given = f"layers[{position}] has seed {layer.seed}, as layers[{same}]"
+                raise ValueError(f"{given}: wanted a seed of its own for each hashed layer")
         first = layer.in_features if first is None else first
         width = layer.out_features if layer.out_features is not None else width
     return first, width

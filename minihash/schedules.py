@@ -55,9 +55,7 @@ def cosine(learning_rate: float, final: float = 0.0) -> Schedule:
 
     `rate(t) = final + (learning_rate − final) · (1 + cos πt) / 2`
 
-    Source
-    ------
-    Loshchilov, Hutter: *SGDR: Stochastic Gradient Descent with Warm Restarts*, ICLR 2017, eq. 5.
+    Source: Loshchilov, Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017, eq. 5.
     """
     learning_rate = _check_rate("learning_rate", learning_rate)
     final = _check_rate("final", final)
@@ -70,8 +68,8 @@ def one_cycle(
     """Rise from `initial` to `peak`, then fall to `final`, each along half a cosine wave.
 
     `rate(t) = anneal(initial, peak, t / warmup)` for `t < warmup`, then
-    `anneal(peak, final, (t − warmup) / (1 − warmup))`,
-    with `anneal(a, b, s) = b + (a − b) · (1 + cos πs) / 2`.
+    `anneal(peak, final, (t − warmup) / (1 − warmup))`;
+    `anneal(a, b, s) = b + (a − b) · (1 + cos πs) / 2`.
 
     Parameters
     ----------
@@ -85,9 +83,7 @@ def one_cycle(
     >>> [round(rate(done), 6) for done in (0, 0.3, 0.65, 1)]
     [0.004, 0.1, 0.05, 0.0]
 
-    Source
-    ------
-    Smith, Topin: *Super-Convergence*, 2018; two phases and defaults as in PyTorch's OneCycleLR.
+    Source: Smith, Topin, Super-Convergence, 2018; two phases and defaults as in PyTorch's OneCycleLR.
     """
     peak = _check_rate("peak", peak)
     warmup = checks.number("warmup", warmup, 0, 1)
@@ -104,10 +100,7 @@ def one_cycle(
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "constant": constant,
-    "step": step,
-    "cosine": cosine,
-    "one_cycle": one_cycle,
+    own.__name__: own for own in (constant, step, cosine, one_cycle)
 }
 
 

@@ -64,13 +64,14 @@ class VirtualMatrix:
         dtype, device : of the arrays.
         """
         outputs = device.xp.empty((len(inputs), self.rows), dtype)
+        arranged: Any = inputs
         if self._shares(len(inputs)):
-            return outputs, (inputs.shape[1], shared.multiply(inputs, weight, self.map, outputs, device))
-        if self._puts_rows_in_order(len(inputs)):
+            arranged = shared.multiply(inputs, weight, self.map, outputs, device)
+        elif self._puts_rows_in_order(len(inputs)):
             device.run([functools.partial(self._multiply_in_order, inputs, weight, outputs, device)])
-            return outputs, (inputs.shape[1], inputs)
-        arranged = self._arrange(inputs, device)
-        panels.multiply(self._parts(arranged, device), weight, self.map, outputs, device)
+        else:
+            arranged = self._arrange(inputs, device)
+            panels.multiply(self._parts(arranged, device), weight, self.map, outputs, device)
         return outputs, (inputs.shape[1], arranged)
 
     def gradients(
@@ -83,19 +84,16 @@ class VirtualMatrix:
         device: Device,
     ) -> np.ndarray | None:
         """Fill `grad_weight` (eq. 12), and return `grad_outputs @ V` (batch, features) if it is needed."""
-        features, arranged = saved
-        if self._shares(len(grad_outputs)):
-            shape = (len(grad_outputs), features)
-            grad_inputs = device.xp.empty(shape, weight.dtype) if need_grad_inputs else None
-            step = arranged, weight, self.map, grad_outputs, grad_weight, grad_inputs
-            shared.gradients(*step, device)
-            return grad_inputs
-        if self._puts_rows_in_order(len(grad_outputs)):
-            grad_inputs = device.xp.empty_like(arranged) if need_grad_inputs else None
-            task = functools.partial(self._gradients_in_order, arranged, weight, grad_outputs, grad_weight)
-            device.run([functools.partial(task, grad_inputs, device)])
+        (features, arranged), batch = saved, len(grad_outputs)
+        if self._shares(batch):
+            grad_inputs = device.xp.empty((batch, features), weight.dtype) if need_grad_inputs else None
+            shared.gradients(arranged, weight, self.map, grad_outputs, grad_weight, grad_inputs, device)
             return grad_inputs
         grad_arranged = device.xp.empty_like(arranged) if need_grad_inputs else None
+        if self._puts_rows_in_order(batch):
+            step = arranged, weight, grad_outputs, grad_weight, grad_arranged, device
+            device.run([functools.partial(self._gradients_in_order, *step)])
+            return grad_arranged
         parts = self._parts(arranged, device, grad_arranged)
         panels.gradients(parts, weight, self.map, grad_outputs, grad_weight, device)
         return None if grad_arranged is None else self._arrange_back(grad_arranged, features, device)
@@ -119,9 +117,9 @@ class VirtualMatrix:
         self, slots: np.ndarray, weight: np.ndarray, dtype: np.dtype, device: Device
     ) -> np.ndarray:
         """Return V (rows, columns), its columns in the order of the inputs."""
-        map = self.map
-        by_place = panels.expand(weight, map, slots, self.columns, dtype, device)
-        return by_place[:, device.resident(map.places)] * device.resident(map.signs)
+        by_place = panels.expand(weight, self.map, slots, self.columns, dtype, device)
+        places, signs = self._places_and_signs(device)
+        return by_place[:, places] * signs
 
     def _gradients_in_order(
         self,
@@ -139,7 +137,8 @@ class VirtualMatrix:
         if features < self.columns:
             grad_matrix[:, features] = grad_outputs.sum(axis=0)
         by_place = device.xp.empty_like(grad_matrix)
-        by_place[:, device.resident(map.places)] = grad_matrix * device.resident(map.signs)
+        places, signs = self._places_and_signs(device)
+        by_place[:, places] = grad_matrix * signs
         grad_weight.fill(0)
         slots = panels.locate(map, self.rows, device)
         device.kernels_of(map).aggregate(by_place, slots, (map.tile, 0), grad_weight)
@@ -162,10 +161,9 @@ class VirtualMatrix:
         map, (batch, features) = self.map, inputs.shape
         small = panels.is_small(batch, self.rows, self.columns)
         if map.tile > 1:
-            columns = device.resident(map.places), device.resident(map.signs), 1
             transposed = device.xp.empty((map.segments * map.tile, batch), inputs.dtype)
             # As if tiles were of one weight: then places follow each other.
-            device.kernels.arrange(inputs, *columns, transposed.reshape(1, -1))
+            device.kernels.arrange(inputs, *self._places_and_signs(device), 1, transposed.reshape(1, -1))
             return device.xp.ascontiguousarray(transposed.T) if small else transposed.T
         if features == self.columns or not small:
             return inputs
@@ -177,14 +175,15 @@ class VirtualMatrix:
 
     def _arrange_back(self, grad_arranged: np.ndarray, features: int, device: Device) -> np.ndarray:
         """Return the gradient of the inputs from that of the arranged: the transpose of `_arrange`."""
-        map = self.map
-        if map.tile == 1:
+        if self.map.tile == 1:
             return grad_arranged[:, :features]
         grad_inputs = device.xp.empty((len(grad_arranged), features), grad_arranged.dtype)
         flat = grad_arranged.T.reshape(1, -1)
-        columns = device.resident(map.places), device.resident(map.signs), 1
-        device.kernels.arrange_back(flat, *columns, grad_inputs)
+        device.kernels.arrange_back(flat, *self._places_and_signs(device), 1, grad_inputs)
         return grad_inputs
+
+    def _places_and_signs(self, device: Device) -> tuple[np.ndarray, np.ndarray]:
+        return device.resident(self.map.places), device.resident(self.map.signs)
 
     def _parts(
         self, arranged: np.ndarray, device: Device, grad_arranged: np.ndarray | None = None

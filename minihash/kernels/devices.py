@@ -11,11 +11,12 @@ import contextlib
 import functools
 import importlib
 import importlib.metadata
+import itertools
 import os
 import re
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,19 @@ class Device:
     def run(self, tasks: Iterable[Callable[[], None]]) -> None:
         """Do independent tasks."""
         threads.run(tasks)
+
+    def run_shards(self, task: Callable, blocks: Sequence[Any], copies: Sequence[Any]) -> None:
+        """Call `task(blocks, copy)` with each copy and its share of the blocks; add all up in the first.
+
+        Shares and their order do not depend on threads: they change no bit.
+        """
+        cuts = itertools.pairwise(len(blocks) * n // len(copies) for n in range(len(copies) + 1))
+        self.run(
+            functools.partial(task, blocks[start:stop], copy) for (start, stop), copy in zip(cuts, copies)
+        )
+        total = copies[0]
+        for copy in copies[1:]:
+            total += copy
 
     def put(self, value: Any) -> Any:
         """Return `value` as an array on the device; one that is there as it is."""

@@ -289,36 +289,22 @@ def _add_product(grad_outputs: Array, panel: Array, grad_inputs: Array) -> None:
             n += cuda.gridDim.y
 
 
-def _gradients(aggregate: Callable[..., None]) -> Callable[..., None]:
-    """Return the kernel of gradients of small products, with a panel and slots of its own."""
-
-    def gradients(
-        weight: Array,
-        key: Key,
-        origin: Origin,
-        span: Span,
-        inputs: Array,
-        grad_outputs: Array,
-        grad_inputs: Array,
-        grad_weight: Array,
-    ) -> None:
-        """Add the block's part of `grad_outputs @ V` to `grad_inputs`, and of eq. 12 to `grad_weight`."""
-        rows, columns = grad_outputs.shape[1], inputs.shape[1]
-        slots = LAUNCHER.empty((rows, -(-(span[1] + columns) // span[0])), np.uint32)
-        panel = LAUNCHER.empty((rows, columns), weight.dtype)
-        locate(key, origin, slots)
-        _outer(grad_outputs, inputs, panel)
-        aggregate(panel, slots, span, grad_weight)
-        if grad_inputs.shape[0]:
-            expand(weight, slots, span, panel)
-            _add_product(grad_outputs, panel, grad_inputs)
-
-    return gradients
+def _gradients(aggregate, weight, key, origin, span, inputs, grad_outputs, grad_inputs, grad_weight):
+    """Add the block's part of `grad_outputs @ V` to `grad_inputs`, and of eq. 12 to `grad_weight`."""
+    rows, columns = grad_outputs.shape[1], inputs.shape[1]
+    slots = LAUNCHER.empty((rows, -(-(span[1] + columns) // span[0])), np.uint32)
+    panel = LAUNCHER.empty((rows, columns), weight.dtype)
+    locate(key, origin, slots)
+    _outer(grad_outputs, inputs, panel)
+    aggregate(panel, slots, span, grad_weight)
+    if grad_inputs.shape[0]:
+        expand(weight, slots, span, panel)
+        _add_product(grad_outputs, panel, grad_inputs)
 
 
 def _kernels(aggregate: Callable[..., None]) -> dict[str, Kernels]:
-    own = Kernels(locate, expand, aggregate, multiply, _gradients(aggregate))
-    return {"element": own, "tiles": own}
+    gradients = functools.partial(_gradients, aggregate)
+    return dict.fromkeys(("element", "tiles"), Kernels(locate, expand, aggregate, multiply, gradients))
 
 
 KERNELS = _kernels(aggregate)

@@ -60,9 +60,8 @@ class _Matrix:
         self.weight, self.dtype, self.device = weight, dtype, device
         self.kernels = device.kernels_of(map)
         if weight.dtype not in DTYPES:
-            wanted = ", ".join(DTYPES)
-            raise ValueError(f"weight has dtype {weight.dtype}, wanted one of {wanted}")
-        self.key, self.tile, self.num_buckets = map.key, map.tile, map.num_buckets
+            raise ValueError(f"weight has dtype {weight.dtype}, wanted one of {', '.join(DTYPES)}")
+        self.key, self.tile = map.key, map.tile
 
     def place(self, row: int, part: Part) -> tuple[Origin, Span]:
         """Return where a block starts that has its first row and its columns."""
@@ -176,7 +175,7 @@ def gradients(
     grad_weight.fill(0)
     small = is_small(len(grad_outputs), rows, columns)
     if small and rows * columns <= SMALL_BLOCK:
-        _gradients_small(matrix, parts, grad_outputs, grad_weight)
+        _gradients_small(matrix, grad_outputs, parts, grad_weight)
         return
     small = small and device.small_blocks
     width, height = _panel_shape(rows, device.panels)
@@ -186,17 +185,11 @@ def gradients(
     shards = count_shards(rows * columns, weight.size, min(device.shards, len(blocks)))
     copies = [grad_weight, *(device.xp.zeros_like(grad_weight) for _ in range(1, shards))]
     task = _gradients_small if small else functools.partial(_gradients_of_columns, height=height)
-    cuts = itertools.pairwise(len(blocks) * n // shards for n in range(shards + 1))
-    device.run(
-        functools.partial(task, matrix, blocks[start:stop], grad_outputs, copy)
-        for (start, stop), copy in zip(cuts, copies)
-    )
-    for copy in copies[1:]:
-        grad_weight += copy
+    device.run_shards(functools.partial(task, matrix, grad_outputs), blocks, copies)
 
 
 def _gradients_small(
-    matrix: _Matrix, parts: Sequence[Part], grad_outputs: np.ndarray, grad_weight: np.ndarray
+    matrix: _Matrix, grad_outputs: np.ndarray, parts: Sequence[Part], grad_weight: np.ndarray
 ) -> None:
     for part in parts:
         grad_inputs = part.inputs[:0] if part.grad_inputs is None else part.grad_inputs
@@ -209,8 +202,8 @@ def _gradients_small(
 
 def _gradients_of_columns(
     matrix: _Matrix,
-    parts: Sequence[Part],
     grad_outputs: np.ndarray,
+    parts: Sequence[Part],
     grad_weight: np.ndarray,
     height: int,
 ) -> None:

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from minihash.kernels import panels
 from minihash.kernels.devices import CPU, Device
-from minihash.kernels.panels import Block
 
 BLOCK_BYTES = 3 * 2**19  # of a block's arrays: P, a' and z
 BLOCK_ROWS = 64  # of a batch, at most: two threads share 128 rows
 LEAST_ROWS = 8
+
+Block = tuple[int, int]  # of rows
 
 
 def multiply(
@@ -45,10 +45,8 @@ def multiply(
         row = inputs[0], map.places, map.signs, step.tiles, step.slots, own, outputs[0]
         device.kernels.multiply_row(*row)
         return [own.T]
-    shape = map.tile, map.segments
-    arranged = [
-        device.xp.empty((shape[0], shape[1] * (stop - start)), outputs.dtype) for start, stop in step.blocks
-    ]
+    widths = [map.segments * (stop - start) for start, stop in step.blocks]
+    arranged = [device.xp.empty((map.tile, width), outputs.dtype) for width in widths]
     device.run(
         functools.partial(step.multiply, inputs[start:stop], own, outputs[start:stop])
         for (start, stop), own in zip(step.blocks, arranged)
@@ -76,19 +74,13 @@ def gradients(
     step = _Step(weight, map, grad_outputs, device)
     shards = max(1, min(device.shards, len(step.blocks)))
     copies = [device.xp.zeros(step.tiles.shape, weight.dtype) for _ in range(shards)]
-    cuts = itertools.pairwise(len(step.blocks) * n // shards for n in range(shards + 1))
     task = functools.partial(step.gradients, grad_outputs, grad_inputs)
-    device.run(
-        functools.partial(task, step.blocks[start:stop], arranged[start:stop], copy)
-        for (start, stop), copy in zip(cuts, copies)
-    )
-    total = copies[0]
-    for copy in copies[1:]:
-        total += copy
+    device.run_shards(task, list(zip(step.blocks, arranged)), copies)
+    grad_tiles = copies[0]
     last = (map.tiles - 1) * map.tile
-    grad_weight[:last] = total[:-1].reshape(-1)
+    grad_weight[:last] = grad_tiles[:-1].reshape(-1)
     grad_weight[last:] = 0
-    grad_weight[map.num_buckets - map.tile :] += total[-1]  # it may overlap the one before
+    grad_weight[map.num_buckets - map.tile :] += grad_tiles[-1]  # it may overlap the one before
 
 
 class _Step:
@@ -97,7 +89,8 @@ class _Step:
     def __init__(self, weight: np.ndarray, map: Any, outputs: np.ndarray, device: Device) -> None:
         self.map, self.device, (batch, rows) = map, device, outputs.shape
         self.tiles = _tiles(weight, map, outputs.dtype, device)
-        self.slots = panels.locate(map, rows, device)
+        self.slots = device.xp.empty((rows, map.segments), np.uint32)
+        device.kernels_of(map).locate(map.key, (0, 0), self.slots)
         self.columns = device.resident(map.places), device.resident(map.signs), map.tile
         self.blocks = _blocks(batch, rows, map, outputs.dtype.itemsize, device)
 
@@ -115,24 +108,23 @@ class _Step:
         self,
         grad_outputs: np.ndarray,
         grad_inputs: np.ndarray | None,
-        blocks: list[Block],
-        arranged: list[np.ndarray],
+        blocks: list[tuple[Block, np.ndarray]],
         grad_tiles: np.ndarray,
     ) -> None:
         """Do one shard of blocks, and add to its copy of the tiles' gradient."""
         device, map, dtype = self.device, self.map, grad_tiles.dtype
-        for (start, stop), own in zip(blocks, arranged):
+        for (start, stop), arranged in blocks:
             rows, batch = grad_outputs.shape[1], stop - start
             transposed = device.buffer("outputs", (rows, batch), dtype)
             device.kernels.transpose(grad_outputs[start:stop], transposed)
-            grad_products = device.buffer("products", (map.tiles, own.shape[1]), dtype)
+            grad_products = device.buffer("products", (map.tiles, arranged.shape[1]), dtype)
             of_segments = grad_products.reshape(map.tiles, map.segments, batch)
             device.kernels.scatter(transposed, self.slots, of_segments)
             product = device.buffer("grad_tiles", grad_tiles.shape, dtype)
-            device.xp.matmul(grad_products, own.T, out=product)
+            device.xp.matmul(grad_products, arranged.T, out=product)
             grad_tiles += product
             if grad_inputs is not None:
-                grad_arranged = device.buffer("arranged", own.shape, dtype)
+                grad_arranged = device.buffer("arranged", arranged.shape, dtype)
                 device.xp.matmul(self.tiles.T, grad_products, out=grad_arranged)
                 device.kernels.arrange_back(grad_arranged, *self.columns, grad_inputs[start:stop])
 
@@ -142,7 +134,9 @@ def _tiles(weight: np.ndarray, map: Any, dtype: np.dtype, device: Device) -> np.
     if map.tiles * map.tile == map.num_buckets and weight.dtype == dtype:
         return weight.reshape(map.tiles, map.tile)
     each = device.xp.arange(map.tiles, dtype=np.uint32)[:, None]  # as if a row drew one tile after the other
-    return panels.expand(weight, map, each, map.tile, dtype, device)
+    tiles = device.xp.empty((map.tiles, map.tile), dtype)
+    device.kernels_of(map).expand(weight, each, (map.tile, 0), tiles)
+    return tiles
 
 
 def _blocks(batch: int, rows: int, map: Any, itemsize: int, device: Device) -> list[Block]:

@@ -51,11 +51,10 @@ class Layer:
     def to(self, device: Device) -> None:
         """Move parameters and gradients to a device, and forget the last forward; see `Network.to`."""
         get = self.device.get
-        moved = [
-            {name: device.put(get(array)) for name, array in own.items()} for own in (self.params, self.grads)
-        ]
-        for own, arrays in zip((self.params, self.grads), moved):  # all or, without memory, nothing
-            own.update(arrays)
+        params = {name: device.put(get(array)) for name, array in self.params.items()}
+        grads = {name: device.put(get(array)) for name, array in self.grads.items()}
+        self.params.update(params)  # all or, without memory, nothing
+        self.grads.update(grads)
         self.device, self._saved, self._shape = device, None, None
 
     def forward(self, inputs: Any, training: bool = False) -> np.ndarray:
@@ -86,15 +85,13 @@ class Layer:
         RuntimeError without a training forward before; ValueError if the shape is not the outputs'.
         """
         if self._shape is None:
-            raise RuntimeError(
-                f"{type(self).__name__}.backward needs a forward(inputs, training=True) before it"
-            )
+            name = type(self).__name__
+            raise RuntimeError(f"{name}.backward needs a forward(inputs, training=True) before it")
         given = self.device.put(checks.array("grad_outputs", grad_outputs))
         grad_outputs = checks.matrix("grad_outputs", given, None, self.dtype)
         if grad_outputs.shape != self._shape:
-            raise ValueError(
-                f"grad_outputs has shape {grad_outputs.shape}, wanted {self._shape} as the outputs"
-            )
+            shape = grad_outputs.shape
+            raise ValueError(f"grad_outputs has shape {shape}, wanted {self._shape} as the outputs")
         if not self.params and not need_grad_inputs:
             return None
         return self._backward(self._saved, grad_outputs, need_grad_inputs)
@@ -103,9 +100,7 @@ class Layer:
         """Return the outputs and whatever `_backward` needs."""
         raise NotImplementedError
 
-    def _backward(
-        self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool
-    ) -> np.ndarray | None:
+    def _backward(self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool) -> np.ndarray | None:
         raise NotImplementedError
 
     def config(self) -> dict[str, Any]:
@@ -123,8 +118,9 @@ class Layer:
             made = type(self)(**{**self.config(), **changes})
         except TypeError as error:
             raise ValueError(f"{type(self).__name__} has a config() that makes none: {error}") from None
-        if found := made.params.keys() ^ self.params.keys():
-            raise ValueError(f"{type(self).__name__} has a config() that does not settle {', '.join(found)}")
+        if unsettled := made.params.keys() ^ self.params.keys():
+            names = ", ".join(unsettled)
+            raise ValueError(f"{type(self).__name__} has a config() that does not settle {names}")
         for name, array in self.params.items():
             made.params[name][...] = self.device.get(array)
         return made

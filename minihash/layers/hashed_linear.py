@@ -77,9 +77,8 @@ class HashedLinear(WeightLayer):
         gain: float = 1.0,
         dtype: Any = np.float32,
     ) -> None:
-        super().__init__(
-            in_features, out_features, initializer=initializer, gain=gain, seed=seed, dtype=dtype
-        )
+        start: dict[str, Any] = {"initializer": initializer, "gain": gain, "seed": seed, "dtype": dtype}
+        super().__init__(in_features, out_features, **start)
         self.signed = checks.boolean("signed", signed)
         self.bias = checks.choice("bias", bias, BIASES)
         self.columns = self.in_features + (self.bias == "hashed")
@@ -91,10 +90,8 @@ class HashedLinear(WeightLayer):
 
     def _count_buckets(self, num_buckets: int | None, compression: float | None) -> int:
         if (num_buckets is None) == (compression is None):
-            raise ValueError(
-                f"num_buckets is {num_buckets} and compression is {compression}, "
-                "wanted exactly one of them"
-            )
+            given = f"num_buckets is {num_buckets} and compression is {compression}"
+            raise ValueError(f"{given}, wanted exactly one of them")
         virtual = self.out_features * self.columns
         if compression is not None:
             compression = checks.number("compression", compression, 0, 1, open_low=True)
@@ -106,9 +103,8 @@ class HashedLinear(WeightLayer):
         if isinstance(tile, str):
             checks.choice("tile", tile, ("auto",))
             return auto_tile(self.out_features, self.columns, self.num_buckets)
-        longest = min(self.columns, self.num_buckets)
         try:
-            return checks.integer("tile", tile, 1, longest + 1)
+            return checks.integer("tile", tile, 1, min(self.columns, self.num_buckets) + 1)
         except ValueError as error:
             shape = f"{self.in_features} -> {self.out_features}"
             raise ValueError(f"{error}, in a layer {shape} with {self.num_buckets} buckets") from None
@@ -126,9 +122,7 @@ class HashedLinear(WeightLayer):
             outputs += self.params["bias"]
         return outputs, saved
 
-    def _backward(
-        self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool
-    ) -> np.ndarray | None:
+    def _backward(self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool) -> np.ndarray | None:
         if self.bias == "free":
             self.device.xp.sum(grad_outputs, axis=0, out=self.grads["bias"])
         own = self.weight, grad_outputs, self.grads["weight"]
@@ -154,8 +148,7 @@ class HashedLinear(WeightLayer):
 
     @property
     def num_virtual(self) -> int:
-        bias = self.out_features if self.bias == "free" else 0
-        return self.out_features * self.columns + bias
+        return self.out_features * (self.columns + (self.bias == "free"))
 
     @property
     def multiplications(self) -> int:

@@ -39,9 +39,8 @@ class Linear(WeightLayer):
         seed: int = 0,
         dtype: Any = np.float32,
     ) -> None:
-        super().__init__(
-            in_features, out_features, initializer=initializer, gain=gain, seed=seed, dtype=dtype
-        )
+        start: dict[str, Any] = {"initializer": initializer, "gain": gain, "seed": seed, "dtype": dtype}
+        super().__init__(in_features, out_features, **start)
         self.bias = checks.boolean("bias", bias)
         self._make_params(fan_in=self.in_features)
 
@@ -59,9 +58,7 @@ class Linear(WeightLayer):
             outputs += self.params["bias"]
         return outputs, inputs
 
-    def _backward(
-        self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool
-    ) -> np.ndarray | None:
+    def _backward(self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool) -> np.ndarray | None:
         xp = self.device.xp
         xp.matmul(grad_outputs.T, saved, out=self.grads["weight"])
         if self.bias:

@@ -113,8 +113,8 @@ class QuantizedHashedLinear(HashedLinear):
         largest = largest_code(self.bits)
         codes = np.asarray(checks.array("codes", codes))
         if codes.shape != (self.num_buckets,) or codes.dtype.kind not in "iu":
-            found = f"codes have shape {codes.shape} ({codes.dtype})"
-            raise ValueError(f"{found}, wanted {self.num_buckets} integers")
+            given = f"codes have shape {codes.shape} ({codes.dtype})"
+            raise ValueError(f"{given}, wanted {self.num_buckets} integers")
         if codes.min() < -largest or codes.max() > largest:
             raise ValueError(f"codes are {codes.min()} … {codes.max()}, wanted {-largest} … {largest}")
         self.params["scale"][0] = checks.number("scale", scale, 0, np.finfo(self.dtype).max)

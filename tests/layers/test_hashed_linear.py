@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import naive
 import numpy as np
 import pytest
@@ -299,3 +302,35 @@ def test_num_buckets_reaches_up_to_the_virtual_weights():
 def test_limits_are_checked_before_anything_is_allocated():
     with pytest.raises(ValueError, match="num_buckets"):
         HashedLinear(2**31, 2**31, compression=1)
+
+
+# ------------------------------------------------------------------------------- the way to a kernel
+
+
+@pytest.mark.parametrize("tile", [1, "auto"])
+@pytest.mark.parametrize("batch", [1, 64])
+def test_five_files_lead_from_forward_to_a_kernel(tile, batch, monkeypatch):
+    """Besides devices.py and threads.py, which say where a task is run and not what it computes."""
+    layer, paths = HashedLinear(200, 300, compression=1 / 64, tile=tile), []
+
+    def watched(kernel):
+        def call(*arguments):
+            frame, files = sys._getframe(1), {kernel.__module__.rpartition(".")[2] + ".py"}
+            while frame.f_code is not HashedLinear.forward.__code__:
+                files.add(Path(frame.f_code.co_filename).name)
+                frame = frame.f_back
+            paths.append({*files, Path(frame.f_code.co_filename).name} - {"devices.py", "threads.py"})
+            return kernel(*arguments)
+
+        return call
+
+    kinds = {
+        kind: own._replace(**{name: watched(kernel) for name, kernel in own._asdict().items()})
+        for kind, own in numpy_cpu.KERNELS.items()
+    }
+    monkeypatch.setattr(numpy_cpu, "KERNELS", kinds)
+    for name in ("arrange", "gather", "multiply_row"):
+        monkeypatch.setattr(numpy_cpu, name, watched(getattr(numpy_cpu, name)))
+    monkeypatch.setattr(kernels, "module", lambda: numpy_cpu)
+    layer.forward(np.ones((batch, 200)))
+    assert paths and all(len(files) <= 5 for files in paths), paths
