@@ -35,7 +35,7 @@ import numpy as np
 
 import minihash
 from minihash import figures, plots
-from minihash.experiments.size_matching import dense_sizes
+from minihash.size_matching import dense_sizes
 from minihash.optimizers import Adam
 from minihash.schedules import one_cycle
 

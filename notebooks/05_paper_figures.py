@@ -23,7 +23,7 @@
 # compression of 1/8, table 2 the same at 1/64. Figures 2 and 3 have two of them, MNIST and ROT, at seven
 # sizes, with three layers and with five. In figure 4 the storage stays and the layers become wider.
 #
-# minihash trains the same networks (`minihash reproduce`) and writes every result into a ledger, a file
+# minihash trains the same networks (`python -m benchmarks.paper`) and writes every result into a ledger, a file
 # with a line a network. This notebook reads that ledger, draws what is in it, and sets it beside the
 # numbers of the paper, which come with the package.
 #
@@ -41,8 +41,9 @@ import numpy as np
 
 import minihash
 from minihash import figures
-from minihash.experiments import grids, ledger, methods, paper
-from minihash.experiments.settings import settings_of
+from benchmarks import ledger
+from benchmarks.paper import grids, methods, published
+from benchmarks.paper.settings import settings_of
 
 FAST = bool(os.environ.get("MINIHASH_FAST"))
 plt.rcParams.update({**figures.STYLE, "figure.dpi": 90, "figure.constrained_layout.use": True})
@@ -120,7 +121,7 @@ def ours(dataset, layers, row, compression="1", expansion=0):
 
 def papers(dataset, layers, row, compression="1", expansion=0):
     """Return the paper's error, or None where it has none, or says only that it is beyond the axis."""
-    text = paper.error_of(grids.Cell(dataset, layers, row, compression, expansion, 0))
+    text = published.error_of(grids.Cell(dataset, layers, row, compression, expansion, 0))
     return float(text) if text and text[0] != ">" else None
 
 
@@ -374,7 +375,7 @@ assert expanded[1] > expanded[4] and expanded[1] > expanded[16]
 # through the same weights.
 #
 # What would be needed to fill the gaps of these figures is one command, which goes on where the ledger
-# ends: `minihash reproduce figure2 --out docs/reproduction`.
+# ends: `python -m benchmarks.paper figure2 --out docs/reproduction`.
 #
 # ## Exercises
 #

@@ -36,9 +36,9 @@ from threadpoolctl import threadpool_limits
 
 import minihash
 from minihash import figures, plots
-from minihash.bench import timing
-from minihash.bench.breakdown import breakdown
-from minihash.bench.timing import Samples
+from benchmarks.speed import timing
+from benchmarks.speed.breakdown import breakdown
+from benchmarks.speed.timing import Samples
 from minihash.hashing import xxhash32
 from minihash.kernels import numpy_cpu, threads
 

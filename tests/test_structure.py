@@ -35,7 +35,7 @@ ROOMS = (
     ("initializers", "losses", "metrics", "optimizers", "schedules"),
     ("virtual_matrix",),
     ("layers",),
-    ("memory",),
+    ("memory", "size_matching"),
     ("network",),
     ("builders",),
     ("whole_matrices",),
@@ -47,10 +47,9 @@ ROOMS = (
     ("sources",),
     ("training",),
     ("callbacks", "checkpoint", "distributed"),
-    ("quantization",),
+    ("quantization", "studies"),
+    ("search",),
     ("export",),
-    ("bench",),
-    ("experiments",),
     ("sklearn", "plots"),
     ("cli",),
     ("__init__",),
@@ -223,7 +222,7 @@ def test_all(module: str) -> None:
 
 def test_fixed_names() -> None:
     """What others write against."""
-    layers = "HashedLinear Linear LowRankLinear SparseLinear ReLU Tanh Sigmoid Dropout".split()
+    layers = "HashedLinear Linear ReLU Tanh Sigmoid Dropout".split()
     wanted = "Network mlp fit evaluate save load".split()
     assert {*layers, *wanted} <= set(minihash.__all__)
     for module, members in (

@@ -17,7 +17,7 @@ from minihash.export.onnx_graph import Graph, Node, Value
 from minihash.export.onnx_layers import FORMS, add_layer
 from minihash.files import replacing
 from minihash.kernels.devices import check_on_host
-from minihash.layers import HashedLinear, Layer, LowRankLinear, SparseLinear
+from minihash.layers import HashedLinear, Layer
 from minihash.network import Network
 from minihash.version import __version__
 
@@ -86,10 +86,9 @@ def _check_network(network: Any, dense: bool) -> None:
 
 def _num_written(layer: Layer, dense: bool) -> int:
     """Return how many weights of a layer the file holds."""
-    if isinstance(layer, (HashedLinear, SparseLinear)) and dense:
+    if isinstance(layer, HashedLinear) and dense:
         return layer.out_features * (layer.in_features + 1)
-    fixed = layer.rank * layer.in_features if isinstance(layer, LowRankLinear) else 0
-    return layer.num_parameters + fixed
+    return layer.num_parameters
 
 
 def _graph(network: Network, dense: bool) -> tuple[Graph, Value]:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from benchmarks.paper.low_rank_linear import LowRankLinear
+from benchmarks.paper.sparse_linear import SparseLinear
 from minihash import testing
 from minihash.hashing import layer_seed
 from minihash.layers import (
@@ -20,10 +22,8 @@ from minihash.layers import (
     HashedLinear,
     Layer,
     Linear,
-    LowRankLinear,
     ReLU,
     Sigmoid,
-    SparseLinear,
     Tanh,
 )
 from minihash.layers.hashed_linear import BIASES

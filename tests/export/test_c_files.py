@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from c_tools import require, run
 
+from benchmarks.paper.low_rank_linear import LowRankLinear
 from minihash import Network, mlp
 from minihash.export import to_c
 from minihash.export.c_text import number
-from minihash.layers import HashedLinear, Linear, LowRankLinear, ReLU, Tanh
+from minihash.layers import HashedLinear, Linear, ReLU, Tanh
 from minihash.quantization import quantize
 
 

@@ -12,9 +12,11 @@ import pytest
 from c_tools import HARNESS, SANITIZERS, WARNINGS, Library, close, networks, predict_with, require, run
 from hypothesis import assume, given
 
+from benchmarks.paper.low_rank_linear import LowRankLinear
+from benchmarks.paper.sparse_linear import SparseLinear
 from minihash import Network, mlp, testing
 from minihash.export import to_c
-from minihash.layers import HashedLinear, Linear, LowRankLinear, ReLU, Sigmoid, SparseLinear, Tanh
+from minihash.layers import HashedLinear, Linear, ReLU, Sigmoid, Tanh
 from minihash.quantization import quantize
 
 EVERY_LAYER = [

@@ -12,9 +12,10 @@ from c_tools import HARNESS, WARNINGS, close, predict_with, require, run, write_
 from test_c_predict import EVERY_LAYER
 from test_c_training import parameters, step
 
+from benchmarks.paper.low_rank_linear import LowRankLinear
 from minihash import Network, datasets, mlp
 from minihash.export import to_c
-from minihash.layers import LowRankLinear, Sigmoid, Tanh
+from minihash.layers import Sigmoid, Tanh
 from minihash.optimizers import SGD
 
 AVR = "-std=c99 -Os -Wall -Wextra -Wpedantic -Werror -ffunction-sections -fdata-sections".split()

@@ -17,10 +17,12 @@ from c_tools import networks
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.paper.low_rank_linear import LowRankLinear
+from benchmarks.paper.sparse_linear import SparseLinear
 from minihash import Network, mlp, testing
 from minihash.export import onnx as module
 from minihash.export import to_onnx
-from minihash.layers import Dropout, HashedLinear, Layer, Linear, LowRankLinear, ReLU, SparseLinear, Tanh
+from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Tanh
 from minihash.quantization import quantize
 
 LEVELS = onnxruntime.GraphOptimizationLevel
