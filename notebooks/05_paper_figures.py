@@ -23,9 +23,9 @@
 # compression of 1/8, table 2 the same at 1/64. Figures 2 and 3 have two of them, MNIST and ROT, at seven
 # sizes, with three layers and with five. In figure 4 the storage stays and the layers become wider.
 #
-# minihash trains the same networks (`python -m benchmarks.paper`) and writes every result into a ledger, a file
-# with a line a network. This notebook reads that ledger, draws what is in it, and sets it beside the
-# numbers of the paper, which come with the package.
+# `python -m benchmarks.paper` trains the same networks and writes every result into a ledger, a file with a
+# line a network. This notebook reads that ledger, draws what is in it, and sets it beside the numbers of the
+# paper.
 #
 # Training them all takes long, and the ledger is still growing. So the notebook counts what is there before
 # it draws conclusions.
@@ -33,6 +33,7 @@
 # %%
 import os
 import statistics
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -41,9 +42,11 @@ import numpy as np
 
 import minihash
 from minihash import figures
-from benchmarks import ledger
-from benchmarks.paper import grids, methods, published
-from benchmarks.paper.settings import settings_of
+
+sys.path.insert(0, "..")  # the experiments are in the checkout, and not in the package
+from benchmarks import ledger  # noqa: E402
+from benchmarks.paper import grids, methods, published  # noqa: E402
+from benchmarks.paper.settings import settings_of  # noqa: E402
 
 FAST = bool(os.environ.get("MINIHASH_FAST"))
 plt.rcParams.update({**figures.STYLE, "figure.dpi": 90, "figure.constrained_layout.use": True})
