@@ -61,8 +61,8 @@ def to_c(
 
     Parameters
     ----------
-    network : made of hashed, dense, low-rank and sparse layers, ReLU, Tanh and Sigmoid; Dropout is left out.
-        One of float64 is rounded to float32 (`Network.astype`). Its input scaling is applied on the device.
+    network : made of hashed and dense layers, ReLU, Tanh and Sigmoid; Dropout is left out. One of float64 is
+        rounded to float32 (`Network.astype`). Its input scaling is applied on the device.
     directory : where to; it is made if it is missing.
     name : of the files and in front of the functions; a C identifier.
     weights : how the buckets of hashed layers are kept, "float32", or quantised, "int8" or "int4"

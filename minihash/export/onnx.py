@@ -17,7 +17,7 @@ from minihash.export.onnx_graph import Graph, Node, Value
 from minihash.export.onnx_layers import FORMS, add_layer
 from minihash.files import replacing
 from minihash.kernels.devices import check_on_host
-from minihash.layers import HashedLinear, Layer, LowRankLinear, SparseLinear
+from minihash.layers import HashedLinear, Layer
 from minihash.network import Network
 from minihash.version import __version__
 
@@ -36,15 +36,12 @@ def to_onnx(network: Network, path: str | os.PathLike[str], *, dense: bool = Fal
 
     Parameters
     ----------
-    network : of float32 or float64, made of hashed, dense, low-rank and sparse layers, ReLU, Tanh and
-        Sigmoid; Dropout is left out. The input scaling is in the graph, the names of classes are in its
-        metadata (`class_names`, as JSON).
+    network : of float32 or float64, made of hashed and dense layers, ReLU, Tanh and Sigmoid; Dropout is
+        left out. The input scaling is in the graph, the names of classes are in its metadata (`class_names`,
+        as JSON).
     path : where to; an existing file is replaced.
-    dense : write the whole matrices of hashed and sparse layers instead, for runtimes without the integer
-        operators; the file is as large as the dense network's.
-
-    A low-rank layer's fixed factor is written as a constant, rank · in_features numbers: no operator of ONNX
-    makes it.
+    dense : write the whole matrices of hashed layers instead, for runtimes without the integer operators;
+        the file is as large as the dense network's.
 
     Raises
     ------
@@ -86,10 +83,9 @@ def _check_network(network: Any, dense: bool) -> None:
 
 def _num_written(layer: Layer, dense: bool) -> int:
     """Return how many weights of a layer the file holds."""
-    if isinstance(layer, (HashedLinear, SparseLinear)) and dense:
+    if isinstance(layer, HashedLinear) and dense:
         return layer.out_features * (layer.in_features + 1)
-    fixed = layer.rank * layer.in_features if isinstance(layer, LowRankLinear) else 0
-    return layer.num_parameters + fixed
+    return layer.num_parameters
 
 
 def _graph(network: Network, dense: bool) -> tuple[Graph, Value]:

@@ -31,7 +31,7 @@ def step(network: Network, optimizer: SGD, x: np.ndarray, label: int) -> float:
 
 
 def parameters(network: Network) -> np.ndarray:
-    """All parameters in the order of C: layer by layer, and of a sparse first layer by columns."""
+    """All parameters in the order of C: layer by layer."""
     layers = make_plan(network.layers, training=True).layers
     return np.concatenate([array.ravel() for layer in layers for array in layer.parameters.values()])
 
