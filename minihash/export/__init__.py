@@ -1,6 +1,25 @@
-"""Networks for elsewhere: `to_c` writes one as C99 for a device, `to_onnx` as an ONNX model for runtimes."""
+"""Networks for elsewhere: `to_c` writes one as C99 for a device, `to_onnx` as an ONNX model for runtimes.
 
-from minihash.export.c import to_c
-from minihash.export.onnx import to_onnx
+Every package in here is a target: it registers itself in targets.py when it is imported, and imports NumPy
+only to write. What targets share is in known.py (what is refused) and plan.py (the order of computation).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minihash.export.c.writer import to_c
+    from minihash.export.onnx.writer import to_onnx
 
 __all__ = ["to_c", "to_onnx"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "to_c":
+        from minihash.export.c.writer import to_c
+
+        return to_c
+    if name == "to_onnx":
+        from minihash.export.onnx.writer import to_onnx
+
+        return to_onnx
+    raise AttributeError(f"module 'minihash.export' has no attribute {name!r}")

@@ -13,7 +13,7 @@ from c_tools import require, run
 
 from minihash import Network, mlp
 from minihash.export import to_c
-from minihash.export.c_text import number
+from minihash.export.c.text import number
 from minihash.layers import HashedLinear, Linear, ReLU, Tanh
 from minihash.quantization import quantize
 

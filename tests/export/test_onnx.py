@@ -18,8 +18,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from minihash import Network, mlp, testing
-from minihash.export import onnx as module
 from minihash.export import to_onnx
+from minihash.export.onnx import writer
 from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
 from minihash.quantization import quantize
 
@@ -142,8 +142,8 @@ def test_many_buckets(signed: bool) -> None:
 @pytest.mark.parametrize("size", [1, 2, 12266, 2**16 + 1, 2**30 - 1, 2**31 - 2])
 def test_the_largest_scales(size: int, tmp_path: Path) -> None:
     """`(hash · size) >> 32` where no test has the memory for so many buckets: as a graph of its own."""
-    from minihash.export.onnx_graph import Graph, Value
-    from minihash.export.onnx_hashed import scale_to_range
+    from minihash.export.onnx.graph import Graph, Value
+    from minihash.export.onnx.hashed import scale_to_range
     from minihash.hashing import scale_to_range as reference
 
     graph = Graph()
@@ -151,14 +151,14 @@ def test_the_largest_scales(size: int, tmp_path: Path) -> None:
     helper, kinds = onnx.helper, onnx.TensorProto
     model = helper.make_model(
         helper.make_graph(
-            [module._node(onnx, node) for node in graph.nodes],
+            [writer._node(onnx, node) for node in graph.nodes],
             "scale",
             [helper.make_tensor_value_info("hashed", kinds.UINT32, ["n"])],
             [helper.make_tensor_value_info(buckets.name, kinds.INT64, ["n"])],
             [onnx.numpy_helper.from_array(array, name) for name, array in graph.constants.items()],
         ),
-        opset_imports=[helper.make_operatorsetid("", module.OPSET)],
-        ir_version=module.IR_VERSION,
+        opset_imports=[helper.make_operatorsetid("", writer.OPSET)],
+        ir_version=writer.IR_VERSION,
     )
     onnx.save(model, tmp_path / "scale.onnx")
     hashed = np.random.default_rng(0).integers(0, 2**32, 1000, dtype=np.uint32)

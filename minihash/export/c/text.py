@@ -33,9 +33,14 @@ READERS = {
 
 
 @functools.lru_cache(maxsize=None)
-def _sections(file: str) -> dict[str, str]:
+def template(file: str) -> str:
+    """Return the text of a template of this package."""
+    return resources.files("minihash.export.c").joinpath("templates", file).read_text("utf-8")
+
+
+@functools.lru_cache(maxsize=None)
+def _sections(text: str) -> dict[str, str]:
     """Return the sections of a template by name; what is above the first has the name ""."""
-    text = resources.files("minihash.export").joinpath("templates", file).read_text("utf-8")
     found: dict[str, list[str]] = {"": []}
     lines = found[""]
     for line in text.splitlines(keepends=True):
@@ -46,9 +51,9 @@ def _sections(file: str) -> dict[str, str]:
     return {name: "".join(lines).strip("\n") + "\n" for name, lines in found.items()}
 
 
-def fill(file: str, section: str = "", **fields: Any) -> str:
-    """Return a section of a template with its `$fields` filled in."""
-    return string.Template(_sections(file)[section]).substitute(fields)
+def fill(text: str, section: str = "", **fields: Any) -> str:
+    """Return a section of a template's text with its `$fields` filled in."""
+    return string.Template(_sections(text)[section]).substitute(fields)
 
 
 def number(value: Any) -> str:

@@ -11,19 +11,20 @@ give units one by one: they keep the inner vector alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
-from minihash.export.c_text import Constant, fill, number
-from minihash.layers import QuantizedHashedLinear, WeightLayer
+from minihash.export.c.text import Constant, fill, number
+from minihash.layers import QuantizedHashedLinear
+from minihash.layers.registry import Forms
 
-Kind = TypeVar("Kind", bound=WeightLayer)
+FORMS: Forms[Any] = Forms("C")  # a CLayer, an `Activation`, or None for what does nothing in predictions
 
 
-class CLayer(Generic[Kind]):
-    """One layer of the exported network.
+class CLayer:
+    """One layer of the exported network. A form of a kind is a subclass, with a template or a `code`.
 
     Parameters
     ----------
@@ -33,6 +34,7 @@ class CLayer(Generic[Kind]):
 
     Attributes
     ----------
+    template : text of C in sections, with placeholders that `fields` fills.
     inner : the length of an inner vector, or 0.
     parameters : the learned arrays, by name ("weight", "bias"), in the order in which the loops want them.
     tables : constants beside them.
@@ -52,7 +54,7 @@ class CLayer(Generic[Kind]):
     variables = 0
     indices = 0
 
-    def __init__(self, layer: Kind, position: int, by_input: bool) -> None:
+    def __init__(self, layer: Any, position: int, by_input: bool) -> None:
         self.layer = layer
         self.position = position
         self.by_input = by_input
@@ -143,3 +145,8 @@ class CLayer(Generic[Kind]):
     def largest_index(self) -> int:
         """Return the largest number that the counters of the layer's loops reach."""
         return max(self.layer.in_features + 1, self.layer.out_features, self.inner)
+
+
+def index_bytes(layers: Iterable[CLayer]) -> int:
+    """Return the bytes of what counts units and weights."""
+    return 4 if max(layer.largest_index() for layer in layers) >= 2**16 else 2

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from minihash.export.c_layer import CLayer
-from minihash.export.c_text import C_TYPES, Constant
-from minihash.layers import HashedLinear
+from minihash.export.c.layer import FORMS, CLayer
+from minihash.export.c.text import C_TYPES, Constant, template
+from minihash.layers import HashedLinear, QuantizedHashedLinear
 
 AHEAD = 24  # inputs that wait for each other, to share hashes
 
 
-class Element(CLayer[HashedLinear]):
+class Element(CLayer):
     """The hashed layer with a hash for every weight."""
 
-    template = "element.c"
+    template = template("element.c")
 
     def __init__(self, layer: HashedLinear, position: int, by_input: bool) -> None:
         super().__init__(layer, position, by_input)
@@ -55,10 +55,10 @@ class Element(CLayer[HashedLinear]):
         return max(super().largest_index(), self.layer.num_buckets)
 
 
-class Tiles(CLayer[HashedLinear]):
+class Tiles(CLayer):
     """What both forms have in common: tiles of the weights, and where each column lies in the segments."""
 
-    template = "tiles.c"
+    template = template("tiles.c")
 
     def __init__(self, layer: HashedLinear, position: int, by_input: bool) -> None:
         super().__init__(layer, position, by_input)
@@ -175,6 +175,7 @@ class Segments(Tiles):
         }
 
 
+@FORMS.register(HashedLinear, QuantizedHashedLinear)
 def hashed(layer: HashedLinear, position: int, by_input: bool) -> CLayer:
     """Return a hashed layer in the form of its map."""
     if layer.tile == 1:
