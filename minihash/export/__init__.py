@@ -4,6 +4,7 @@ Every package in here is a target: it registers itself in targets.py when it is 
 only to write. What targets share is in known.py (what is refused) and plan.py (the order of computation).
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,12 +15,6 @@ __all__ = ["to_c", "to_onnx"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "to_c":
-        from minihash.export.c.writer import to_c
-
-        return to_c
-    if name == "to_onnx":
-        from minihash.export.onnx.writer import to_onnx
-
-        return to_onnx
+    if name in __all__:
+        return getattr(importlib.import_module(f"minihash.export.{name.removeprefix('to_')}.writer"), name)
     raise AttributeError(f"module 'minihash.export' has no attribute {name!r}")

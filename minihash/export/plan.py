@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 from minihash.layers import Layer
 from minihash.layers.registry import Forms
@@ -39,29 +39,18 @@ class Activation:
     slope: str = ""
 
 
-class LayerForm(Protocol):
-    """What a plan must know of a target's form of a layer: called with layer, position and order it makes it.
+@dataclass
+class Stage:
+    """A layer with weights, and what follows it.
 
     Attributes
     ----------
-    layer : the layer.
-    name : in front of its functions and arrays.
-    inner : the length of an inner vector, or 0.
+    layer : what the target's form made of it. It has the `layer`, a `name` for its functions and arrays, and
+        the length of an `inner` vector, or 0.
+    activations : between it and the next layer with weights.
     """
 
     layer: Any
-    name: str
-    inner: int
-
-
-Form = TypeVar("Form", bound=LayerForm)
-
-
-@dataclass
-class Stage(Generic[Form]):
-    """A layer with weights, and the activations that follow it."""
-
-    layer: Form
     activations: list[Activation]
 
     @property
@@ -70,7 +59,7 @@ class Stage(Generic[Form]):
 
 
 @dataclass(frozen=True)
-class Loop(Generic[Form]):
+class Loop:
     """A loop over all values that pass from a layer to the next.
 
     Attributes
@@ -82,15 +71,15 @@ class Loop(Generic[Form]):
     target : the array of either.
     """
 
-    source: Stage[Form] | None
+    source: Stage | None
     singly: bool
     array: str
-    taker: Stage[Form] | None
+    taker: Stage | None
     target: str
 
 
 @dataclass
-class Plan(Generic[Form]):
+class Plan:
     """A network in the order of its computation.
 
     Attributes
@@ -105,13 +94,13 @@ class Plan(Generic[Form]):
 
     training: bool
     first: list[Activation] = field(default_factory=list)
-    stages: list[Stage[Form]] = field(default_factory=list)
-    loops: list[Loop[Form]] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+    loops: list[Loop] = field(default_factory=list)
     buffers: dict[str, int] = field(default_factory=dict)
     shared: dict[str, str] = field(default_factory=dict)
 
     @property
-    def layers(self) -> list[Form]:
+    def layers(self) -> list[Any]:
         return [stage.layer for stage in self.stages]
 
     @property
@@ -119,7 +108,7 @@ class Plan(Generic[Form]):
         return self.stages[-1].outputs
 
 
-def make_plan(layers: Sequence[Layer], forms: Forms[Any], training: bool = False) -> Plan[Any]:
+def make_plan(layers: Sequence[Layer], forms: Forms[Any], training: bool = False) -> Plan:
     """Return the plan of a network's layers.
 
     Parameters
@@ -127,14 +116,14 @@ def make_plan(layers: Sequence[Layer], forms: Forms[Any], training: bool = False
     layers : such as `known.check_layers` lets pass.
     forms : what the target has for each kind: an `Activation`; None for what does nothing in predictions; or
         a function of the layer, its position among those with weights, and whether its inputs come one at a
-        time, that returns a `LayerForm`.
+        time, that returns the `layer` of a `Stage`.
     training : whether what comes out of every layer is kept.
 
     Raises
     ------
     ValueError for a network without weights.
     """
-    plan: Plan[Any] = Plan(training)
+    plan: Plan = Plan(training)
     weighted: list[tuple[Layer, Any, list[Activation]]] = []
     for layer in layers:
         form = forms.of(layer)

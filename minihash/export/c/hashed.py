@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minihash.export.c.layer import FORMS, CLayer
-from minihash.export.c.text import C_TYPES, Constant, template
+from minihash.export.c.text import Constant, c_type, template
 from minihash.layers import HashedLinear, QuantizedHashedLinear
 
 AHEAD = 24  # inputs that wait for each other, to share hashes
@@ -88,7 +88,7 @@ class Tiles(CLayer):
             "bits": "hash << 1" if signed else "hash",
             "start": start,
             "signed_product": "hash >> 31 ? -product : product" if signed else "product",
-            "entry_t": C_TYPES[table.array.dtype.name],
+            "entry_t": c_type(table.array.dtype),
             "entry": table.read("j"),
             "fed": self._fed(fields["input"]),
         }
@@ -170,7 +170,7 @@ class Segments(Tiles):
             **super().fields(),
             "at_place": table.read("place"),
             "fed_inputs": self._fed("inputs[j]"),
-            "offset_t": C_TYPES[self.offset.name],
+            "offset_t": c_type(self.offset),
             "ahead": AHEAD,
         }
 

@@ -5,7 +5,7 @@ A layer is computed in one of two orders, so that of two neighbours one at least
     input by input    every input is added to all units: the units' sums are kept, no input is
     unit by unit      a unit is made from all inputs: the inputs are kept, no unit is
 
-Layers with an `inner` vector between inputs and units, such as a projected one, take inputs one by one and
+Layers with an `inner` vector between inputs and units, such as one of products, take inputs one by one and
 give units one by one: they keep the inner vector alone.
 """
 
@@ -42,6 +42,7 @@ class CLayer:
     draws_from : the number that hashes are scaled to, or 0.
     in_order : whether inputs that come one by one come in their order.
     variables : bytes of static variables beside the vectors, without `indices`, the number of index_t.
+    free_bias : of unit i, as C, where biases are stored by themselves; or "".
     scale : of quantised weights, as C: sums are of codes, and scaled when they are finished; or "".
     """
 
@@ -60,6 +61,7 @@ class CLayer:
         self.by_input = by_input
         self.name = f"layer{position}"
         self.parameters = dict(layer.params)
+        self.free_bias = f"{self.name}_bias(i)" if "bias" in layer.params else ""
         self.scale = ""
         if isinstance(layer, QuantizedHashedLinear):
             self.scale = number(self.parameters.pop("scale")[0])
@@ -99,27 +101,23 @@ class CLayer:
         what = f"{type(layer).__name__}, {layer.in_features} inputs, {layer.out_features} units"
         return f"{what}: {layer.num_parameters:,} stored numbers for {layer.num_virtual:,}"
 
-    def has_bias_vector(self) -> bool:
-        """Return whether biases are stored by themselves."""
-        return "bias" in self.parameters
-
     def is_packed(self) -> bool:
         """Return whether weights lie two in a byte."""
         return self.parameters["weight"].dtype == np.uint8
 
     def bias(self) -> str:
         """Return the expression that unit i's sum begins with: its bias, unless that comes in the end."""
-        return f"{self.name}_bias(i)" if self.has_bias_vector() and not self.scale else "0.0f"
+        return self.free_bias if self.free_bias and not self.scale else "0.0f"
 
     def finished(self, total: str) -> str:
         """Return the expression of unit i from its sum."""
         if not self.scale:
             return total
-        return f"{self.scale} * {total}" + (f" + {self.name}_bias(i)" if self.has_bias_vector() else "")
+        return f"{self.scale} * {total}" + (f" + {self.free_bias}" if self.free_bias else "")
 
     def bias_step(self) -> str:
         """Return the statement that trains unit i's bias, if it has one."""
-        return f"{self.name}_bias_step(i, delta[i]);" if self.has_bias_vector() else ""
+        return f"{self.name}_bias_step(i, delta[i]);" if self.free_bias else ""
 
     def fields(self) -> dict[str, Any]:
         """Return what the template's placeholders stand for."""

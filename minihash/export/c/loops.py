@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from minihash.export.c.layer import CLayer
 from minihash.export.plan import OUT, Activation, Loop, Plan
 
 
@@ -15,7 +14,7 @@ def activate(activations: Sequence[Activation], expression: str) -> str:
     return expression
 
 
-def forward_lines(plan: Plan[CLayer]) -> list[str]:
+def forward_lines(plan: Plan) -> list[str]:
     """Return the lines of `forward`: names for the shared buffers, and a loop for each of the plan's."""
     lines = [f"float *const {name} = {buffer};" for name, buffer in plan.shared.items()]
     if lines:
@@ -37,7 +36,7 @@ def forward_lines(plan: Plan[CLayer]) -> list[str]:
     return lines
 
 
-def _values(loop: Loop[CLayer]) -> tuple[str, Callable[[str], str]]:
+def _values(loop: Loop) -> tuple[str, Callable[[str], str]]:
     """Return what passes through a loop, in words, and the expression of one at an index."""
     if loop.source is None:
         return "The inputs, as they come", lambda index: f"input(x, read, {index})"

@@ -51,7 +51,7 @@ class Scaling:
         return cls(tables, **read, scaled=scaled)
 
 
-def header(plan: Plan[CLayer], report: Report, common: dict[str, str]) -> str:
+def header(plan: Plan, report: Report, common: dict[str, str]) -> str:
     """Return the header: what the functions do, and what they cost."""
     parameters = training.count(plan)
     return fill(
@@ -69,7 +69,7 @@ def header(plan: Plan[CLayer], report: Report, common: dict[str, str]) -> str:
     )
 
 
-def source(plan: Plan[CLayer], scaling: Scaling, common: dict[str, str]) -> str:
+def source(plan: Plan, scaling: Scaling, common: dict[str, str]) -> str:
     """Return the source: constants and functions of the scaling and of every layer, then the network's."""
     parts = [fill(MODEL, "head", **common, index=f"uint{8 * index_bytes(plan.layers)}_t")]
     parts += [fill(template("hash.c"), section) for section in _hash_sections(plan.layers)]
@@ -103,7 +103,7 @@ def _hash_sections(layers: list[CLayer]) -> list[str]:
     return [section for section, need in needed.items() if need]
 
 
-def _activations(plan: Plan[CLayer]) -> list[str]:
+def _activations(plan: Plan) -> list[str]:
     """Return the functions of activations, and their slopes where layers before them are trained."""
     known = [form for form in map(FORMS.of_kind, FORMS) if isinstance(form, Activation)]
     behind = [activation for stage in plan.stages for activation in stage.activations]
@@ -128,7 +128,7 @@ def _constant_parameter(layer: str, kind: str, array: np.ndarray) -> str:
     return f"{constant.declaration()}#define {layer}_{kind}(k) {reads[array.dtype.name]}\n"
 
 
-def _forward(plan: Plan[CLayer], common: dict[str, str]) -> str:
+def _forward(plan: Plan, common: dict[str, str]) -> str:
     buffers = {**plan.buffers, **(training.arrays(plan) if plan.training else {})}
     return fill(
         *(MODEL, "forward"),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from minihash.export.c.layer import CLayer
 from minihash.export.c.text import fill, indent, template, values
 from minihash.export.plan import Plan
 
 
-def check(plan: Plan[CLayer]) -> None:
+def check(plan: Plan) -> None:
     """Raise a ValueError for a network that cannot be trained on the device."""
     for stage in plan.stages:
         if len(stage.activations) > 1:
@@ -20,24 +19,24 @@ def check(plan: Plan[CLayer]) -> None:
         raise ValueError("training has the loss of a classifier, wanted 2 outputs at least")
 
 
-def arrays(plan: Plan[CLayer]) -> dict[str, int]:
+def arrays(plan: Plan) -> dict[str, int]:
     """Return the static arrays of training beside those of `forward`: name -> floats."""
     deltas = {f"{stage.layer.name}_delta": stage.outputs for stage in plan.stages}
     last = plan.stages[-1]
     return {f"{last.layer.name}_out": last.outputs, **deltas}
 
 
-def floats(plan: Plan[CLayer]) -> int:
+def floats(plan: Plan) -> int:
     """Return how many floats training keeps in RAM beside those of `forward`, without momentum."""
     return count(plan) + sum(arrays(plan).values()) + 1  # the learning rate
 
 
-def count(plan: Plan[CLayer]) -> int:
+def count(plan: Plan) -> int:
     """Return the number of all parameters."""
     return sum(array.size for layer in plan.layers for array in layer.parameters.values())
 
 
-def parameters_code(plan: Plan[CLayer], name: str) -> str:
+def parameters_code(plan: Plan, name: str) -> str:
     """Return the definition of the parameters, and their names in each layer."""
     lines, names, offset = [], [], 0
     for layer in plan.layers:
@@ -52,7 +51,7 @@ def parameters_code(plan: Plan[CLayer], name: str) -> str:
     return code + "\n" + "\n".join(names) + "\n"
 
 
-def train_code(plan: Plan[CLayer], name: str) -> str:
+def train_code(plan: Plan, name: str) -> str:
     """Return the functions of training."""
     last = plan.stages[-1]
     return fill(
@@ -66,7 +65,7 @@ def train_code(plan: Plan[CLayer], name: str) -> str:
     )
 
 
-def _backward(plan: Plan[CLayer]) -> list[str]:
+def _backward(plan: Plan) -> list[str]:
     """Return the lines that go from the last layer to the first."""
     lines = []
     for stage in reversed(plan.stages):

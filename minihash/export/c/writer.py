@@ -115,14 +115,10 @@ def _bits_of(network: Network) -> set[int]:
 
 def _with_weights(network: Network, weights: str | None) -> Network:
     """Return the network with its buckets kept as wanted."""
-    found = _bits_of(network)
-    bits = None if weights is None else WEIGHTS[weights]
-    if weights is None or found == {bits} or not found and bits is None:
-        return network
-    if found:
+    found, bits = _bits_of(network), WEIGHTS[weights] if weights else None
+    if found and weights and found != {bits}:
         raise ValueError(f"weights is {weights!r} and the network is quantised, wanted none: as it is")
-    assert bits is not None
-    return quantize(network, bits)
+    return quantize(network, bits) if bits and not found else network
 
 
 def _write(directory: Path, files: dict[str, str]) -> None:
