@@ -53,21 +53,22 @@ def check_layers(layers: Sequence[Layer], forms: Forms[Any], bits: Collection[in
         forms.of(layer, place)
         for name in layer.params.keys() - PARAMETERS.get(kind, layer.params.keys()):
             raise ValueError(f"{place} has a parameter {name!r} that {forms.target} has no form of")
-        if kind not in (HashedLinear, QuantizedHashedLinear):
-            continue
-        assert isinstance(layer, HashedLinear)
-        form = f"wanted one that {forms.target} has a form of:"
-        if type(layer.bucket_map) is not BucketMap:
-            raise ValueError(f"{place} has the map {type(layer.bucket_map).__name__}, {form} BucketMap")
-        _check_one(f"{place} has the bias", layer.bias, BIASES, form)
-        _check_one(f"{place} has signed", layer.signed, (True, False), form)
-        if isinstance(layer, QuantizedHashedLinear):
-            _check_one(f"{place} has bits", layer.bits, bits, form)
+        if kind in (HashedLinear, QuantizedHashedLinear):
+            _check_hashed(layer, place, f"wanted one that {forms.target} has a form of:", bits)
 
 
-def _check_one(what: str, value: Any, known: Collection[Any], form: str) -> None:
-    if value not in known:
-        raise ValueError(f"{what} {value!r}, {form} {', '.join(map(repr, known))}")
+def _check_hashed(layer: Any, place: str, wanted: str, bits: Collection[int]) -> None:
+    if type(layer.bucket_map) is not BucketMap:
+        raise ValueError(f"{place} has the map {type(layer.bucket_map).__name__}, {wanted} BucketMap")
+    known: dict[str, tuple[Any, Collection[Any]]] = {
+        "the bias": (layer.bias, BIASES),
+        "signed": (layer.signed, (True, False)),
+    }
+    if type(layer) is QuantizedHashedLinear:
+        known["bits"] = layer.bits, bits
+    for what, (value, values) in known.items():
+        if value not in values:
+            raise ValueError(f"{place} has {what} {value!r}, {wanted} {', '.join(map(repr, values))}")
 
 
 def check_numbers(network: Network, dtype: np.dtype) -> None:

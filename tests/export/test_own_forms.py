@@ -15,6 +15,7 @@ from minihash import Network
 from minihash.export import to_c, to_onnx
 from minihash.export.c.forms import FORMS as C_FORMS
 from minihash.export.c.forms import Dense
+from minihash.export.c.layer import CLayer
 from minihash.export.onnx.forms import FORMS as ONNX_FORMS
 from minihash.export.onnx.graph import Value, product
 from minihash.export.plan import Activation
@@ -61,6 +62,50 @@ def circulant(layer: Circulant, inputs: Value, weight: Value, bias: Value) -> Va
     return product(inputs, weight.gather(places), bias)
 
 
+class Gain(Layer):
+    """`z_j = gain_j · a_j`: no matrix, and a parameter of another name."""
+
+    def __init__(self, features: int, dtype: Any = np.float32) -> None:
+        super().__init__(dtype)
+        self.in_features = self.out_features = features
+        self.params["gain"] = np.linspace(-2, 3, features).astype(dtype)
+
+    def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
+        return self.params["gain"] * inputs, None
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), "features": self.in_features}
+
+
+@C_FORMS.register(Gain)
+class GainInC(CLayer):
+    template = """//: input
+static void ${L}_begin(float *z)
+{
+    for (index_t i = 0; i < $out; i++)
+        z[i] = 0.0f;
+}
+
+static void ${L}_add(float *z, index_t j, float a)
+{
+    z[j] = ${L}_gain(j) * a;
+}
+//: unit
+static float ${L}_unit(const float *a, index_t i)
+{
+    return ${L}_gain(i) * a[i];
+}
+"""
+
+    def sections(self) -> tuple[str, ...]:
+        return ("input" if self.by_input else "unit",)
+
+
+@ONNX_FORMS.register(Gain)
+def multiplied(layer: Gain, inputs: Value, gain: Value) -> Value:
+    return inputs * gain
+
+
 class Swish(Layer):
     """`z = a · sigmoid(a)`."""
 
@@ -83,7 +128,7 @@ def network_of(*last: Layer) -> Network:
         *(Swish(), Circulant(9, 12, seed=2)),
         *(ReLU(), Circulant(12, 5, seed=3), Dropout(0.5)),
     ]
-    network = Network([*layers, *last], input_shift=0.5)
+    network = Network([Gain(7), *layers, Gain(5), *last], input_shift=0.5)
     for layer in network.layers:
         if isinstance(layer, Circulant):
             layer.params["bias"][...] = np.linspace(-1, 1, layer.out_features)
@@ -99,7 +144,8 @@ INPUTS = np.random.default_rng(0).normal(size=(6, 7)).astype(np.float32)
 def test_own_layers_in_c(last: tuple[Layer, ...], tmp_path: Path) -> None:
     network = network_of(*last)
     report = to_c(network, tmp_path)
-    assert report.rows[0][0] == "Circulant" and report.flash >= 4 * (7 + 9 + 9 + 12 + 12 + 5)
+    assert [row[0] for row in report.rows[:2]] == ["Gain", "Circulant"]
+    assert report.flash >= 4 * (7 + 7 + 9 + 9 + 12 + 12 + 5 + 5)
     library = Library(tmp_path, network)
     assert close(library.predict(INPUTS), network.predict(INPUTS)) and library.selftest() == 0
 
@@ -132,7 +178,7 @@ def test_forms_are_of_exact_kinds(tmp_path: Path) -> None:
     class Twice(Circulant):
         """A subclass may compute something else."""
 
-    found = r"layers\[0\] is a Twice, wanted layers that .*, Circulant, Swish"
+    found = r"layers\[0\] is a Twice, wanted layers that .*, Circulant, Gain, Swish"
     for write in (to_c, to_onnx):
         with pytest.raises(ValueError, match=found):
             write(Network([Twice(3, 2)]), tmp_path / "out")

@@ -1,16 +1,21 @@
-"""What C has a form of, by kind of layer. `FORMS.register` takes forms of layers of one's own too."""
+"""What C has a form of, by kind of layer: a `CLayer`, an `Activation`, or None.
+
+`FORMS.register` takes forms of layers of one's own too.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from minihash.export.c import hashed
-from minihash.export.c.layer import FORMS, CLayer
+from minihash.export.c.hashed import hashed
+from minihash.export.c.layer import CLayer
 from minihash.export.c.text import fill, template
 from minihash.export.plan import Activation
-from minihash.layers import Dropout, Linear, ReLU, Sigmoid, Tanh
+from minihash.layers import Dropout, HashedLinear, Linear, QuantizedHashedLinear, ReLU, Sigmoid, Tanh
+from minihash.layers.registry import Forms
 
-__all__ = ["FORMS", "CLayer", "Dense", "hashed"]
+FORMS: Forms[Any] = Forms("C")
+FORMS.register(HashedLinear, QuantizedHashedLinear)(hashed)
 
 
 @FORMS.register(Linear)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from minihash.export.c.layer import FORMS, CLayer
+from minihash.export.c.layer import CLayer
 from minihash.export.c.text import Constant, c_type, template
-from minihash.layers import HashedLinear, QuantizedHashedLinear
+from minihash.layers import HashedLinear
 
 AHEAD = 24  # inputs that wait for each other, to share hashes
 
@@ -175,7 +175,6 @@ class Segments(Tiles):
         }
 
 
-@FORMS.register(HashedLinear, QuantizedHashedLinear)
 def hashed(layer: HashedLinear, position: int, by_input: bool) -> CLayer:
     """Return a hashed layer in the form of its map."""
     if layer.tile == 1:

@@ -18,9 +18,6 @@ import numpy as np
 
 from minihash.export.c.text import Constant, fill, number
 from minihash.layers import QuantizedHashedLinear
-from minihash.layers.registry import Forms
-
-FORMS: Forms[Any] = Forms("C")  # a CLayer, an `Activation`, or None for what does nothing in predictions
 
 
 class CLayer:
@@ -103,7 +100,7 @@ class CLayer:
 
     def is_packed(self) -> bool:
         """Return whether weights lie two in a byte."""
-        return self.parameters["weight"].dtype == np.uint8
+        return any(array.dtype == np.uint8 for array in self.parameters.values())
 
     def bias(self) -> str:
         """Return the expression that unit i's sum begins with: its bias, unless that comes in the end."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from minihash.export.c import training
-from minihash.export.c.layer import FORMS, CLayer, index_bytes
+from minihash.export.c.forms import FORMS
+from minihash.export.c.layer import CLayer, index_bytes
 from minihash.export.c.loops import activate, forward_lines
 from minihash.export.c.report import Report
 from minihash.export.c.text import LEAST_SCALE, Constant, fill, indent, number, template
@@ -39,10 +40,9 @@ class Scaling:
         """Return the scaling of a network."""
         tables, read = [], {}
         for name, array in (("shift", network.input_shift), ("scale", network.input_scale)):
-            read[name] = number(array) if array.ndim == 0 else ""
             if array.ndim:
                 tables.append(Constant(f"input_{name}", array.astype(np.float32)))
-                read[name] = tables[-1].read("j")
+            read[name] = tables[-1].read("j") if array.ndim else number(array)
         scaled = "raw"
         if network.input_shift.ndim or network.input_shift != 0:
             scaled = f"(raw - {read['shift']})"
@@ -78,7 +78,7 @@ def source(plan: Plan, scaling: Scaling, common: dict[str, str]) -> str:
     fields = {"shift": scaling.shift, "scale": scaling.scale, "least": number(LEAST_SCALE)}
     parts.append(fill(MODEL, "input", **common, **fields, scaled=activate(plan.first, scaling.scaled)))
     if plan.training:
-        parts.append(training.parameters_code(plan, common["name"]))
+        parts.append(training.parameters_code(plan, common))
     for layer in plan.layers:
         parts.append(_title(layer.name, layer.words()))
         parts += [table.declaration() for table in layer.tables]
@@ -87,7 +87,7 @@ def source(plan: Plan, scaling: Scaling, common: dict[str, str]) -> str:
         parts.append(layer.code(plan.training))
     parts.append(_forward(plan, common))
     if plan.training:
-        parts.append(training.train_code(plan, common["name"]))
+        parts.append(training.train_code(plan, common))
     return "\n".join(parts)
 
 

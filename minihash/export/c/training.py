@@ -36,7 +36,7 @@ def count(plan: Plan) -> int:
     return sum(array.size for layer in plan.layers for array in layer.parameters.values())
 
 
-def parameters_code(plan: Plan, name: str) -> str:
+def parameters_code(plan: Plan, common: dict[str, str]) -> str:
     """Return the definition of the parameters, and their names in each layer."""
     lines, names, offset = [], [], 0
     for layer in plan.layers:
@@ -46,18 +46,16 @@ def parameters_code(plan: Plan, name: str) -> str:
             names.append(f"#define {layer.name}_{kind}(k) parameters[{offset} + (k)]")
             names.append(f"#define {layer.name}_{step}(k, grad) step({offset} + (k), grad)")
             offset += array.size
-    text, common = template("training.c"), {"name": name, "NAME": name.upper()}
-    code = fill(text, "parameters", **common, count=offset, values="\n".join(lines))
+    code = fill(template("training.c"), "parameters", **common, count=offset, values="\n".join(lines))
     return code + "\n" + "\n".join(names) + "\n"
 
 
-def train_code(plan: Plan, name: str) -> str:
+def train_code(plan: Plan, common: dict[str, str]) -> str:
     """Return the functions of training."""
     last = plan.stages[-1]
     return fill(
         *(template("training.c"), "train"),
-        name=name,
-        NAME=name.upper(),
+        **common,
         count=count(plan),
         outputs=last.outputs,
         last=last.layer.name,

@@ -30,6 +30,7 @@ from minihash.quantization import quantize
 from minihash.version import __version__
 
 WEIGHTS = {"float32": None, "int8": 8, "int4": 4}  # bits of quantised ones
+BITS = (8, 4)
 #: Of C99, and what minihash's own code includes on AVR: a file of that name would be found instead.
 HEADERS = set(
     "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg stdbool "
@@ -77,7 +78,7 @@ def to_c(
     Source: ours; the layout follows emlearn, https://github.com/emlearn/emlearn.
     """
     _check_arguments(name, weights)
-    check_network(network, FORMS, (8, 4), "float32, or float64 to round,", np.float32)
+    check_network(network, FORMS, BITS, "float32, or float64 to round,", np.float32)
     given, network = network, network.astype(np.float32)
     network = _with_weights(network, weights)
     if checks.boolean("training", training) and _bits_of(network):
