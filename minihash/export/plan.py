@@ -123,7 +123,7 @@ def make_plan(layers: Sequence[Layer], forms: Forms[Any], training: bool = False
     ------
     ValueError for a network without weights.
     """
-    plan: Plan = Plan(training)
+    plan = Plan(training)
     weighted: list[tuple[Layer, Any, list[Activation]]] = []
     for layer in layers:
         form = forms.of(layer)
@@ -138,11 +138,11 @@ def make_plan(layers: Sequence[Layer], forms: Forms[Any], training: bool = False
         stage = Stage(form(layer, position, singly), activations)
         plan.stages.append(stage)
         inner, last = stage.layer.inner, position == len(weighted) - 1
-        if inner or singly:
+        if inner or singly:  # each of the values is added to the layer
             target = _array(plan, stage, "inner", inner) if inner else _units(plan, stage, last)
             plan.loops.append(Loop(source, singly, array, stage, target))
             source, singly, array = stage, bool(inner), target
-        else:
+        else:  # they all lie there: units are made from them when they are wanted
             source, singly = stage, True
         if singly and (training or last):
             target = _units(plan, stage, last)
