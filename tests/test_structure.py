@@ -130,6 +130,17 @@ def test_rooms_import_only_rooms_above() -> None:
     assert len(ours) > 200 and wrong == []
 
 
+def test_targets_of_exports_know_what_they_share_alone() -> None:
+    """A package in export/ is a target: no other knows it, nor the command, nor what targets share."""
+    shared = {f"minihash.export.{name}" for name in ("plan", "known", "targets")}
+    for module in NAMES:
+        theirs = {name for name in imports(TREES[module]) if name.startswith("minihash.export.")} - shared
+        if module.startswith("minihash.export.") and module not in shared:
+            own = ".".join(module.split(".")[:3])
+            theirs = {name for name in theirs if not f"{name}.".startswith(f"{own}.")}
+        assert not theirs or module == "minihash.export", (module, theirs)
+
+
 def test_datasets_need_no_network() -> None:
     allowed = {"datasets", "schema", *ROOMS[0], *ROOMS[1]}
     for module in NAMES:

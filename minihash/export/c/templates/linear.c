@@ -2,7 +2,7 @@
 /* V[i, j] is stored for every i and j, row after row. */
 static float ${L}_entry(index_t i, index_t j)
 {
-    return ${L}_weight((size_t)i * $in + j);
+    return ${L}_weight($place);
 }
 //: input
 /* z = bias, before the first input. */
@@ -51,6 +51,6 @@ static void ${L}_update(const float *$source, const float *delta)
         if (a == 0.0f)
             continue;
         for (index_t i = 0; i < $out; i++)
-            ${L}_step((size_t)i * $in + j, delta[i] * a);
+            ${L}_step($place, delta[i] * a);
     }
 $bias_loop}

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from minihash.export.c_layer import CLayer
-from minihash.export.c_text import C_TYPES, Constant
+from minihash.export.c.layer import CLayer
+from minihash.export.c.text import Constant, c_type, template
 from minihash.layers import HashedLinear
 
 AHEAD = 24  # inputs that wait for each other, to share hashes
 
 
-class Element(CLayer[HashedLinear]):
+class Element(CLayer):
     """The hashed layer with a hash for every weight."""
 
-    template = "element.c"
+    template = template("element.c")
 
     def __init__(self, layer: HashedLinear, position: int, by_input: bool) -> None:
         super().__init__(layer, position, by_input)
@@ -55,10 +55,10 @@ class Element(CLayer[HashedLinear]):
         return max(super().largest_index(), self.layer.num_buckets)
 
 
-class Tiles(CLayer[HashedLinear]):
+class Tiles(CLayer):
     """What both forms have in common: tiles of the weights, and where each column lies in the segments."""
 
-    template = "tiles.c"
+    template = template("tiles.c")
 
     def __init__(self, layer: HashedLinear, position: int, by_input: bool) -> None:
         super().__init__(layer, position, by_input)
@@ -88,7 +88,7 @@ class Tiles(CLayer[HashedLinear]):
             "bits": "hash << 1" if signed else "hash",
             "start": start,
             "signed_product": "hash >> 31 ? -product : product" if signed else "product",
-            "entry_t": C_TYPES[table.array.dtype.name],
+            "entry_t": c_type(table.array.dtype),
             "entry": table.read("j"),
             "fed": self._fed(fields["input"]),
         }
@@ -170,7 +170,7 @@ class Segments(Tiles):
             **super().fields(),
             "at_place": table.read("place"),
             "fed_inputs": self._fed("inputs[j]"),
-            "offset_t": C_TYPES[self.offset.name],
+            "offset_t": c_type(self.offset),
             "ahead": AHEAD,
         }
 

@@ -50,26 +50,6 @@ static index_t scale(uint32_t hash, uint32_t n)
 {
     return (index_t)(((uint64_t)hash * n) >> 32);
 }
-//: gaussian
-/* The Gaussian number whose quantile the hash is: Wichura's algorithm AS 241 (PPND7), 1988. */
-static float gaussian(uint32_t hash)
-{
-    const uint32_t tail = hash >> 31 ? ~hash : hash; /* how far from the nearer end */
-    const float p = ((float)tail + 0.5f) / 4294967296.0f;
-    float z, r;
-
-    if (p >= 0.075f) {
-        const float q = ((float)(0x7FFFFFFFu - tail) + 0.5f) / 4294967296.0f; /* 1/2 - p */
-        r = 0.180625f - q * q;
-        z = q * (((59.109374720f * r + 159.29113202f) * r + 50.434271938f) * r + 3.3871327179f)
-            / (((67.187563600f * r + 78.757757664f) * r + 17.895169469f) * r + 1.0f);
-    } else {
-        r = sqrtf(-logf(p)) - 1.6f;
-        z = (((0.17023821103f * r + 1.3067284816f) * r + 2.7568153900f) * r + 1.4234372777f)
-            / ((0.12021132975f * r + 0.73700164250f) * r + 1.0f);
-    }
-    return hash >> 31 ? z : -z;
-}
 //: unpack
 /* Weight k of those that lie two in a byte: the even one in the low half, each plus 8. */
 static float unpack(uint8_t pair, index_t k)

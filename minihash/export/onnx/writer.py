@@ -1,7 +1,4 @@
-"""Networks as ONNX; docs/onnx.md says what runtimes make of them.
-
-The operators are in onnx_hashed.py and onnx_layers.py.
-"""
+"""Networks as ONNX: the graph, and the message of protobuf that holds it."""
 
 from __future__ import annotations
 
@@ -9,15 +6,12 @@ import json
 import os
 from typing import Any
 
-import numpy as np
-
 from minihash import checks
-from minihash.export.known import check_numbers
-from minihash.export.onnx_graph import Graph, Node, Value
-from minihash.export.onnx_layers import FORMS, add_layer
+from minihash.export.known import check_network
+from minihash.export.onnx.forms import FORMS, add_layer, num_written
+from minihash.export.onnx.graph import Graph, Node, Value
+from minihash.export.onnx.hashed import CODES
 from minihash.files import replacing
-from minihash.kernels.devices import check_on_host
-from minihash.layers import HashedLinear, Layer
 from minihash.network import Network
 from minihash.version import __version__
 
@@ -36,15 +30,12 @@ def to_onnx(network: Network, path: str | os.PathLike[str], *, dense: bool = Fal
 
     Parameters
     ----------
-    network : of float32 or float64, made of hashed, dense, low-rank and sparse layers, ReLU, Tanh and
-        Sigmoid; Dropout is left out. The input scaling is in the graph, the names of classes are in its
-        metadata (`class_names`, as JSON).
+    network : of float32 or float64, made of hashed and dense layers, ReLU, Tanh and Sigmoid; Dropout is
+        left out. The input scaling is in the graph, the names of classes are in its metadata (`class_names`,
+        as JSON).
     path : where to; an existing file is replaced.
-    dense : write the whole matrices of hashed and sparse layers instead, for runtimes without the integer
-        operators; the file is as large as the dense network's.
-
-    A low-rank layer's fixed factor is written as a constant, rank · in_features numbers: no operator of ONNX
-    makes it.
+    dense : write the whole matrices of hashed layers instead, for runtimes without the integer operators;
+        the file is as large as the dense network's.
 
     Raises
     ------
@@ -54,7 +45,10 @@ def to_onnx(network: Network, path: str | os.PathLike[str], *, dense: bool = Fal
     Source: ONNX operators, opset 18, https://onnx.ai/onnx/operators.
     """
     checks.boolean("dense", dense)
-    _check_network(network, dense)
+    check_network(network, FORMS, CODES, "float32 or float64")
+    nbytes = network.dtype.itemsize * sum(num_written(layer, dense) for layer in network.layers)  # at most
+    if nbytes >= LIMIT_BYTES:
+        raise ValueError(f"the weights are {nbytes:,} bytes in the file, wanted less than {LIMIT_BYTES:,}")
     onnx = _import_onnx()
     graph, outputs = _graph(network, dense)
     content = _model(onnx, network, graph, outputs).SerializeToString(deterministic=True)
@@ -69,26 +63,6 @@ def _import_onnx() -> Any:
         return onnx
     except ImportError:
         raise ImportError("ONNX export needs the package onnx: pip install onnx") from None
-
-
-def _check_network(network: Any, dense: bool) -> None:
-    if not isinstance(network, Network):
-        raise ValueError(f"network is {network!r}, wanted a Network")
-    if network.dtype not in (np.float32, np.float64):
-        raise ValueError(f"network has dtype {network.dtype}, wanted float32 or float64 for ONNX")
-    check_on_host("network", network)
-    FORMS.check(network.layers)
-    check_numbers(network, network.dtype)
-    nbytes = network.dtype.itemsize * sum(_num_written(layer, dense) for layer in network.layers)  # at most
-    if nbytes >= LIMIT_BYTES:
-        raise ValueError(f"the weights are {nbytes:,} bytes in the file, wanted less than {LIMIT_BYTES:,}")
-
-
-def _num_written(layer: Layer, dense: bool) -> int:
-    """Return how many weights of a layer the file holds."""
-    if isinstance(layer, HashedLinear) and dense:
-        return layer.out_features * (layer.in_features + 1)
-    return layer.num_parameters
 
 
 def _graph(network: Network, dense: bool) -> tuple[Graph, Value]:

@@ -5,25 +5,23 @@ A layer is computed in one of two orders, so that of two neighbours one at least
     input by input    every input is added to all units: the units' sums are kept, no input is
     unit by unit      a unit is made from all inputs: the inputs are kept, no unit is
 
-Layers with an `inner` vector between inputs and units, such as a projected one, take inputs one by one and
+Layers with an `inner` vector between inputs and units, such as one of products, take inputs one by one and
 give units one by one: they keep the inner vector alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
-from minihash.export.c_text import Constant, fill, number
-from minihash.layers import QuantizedHashedLinear, WeightLayer
-
-Kind = TypeVar("Kind", bound=WeightLayer)
+from minihash.export.c.text import Constant, fill, number
+from minihash.layers import QuantizedHashedLinear
 
 
-class CLayer(Generic[Kind]):
-    """One layer of the exported network.
+class CLayer:
+    """One layer of the exported network. A form of a kind is a subclass, with a template or a `code`.
 
     Parameters
     ----------
@@ -33,6 +31,7 @@ class CLayer(Generic[Kind]):
 
     Attributes
     ----------
+    template : text of C in sections, with placeholders that `fields` fills.
     inner : the length of an inner vector, or 0.
     parameters : the learned arrays, by name ("weight", "bias"), in the order in which the loops want them.
     tables : constants beside them.
@@ -40,6 +39,7 @@ class CLayer(Generic[Kind]):
     draws_from : the number that hashes are scaled to, or 0.
     in_order : whether inputs that come one by one come in their order.
     variables : bytes of static variables beside the vectors, without `indices`, the number of index_t.
+    free_bias : of unit i, as C, where biases are stored by themselves; or "".
     scale : of quantised weights, as C: sums are of codes, and scaled when they are finished; or "".
     """
 
@@ -52,12 +52,13 @@ class CLayer(Generic[Kind]):
     variables = 0
     indices = 0
 
-    def __init__(self, layer: Kind, position: int, by_input: bool) -> None:
+    def __init__(self, layer: Any, position: int, by_input: bool) -> None:
         self.layer = layer
         self.position = position
         self.by_input = by_input
         self.name = f"layer{position}"
         self.parameters = dict(layer.params)
+        self.free_bias = f"{self.name}_bias(i)" if "bias" in layer.params else ""
         self.scale = ""
         if isinstance(layer, QuantizedHashedLinear):
             self.scale = number(self.parameters.pop("scale")[0])
@@ -97,27 +98,23 @@ class CLayer(Generic[Kind]):
         what = f"{type(layer).__name__}, {layer.in_features} inputs, {layer.out_features} units"
         return f"{what}: {layer.num_parameters:,} stored numbers for {layer.num_virtual:,}"
 
-    def has_bias_vector(self) -> bool:
-        """Return whether biases are stored by themselves."""
-        return "bias" in self.parameters
-
     def is_packed(self) -> bool:
         """Return whether weights lie two in a byte."""
-        return self.parameters["weight"].dtype == np.uint8
+        return any(array.dtype == np.uint8 for array in self.parameters.values())
 
     def bias(self) -> str:
         """Return the expression that unit i's sum begins with: its bias, unless that comes in the end."""
-        return f"{self.name}_bias(i)" if self.has_bias_vector() and not self.scale else "0.0f"
+        return self.free_bias if self.free_bias and not self.scale else "0.0f"
 
     def finished(self, total: str) -> str:
         """Return the expression of unit i from its sum."""
         if not self.scale:
             return total
-        return f"{self.scale} * {total}" + (f" + {self.name}_bias(i)" if self.has_bias_vector() else "")
+        return f"{self.scale} * {total}" + (f" + {self.free_bias}" if self.free_bias else "")
 
     def bias_step(self) -> str:
         """Return the statement that trains unit i's bias, if it has one."""
-        return f"{self.name}_bias_step(i, delta[i]);" if self.has_bias_vector() else ""
+        return f"{self.name}_bias_step(i, delta[i]);" if self.free_bias else ""
 
     def fields(self) -> dict[str, Any]:
         """Return what the template's placeholders stand for."""
@@ -143,3 +140,8 @@ class CLayer(Generic[Kind]):
     def largest_index(self) -> int:
         """Return the largest number that the counters of the layer's loops reach."""
         return max(self.layer.in_features + 1, self.layer.out_features, self.inner)
+
+
+def index_bytes(layers: Iterable[CLayer]) -> int:
+    """Return the bytes of what counts units and weights."""
+    return 4 if max(layer.largest_index() for layer in layers) >= 2**16 else 2

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from minihash.export.c_plan import Plan
-from minihash.export.c_text import fill, indent, values
+from minihash.export.c.text import fill, indent, template, values
+from minihash.export.plan import Plan
 
 
 def check(plan: Plan) -> None:
     """Raise a ValueError for a network that cannot be trained on the device."""
     for stage in plan.stages:
         if len(stage.activations) > 1:
-            names = " and ".join(stage.activations)
+            names = " and ".join(activation.name for activation in stage.activations)
             raise ValueError(f"training wants one activation after a layer, found {names} after one")
-    if plan.stages[-1].outputs == 1:
+        for activation in stage.activations:
+            if not activation.slope:
+                raise ValueError(f"training wants the slope of an activation, {activation.name} has none")
+    if plan.outputs == 1:
         raise ValueError("training has the loss of a classifier, wanted 2 outputs at least")
 
 
@@ -33,7 +36,7 @@ def count(plan: Plan) -> int:
     return sum(array.size for layer in plan.layers for array in layer.parameters.values())
 
 
-def parameters_code(plan: Plan, name: str) -> str:
+def parameters_code(plan: Plan, common: dict[str, str]) -> str:
     """Return the definition of the parameters, and their names in each layer."""
     lines, names, offset = [], [], 0
     for layer in plan.layers:
@@ -43,19 +46,16 @@ def parameters_code(plan: Plan, name: str) -> str:
             names.append(f"#define {layer.name}_{kind}(k) parameters[{offset} + (k)]")
             names.append(f"#define {layer.name}_{step}(k, grad) step({offset} + (k), grad)")
             offset += array.size
-    code = fill(
-        "training.c", "parameters", name=name, NAME=name.upper(), count=offset, values="\n".join(lines)
-    )
+    code = fill(template("training.c"), "parameters", **common, count=offset, values="\n".join(lines))
     return code + "\n" + "\n".join(names) + "\n"
 
 
-def train_code(plan: Plan, name: str) -> str:
+def train_code(plan: Plan, common: dict[str, str]) -> str:
     """Return the functions of training."""
     last = plan.stages[-1]
     return fill(
-        *("training.c", "train"),
-        name=name,
-        NAME=name.upper(),
+        *(template("training.c"), "train"),
+        **common,
         count=count(plan),
         outputs=last.outputs,
         last=last.layer.name,
@@ -70,7 +70,7 @@ def _backward(plan: Plan) -> list[str]:
         layer, delta = stage.layer, f"{stage.layer.name}_delta"
         for activation in stage.activations:
             lines.append(f"for (index_t i = 0; i < {stage.outputs}; i++)")
-            lines.append(f"    {delta}[i] *= {activation}_slope({layer.name}_out[i]);")
+            lines.append(f"    {delta}[i] *= {activation.name}_slope({layer.name}_out[i]);")
         before = f"layer{layer.position - 1}"
         arrays = (f"{before}_out", f"{before}_delta") if layer.position else ("x", "")
         lines += layer.backward(*arrays)

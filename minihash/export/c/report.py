@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from minihash import text
-from minihash.export import c_training
-from minihash.export.c_layer import CLayer
-from minihash.export.c_plan import Plan
-from minihash.export.c_text import Constant
+from minihash.export.c import training
+from minihash.export.c.layer import CLayer, index_bytes
+from minihash.export.c.text import Constant
+from minihash.export.plan import Plan
 from minihash.network import Network
 
 FLOAT = 4  # bytes
@@ -52,22 +52,22 @@ class Report:
     files: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, plan: Plan, network: Network, scaling: dict[str, Constant], given: np.dtype) -> Report:
+    def of(cls, plan: Plan, network: Network, scaling: list[Constant], given: np.dtype) -> Report:
         """Return the report of a plan; `given` is the dtype from which the network was rounded."""
-        outputs = plan.stages[-1].outputs
-        own = sum(layer.variables + layer.indices * plan.index_bytes for layer in plan.layers)
-        ram = FLOAT * (sum(plan.buffers.values()) + outputs) + own
+        index = index_bytes(plan.layers)
+        own = sum(layer.variables + layer.indices * index for layer in plan.layers)
+        ram = FLOAT * (sum(plan.buffers.values()) + plan.outputs) + own
         momentum = None
         code, code_each = CODE[plan.training]
         if plan.training:
-            ram += FLOAT * c_training.floats(plan)
-            momentum = ram + FLOAT * (c_training.count(plan) + 1)
+            ram += FLOAT * training.floats(plan)
+            momentum = ram + FLOAT * (training.count(plan) + 1)
         return cls(
             summary=f"{network.num_parameters:,} stored weights for {network.num_virtual:,}.",
             rows=tuple(map(_row, plan.layers)),
             inputs=plan.layers[0].layer.in_features,
-            outputs=outputs,
-            flash=sum(map(_flash, plan.layers)) + sum(table.array.nbytes for table in scaling.values()),
+            outputs=plan.outputs,
+            flash=sum(map(_flash, plan.layers)) + sum(table.array.nbytes for table in scaling),
             code=code + code_each * len(plan.layers),
             ram=ram,
             ram_momentum=momentum,

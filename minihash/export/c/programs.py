@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from minihash.export.c_text import LEAST_SCALE, fill, number, strings, values
+from minihash.export.c.text import LEAST_SCALE, fill, number, strings, template, values
 from minihash.layers import WeightLayer
 from minihash.network import Network
 
@@ -27,9 +27,9 @@ def selftest(network: Network, inputs: int, common: dict[str, str]) -> str:
         raise ValueError("network has infinite outputs in the range of its scaling, wanted finite ones")
     rows = [f"    {{\n{values(row)}\n    }}," for row in outputs]
     tolerance = number(TOLERANCE * max(term, float(np.abs(outputs).max())))
-    value = fill("selftest.c", "pixel" if pixels else "number", **common).strip()
+    value = fill(template("selftest.c"), "pixel" if pixels else "number", **common).strip()
     fields = {"value": value, "tolerance": tolerance, "golden": "\n".join(rows)}
-    return fill("selftest.c", **common, **fields, vectors=VECTORS)
+    return fill(template("selftest.c"), **common, **fields, vectors=VECTORS)
 
 
 def _rows(network: Network, inputs: int, pixels: bool) -> np.ndarray:
@@ -55,8 +55,8 @@ def example(network: Network, inputs: int, common: dict[str, str]) -> str:
     section, names = "outputs", ""
     if network.class_names is not None and network.task != "multilabel":
         section, names = "class", "\n".join(_literals(network.class_names))
-    answer = fill("main.c", section, **common, names=names)
-    return fill("main.c", **common, inputs=inputs, answer=answer)
+    answer = fill(template("main.c"), section, **common, names=names)
+    return fill(template("main.c"), **common, inputs=inputs, answer=answer)
 
 
 def _literals(names: Sequence[str]) -> Iterator[str]:

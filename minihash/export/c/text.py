@@ -16,26 +16,25 @@ WIDTH = 110
 LITERAL = 96  # characters of a string, in a line with its indent
 LEAST_SCALE = 1e-30  # of a feature: below, the inputs that it scales to a number may be beyond float32
 LEAST_PLAIN, LEAST_LONG = 1e-4, 1e6  # between them no exponent
+#: Types in C, and what reads a number of flash memory.
 C_TYPES = {
-    "float32": "float",
-    "int8": "int8_t",
-    "uint8": "uint8_t",
-    "uint16": "uint16_t",
-    "uint32": "uint32_t",
-}
-READERS = {
-    "float32": "READ_FLOAT",
-    "int8": "READ_I8",
-    "uint8": "READ_U8",
-    "uint16": "READ_U16",
-    "uint32": "READ_U32",
+    "float32": ("float", "READ_FLOAT"),
+    "int8": ("int8_t", "READ_I8"),
+    "uint8": ("uint8_t", "READ_U8"),
+    "uint16": ("uint16_t", "READ_U16"),
+    "uint32": ("uint32_t", "READ_U32"),
 }
 
 
 @functools.lru_cache(maxsize=None)
-def _sections(file: str) -> dict[str, str]:
+def template(file: str) -> str:
+    """Return the text of a template of this package."""
+    return resources.files("minihash.export.c").joinpath("templates", file).read_text("utf-8")
+
+
+@functools.lru_cache(maxsize=None)
+def _sections(text: str) -> dict[str, str]:
     """Return the sections of a template by name; what is above the first has the name ""."""
-    text = resources.files("minihash.export").joinpath("templates", file).read_text("utf-8")
     found: dict[str, list[str]] = {"": []}
     lines = found[""]
     for line in text.splitlines(keepends=True):
@@ -46,9 +45,14 @@ def _sections(file: str) -> dict[str, str]:
     return {name: "".join(lines).strip("\n") + "\n" for name, lines in found.items()}
 
 
-def fill(file: str, section: str = "", **fields: Any) -> str:
-    """Return a section of a template with its `$fields` filled in."""
-    return string.Template(_sections(file)[section]).substitute(fields)
+def fill(text: str, section: str = "", **fields: Any) -> str:
+    """Return a section of a template's text with its `$fields` filled in."""
+    return string.Template(_sections(text)[section]).substitute(fields)
+
+
+def c_type(dtype: np.dtype) -> str:
+    """Return the type of an array's numbers in C."""
+    return C_TYPES[dtype.name][0]
 
 
 def number(value: Any) -> str:
@@ -115,10 +119,9 @@ class Constant:
 
     def declaration(self) -> str:
         """Return its definition."""
-        kind = C_TYPES[self.array.dtype.name]
-        head = f"static const {kind} {self.name}[{self.array.size}] IN_FLASH"
+        head = f"static const {c_type(self.array.dtype)} {self.name}[{self.array.size}] IN_FLASH"
         return f"{head} = {{\n{values(self.array)}\n}};\n"
 
     def read(self, index: str) -> str:
         """Return the expression of its number at `index`."""
-        return f"{READERS[self.array.dtype.name]}(&{self.name}[{index}])"
+        return f"{C_TYPES[self.array.dtype.name][1]}(&{self.name}[{index}])"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minihash.export.onnx_graph import Value, product
+from minihash.export.onnx.graph import Value, product
 from minihash.layers import HashedLinear, QuantizedHashedLinear
 from minihash.maps import EVERY
 
@@ -40,7 +40,7 @@ def scale_to_range(hashed: Value, size: int) -> Value:
 # ------------------------------------------------------------------------------------- hashed layers
 
 
-def hashed_linear(layer: HashedLinear, inputs: Value, weight: Value, bias: Value | None) -> Value:
+def hashed_linear(layer: HashedLinear, inputs: Value, weight: Value, bias: Value | None = None) -> Value:
     """Add a hashed layer; a hashed bias is V's last column, and its input a column of ones."""
     map, graph = layer.bucket_map, weight.graph
     if layer.bias == "hashed":
@@ -99,9 +99,12 @@ def shared_products(layer: HashedLinear, arranged: Value, tiles: Value, slots: V
     return graph.apply("ReduceSum", drawn, graph.number([0], np.int64), keepdims=0).transpose()
 
 
-def quantized_weight(layer: QuantizedHashedLinear, codes: Value, scale: Value) -> Value:
-    """Add the weights (num_buckets,) of codes."""
-    return CODES[layer.bits](layer, codes).cast(layer.dtype) * scale
+def quantized_hashed_linear(
+    layer: QuantizedHashedLinear, inputs: Value, codes: Value, scale: Value, bias: Value | None = None
+) -> Value:
+    """Add a hashed layer of codes, of which weights (num_buckets,) are made first."""
+    weight = CODES[layer.bits](layer, codes).cast(layer.dtype) * scale
+    return hashed_linear(layer, inputs, weight, bias)
 
 
 def packed_codes(layer: QuantizedHashedLinear, codes: Value) -> Value:
