@@ -1,6 +1,6 @@
 """What fits on a board: flash, RAM and cycles of 784-100-10 on AVR, by compression and bits.
 
-    python benchmarks/boards.py       # prints the table of docs/embedded.md; wants avr-gcc, avr-libc, simavr
+    python -m benchmarks.boards       # prints the table of docs/embedded.md; wants avr-gcc, avr-libc, simavr
 
 Each network is exported, compiled with the harness of the tests and run on a simulated ATmega1284P for two
 test digits. The weights are untrained: cycles depend on the pixels that are 0, and hardly on the weights.

@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from checked_networks import Problem, minihash_network
 
+from benchmarks.checked_networks import Problem, minihash_network
 from minihash.gradient_check import check_gradients
 
 

@@ -1,9 +1,9 @@
 """Error against bytes: MNIST 784-1000-10 with buckets of 32, 8 and 4 bits.
 
-    python benchmarks/error_against_bytes.py train --data-dir FOLDER [--compressions 8 64] [--jobs 2]
-    python benchmarks/error_against_bytes.py report             # the table, and error_against_bytes.svg
+    python -m benchmarks.error_against_bytes train --data-dir FOLDER [--compressions 8 64] [--jobs 2]
+    python -m benchmarks.error_against_bytes report             # the table, and error_against_bytes.svg
 
-FOLDER has MNIST's files. Every network is trained once, as `minihash reproduce` trains it, then rounded to 8
+FOLDER has MNIST's files. Every network is trained once, as `benchmarks.paper` trains it, then rounded to 8
 and to 4 bits, and fine-tuned with these; the test set is read once for each. A line of
 `error_against_bytes.jsonl` a network: a run that is killed goes on from there.
 """
@@ -17,11 +17,11 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ledger import Ledger
+from benchmarks.paper.grids import Cell
+from benchmarks.paper.runs import build, train
+from benchmarks.paper.settings import settings_of
 from minihash import datasets, evaluate, figures, optimizers, schedules, text
-from minihash.experiments.grids import Cell
-from minihash.experiments.ledger import Ledger
-from minihash.experiments.runs import build, train
-from minihash.experiments.settings import settings_of
 from minihash.kernels import threads
 from minihash.machine import machine
 from minihash.quantization import fine_tune, quantize

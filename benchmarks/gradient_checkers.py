@@ -1,6 +1,6 @@
 """Compare check_gradients with the gradient checkers of PyTorch, JAX and autograd.
 
-    python benchmarks/gradient_checkers.py [--networks 100] [--planted 20] [--json FILE]
+    python -m benchmarks.gradient_checkers [--networks 100] [--planted 20] [--json FILE]
 
 All check the same hashed networks. In every framework the hashed layer is written with its gradient by hand,
 in plain lines over a stored map, and that gradient can be multiplied by a chosen factor a bucket. Options are
@@ -22,10 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from checked_networks import Problem, kinked_problem, make_problem, minihash_network, random_problem
-from checkers import Minihash, Peer, make_peers
 from threadpoolctl import threadpool_limits
 
+from benchmarks.checked_networks import (
+    Problem,
+    kinked_problem,
+    make_problem,
+    minihash_network,
+    random_problem,
+)
+from benchmarks.checkers import Minihash, Peer, make_peers
 from minihash import strict_json
 from minihash.machine import machine
 

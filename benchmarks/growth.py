@@ -1,6 +1,6 @@
 """How a hashed layer's cost grows with width, batch and compression, as a ratio to dense PyTorch.
 
-    python benchmarks/growth.py [--seconds 1] [--plot benchmarks/growth.svg]
+    python -m benchmarks.growth [--seconds 1] [--plot benchmarks/growth.svg]
 
 A square layer, forward and backward with all gradients, one thread, both sides in turn.
 """
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.speed import peers
+from benchmarks.speed.cases import layer_step, thread_count
+from benchmarks.speed.timing import Ratio, Samples
 from minihash import figures, text
-from minihash.bench import peers
-from minihash.bench.cases import layer_step, thread_count
-from minihash.bench.timing import Ratio, Samples
 from minihash.layers import HashedLinear
 
 WIDTH, BATCH, COMPRESSION = 1024, 128, 1 / 64

@@ -1,6 +1,6 @@
 """What ONNX Runtime makes of an exported network: load time and memory by level of graph optimisation.
 
-    python benchmarks/onnx_loading.py [--sizes 784,1000,10] [--compression 1/64] [--rounds 5]
+    python -m benchmarks.onnx_loading [--sizes 784,1000,10] [--compression 1/64] [--rounds 5]
 
 Every round loads the file in a process of its own, one thread, and predicts single rows. Memory is beyond
 what the process had after its imports: resident (after the rows), and the highest it has been. Medians, MB

@@ -1,7 +1,7 @@
 """Data-parallel training: what a step takes on 1, 2 and 4 ranks here, and a model of it for more.
 
-    python benchmarks/scaling.py measure      a quarter of an hour on a quiet machine, into scaling.jsonl
-    python benchmarks/scaling.py report       the tables of docs/scaling.md, and its picture
+    python -m benchmarks.scaling measure      a quarter of an hour on a quiet machine, into scaling.jsonl
+    python -m benchmarks.scaling report       the tables of docs/scaling.md, and its picture
 
 The model, of N ranks with b rows each, on machines of their own (docs/scaling.md):
 
@@ -111,7 +111,8 @@ def rank(what: str, *arguments: str) -> None:
 
 def launch(ranks: int, *arguments: object) -> subprocess.Popen:
     """Start so many ranks, each with one thread."""
-    words = [str(MPIEXEC), "-n", str(ranks), sys.executable, __file__, "rank", *map(str, arguments)]
+    own = [sys.executable, "-m", "benchmarks.scaling", "rank", *map(str, arguments)]
+    words = [str(MPIEXEC), "-n", str(ranks), *own]
     environment = {**os.environ, "MINIHASH_NUM_THREADS": "1"}
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
 

@@ -1,6 +1,6 @@
 """Compare HashedMLPClassifier with scikit-learn's MLPClassifier on three of its data sets.
 
-    python benchmarks/sklearn_comparison.py [--repeats 3] [--hidden 100]
+    python -m benchmarks.sklearn_comparison [--repeats 3] [--hidden 100]
 
 Five folds, drawn anew for each repeat, the same for all sides; features standardised by each training fold.
 Every setting is the default, which both share, but `max_iter`: training ends where the loss no longer falls.
@@ -29,9 +29,9 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from minihash import text
-from minihash.experiments.size_matching import dense_size, dense_sizes
 from minihash.kernels import threads
 from minihash.machine import machine
+from minihash.size_matching import dense_size, dense_sizes
 from minihash.sklearn import HashedMLPClassifier
 
 DATA_SETS: dict[str, Callable[..., Any]] = {

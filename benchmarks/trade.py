@@ -1,8 +1,8 @@
 """The trade: test error against multiplications and the time of a step, with and without tiles.
 
-    python benchmarks/trade.py train --data-dir FOLDER [--jobs 2]   # an hour; goes on where it was killed
-    python benchmarks/trade.py time                                 # minutes, alone on the machine
-    python benchmarks/trade.py report                               # tables, and trade.svg
+    python -m benchmarks.trade train --data-dir FOLDER [--jobs 2]   # an hour; goes on where it was killed
+    python -m benchmarks.trade time                                 # minutes, alone on the machine
+    python -m benchmarks.trade report                               # tables, and trade.svg
 
 Every result is a line of `trade.jsonl`. FOLDER has MNIST's files. Training:
 `minihash train`'s settings (Adam, one cycle, dropout), all training rows, the test set read once a
@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.ledger import Ledger
+from benchmarks.speed import peers
+from benchmarks.speed.cases import check_layer, thread_count
+from benchmarks.speed.timing import Samples, Side
 from minihash import datasets, evaluate, figures, fit, losses, mlp, optimizers, schedules, text
-from minihash.bench import peers
-from minihash.bench.cases import check_layer, thread_count
-from minihash.bench.timing import Samples, Side
-from minihash.experiments.ledger import Ledger
 from minihash.kernels import threads
 from minihash.layers.hashed_linear import auto_tile
 from minihash.machine import machine

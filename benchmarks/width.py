@@ -1,7 +1,7 @@
 """Wider virtual layers of the same stored numbers: what they do to the error, and to the time.
 
-    python benchmarks/width.py train --data-dir FOLDER [--jobs 2]   # hours; goes on where it was killed
-    python benchmarks/width.py report                               # what docs/choose.md says
+    python -m benchmarks.width train --data-dir FOLDER [--jobs 2]   # hours; goes on where it was killed
+    python -m benchmarks.width report                               # what docs/choose.md says
 
 With tiles a wider layer costs additions and activations, and no multiplications with weights. The networks
 are 784-1000-10 at 1/64 and 1/8, and such with more hidden units and the same buckets in each layer, for
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import trade
 
+from benchmarks import trade
+from benchmarks.ledger import Ledger
 from minihash import datasets, mlp, text
-from minihash.experiments.ledger import Ledger
 from minihash.network import Network
 
 KEYS = ("stored", "segments", "width", "seed", "epochs")

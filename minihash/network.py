@@ -23,9 +23,8 @@ class Network:
 
     Parameters
     ----------
-    layers : at least one layer; features and dtypes must fit together, and no two hashed layers (sparse
-        and low-rank ones among them) may have the same seed: layers of equal shape would get the same
-        buckets, edges or factor.
+    layers : at least one layer; features and dtypes must fit together, and no two hashed layers
+        (`Layer.hashed`) may have the same seed: layers of equal shape would get the same buckets.
     input_scale, input_shift : the first layer sees `(inputs − input_shift) · input_scale`; numbers, or
         one a feature. They are saved with the network, so that it takes raw data: 1/255 for pixels.
     class_names : names of the outputs of a classifier, or None.

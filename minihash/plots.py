@@ -153,7 +153,7 @@ def step_times(steps: Mapping[str, Mapping[str, float]], path: Path = None) -> A
 
     Parameters
     ----------
-    steps : name of a step -> its parts -> milliseconds, such as `minihash.bench.breakdown` finds them.
+    steps : name of a step -> its parts -> milliseconds, such as `benchmarks.speed.breakdown` finds them.
     path : file to write, or None.
     """
     parts = list(dict.fromkeys(part for times in steps.values() for part in times))

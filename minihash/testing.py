@@ -31,9 +31,9 @@ from minihash import checks, optimizers
 from minihash.builders import mlp
 from minihash.gradient_check import check_gradients
 from minihash.hashing import LIMIT_SEED
-from minihash.layers import Dropout, HashedLinear, Layer, Linear, LowRankLinear, SparseLinear, WeightLayer
+from minihash.layers import Dropout, HashedLinear, Layer, Linear, WeightLayer
 from minihash.layers.hashed_linear import BIASES
-from minihash.layers.registry import LAYERS, Forms, activations
+from minihash.layers.registry import Forms, activations
 from minihash.network import Network
 from minihash.persistence import load, save
 
@@ -83,14 +83,14 @@ def layers(
     max_features: int = 8,
     dtype: Any = np.float64,
 ) -> Layer:
-    """Layers of every kind that trains (or of `kinds`), with up to `max_features` inputs and outputs.
+    """Layers of every kind in ARGUMENTS (or of `kinds`), with up to `max_features` inputs and outputs.
 
-    Kinds of your own are drawn once they are registered (`layers.register`), with any shape and seed, or the
-    arguments of a strategy: `testing.ARGUMENTS.register(kind)(lambda max_features: …)`.
+    A kind of your own is drawn with any shape and seed if it is asked for, and among all once it is in there:
+    `testing.ARGUMENTS.register(MyLayer)(testing.shapes)`, or with a strategy of its other arguments.
     """
     if kinds is not None and not kinds:
         raise ValueError("kinds is empty, wanted layer classes")
-    kind = draw(st.sampled_from(kinds or [kind for kind in LAYERS.values() if kind.trains]))
+    kind = draw(st.sampled_from(kinds or [kind for kind in ARGUMENTS if kind is not WeightLayer]))
     known = next((base for base in kind.__mro__ if base in ARGUMENTS), None)  # a subclass takes as much
     arguments = st.just({}) if known is None else ARGUMENTS.of_kind(known)(max_features)
     return randomize(kind(**draw(arguments), dtype=dtype), draw(seeds()))
@@ -103,6 +103,11 @@ def shapes(max_features: int) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({"in_features": units, "out_features": units, "seed": seeds()})
 
 
+@ARGUMENTS.register(*activations().values())
+def _no_arguments(max_features: int) -> st.SearchStrategy[dict[str, Any]]:
+    return st.just({})
+
+
 @ARGUMENTS.register(Dropout)
 def _dropout_arguments(max_features: int) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({"rate": st.floats(0, 0.9), "seed": seeds()})
@@ -112,21 +117,6 @@ def _dropout_arguments(max_features: int) -> st.SearchStrategy[dict[str, Any]]:
 @st.composite
 def _linear_arguments(draw: st.DrawFn, max_features: int) -> dict[str, Any]:
     return {**draw(shapes(max_features)), "bias": draw(st.booleans())}
-
-
-@ARGUMENTS.register(LowRankLinear)
-@st.composite
-def _low_rank_arguments(draw: st.DrawFn, max_features: int) -> dict[str, Any]:
-    shape = draw(shapes(max_features))
-    return {**shape, "rank": draw(st.integers(1, shape["in_features"]))}
-
-
-@ARGUMENTS.register(SparseLinear)
-@st.composite
-def _sparse_arguments(draw: st.DrawFn, max_features: int) -> dict[str, Any]:
-    shape = draw(shapes(max_features))
-    most = shape["in_features"] * shape["out_features"]
-    return {**shape, "num_weights": draw(st.integers(1, most))}
 
 
 @ARGUMENTS.register(HashedLinear)

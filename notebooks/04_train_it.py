@@ -35,9 +35,9 @@ import numpy as np
 
 import minihash
 from minihash import figures, plots
-from minihash.experiments.size_matching import dense_sizes
 from minihash.optimizers import Adam
 from minihash.schedules import one_cycle
+from minihash.size_matching import dense_sizes
 
 FAST = bool(os.environ.get("MINIHASH_FAST"))
 EPOCHS = 2 if FAST else 15

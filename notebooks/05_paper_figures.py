@@ -23,9 +23,9 @@
 # compression of 1/8, table 2 the same at 1/64. Figures 2 and 3 have two of them, MNIST and ROT, at seven
 # sizes, with three layers and with five. In figure 4 the storage stays and the layers become wider.
 #
-# minihash trains the same networks (`minihash reproduce`) and writes every result into a ledger, a file
-# with a line a network. This notebook reads that ledger, draws what is in it, and sets it beside the
-# numbers of the paper, which come with the package.
+# `python -m benchmarks.paper` trains the same networks and writes every result into a ledger, a file with a
+# line a network. This notebook reads that ledger, draws what is in it, and sets it beside the numbers of the
+# paper.
 #
 # Training them all takes long, and the ledger is still growing. So the notebook counts what is there before
 # it draws conclusions.
@@ -33,6 +33,7 @@
 # %%
 import os
 import statistics
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -41,8 +42,11 @@ import numpy as np
 
 import minihash
 from minihash import figures
-from minihash.experiments import grids, ledger, methods, paper
-from minihash.experiments.settings import settings_of
+
+sys.path.insert(0, "..")  # the experiments are in the checkout, and not in the package
+from benchmarks import ledger  # noqa: E402
+from benchmarks.paper import grids, methods, published  # noqa: E402
+from benchmarks.paper.settings import settings_of  # noqa: E402
 
 FAST = bool(os.environ.get("MINIHASH_FAST"))
 plt.rcParams.update({**figures.STYLE, "figure.dpi": 90, "figure.constrained_layout.use": True})
@@ -120,7 +124,7 @@ def ours(dataset, layers, row, compression="1", expansion=0):
 
 def papers(dataset, layers, row, compression="1", expansion=0):
     """Return the paper's error, or None where it has none, or says only that it is beyond the axis."""
-    text = paper.error_of(grids.Cell(dataset, layers, row, compression, expansion, 0))
+    text = published.error_of(grids.Cell(dataset, layers, row, compression, expansion, 0))
     return float(text) if text and text[0] != ">" else None
 
 
@@ -374,7 +378,7 @@ assert expanded[1] > expanded[4] and expanded[1] > expanded[16]
 # through the same weights.
 #
 # What would be needed to fill the gaps of these figures is one command, which goes on where the ledger
-# ends: `minihash reproduce figure2 --out docs/reproduction`.
+# ends: `python -m benchmarks.paper figure2 --out docs/reproduction`.
 #
 # ## Exercises
 #

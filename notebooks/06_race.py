@@ -28,6 +28,7 @@
 
 # %%
 import os
+import sys
 import time
 
 import matplotlib.pyplot as plt
@@ -36,11 +37,13 @@ from threadpoolctl import threadpool_limits
 
 import minihash
 from minihash import figures, plots
-from minihash.bench import timing
-from minihash.bench.breakdown import breakdown
-from minihash.bench.timing import Samples
 from minihash.hashing import xxhash32
 from minihash.kernels import numpy_cpu, threads
+
+sys.path.insert(0, "..")  # what times fairly is in the checkout, and not in the package
+from benchmarks.speed import timing  # noqa: E402
+from benchmarks.speed.breakdown import breakdown  # noqa: E402
+from benchmarks.speed.timing import Samples  # noqa: E402
 
 FAST = bool(os.environ.get("MINIHASH_FAST"))
 BUDGET = 0.5 if FAST else 4.0  # seconds for a comparison, at least seven rounds

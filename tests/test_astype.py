@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minihash import Dropout, HashedLinear, Linear, LowRankLinear, Network, SparseLinear, Tanh, mlp, testing
+from benchmarks.paper.low_rank_linear import LowRankLinear
+from benchmarks.paper.sparse_linear import SparseLinear
+from minihash import Dropout, HashedLinear, Linear, Network, Tanh, mlp, testing
 from minihash.maps import BucketMap
 from minihash.quantization import quantize
 

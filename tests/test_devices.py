@@ -14,15 +14,15 @@ import pytest
 import strict
 from strict_card import StrictCard
 
+from benchmarks.paper.low_rank_linear import LowRankLinear
+from benchmarks.paper.sparse_linear import SparseLinear
 from minihash import (
     Dropout,
     HashedLinear,
     Linear,
-    LowRankLinear,
     Network,
     ReLU,
     Sigmoid,
-    SparseLinear,
     Tanh,
     evaluate,
     export,

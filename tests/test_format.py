@@ -16,8 +16,9 @@ import pytest
 from safetensors.numpy import save_file
 
 import minihash
+from benchmarks.paper.low_rank_linear import LowRankLinear, gaussian_factor
+from benchmarks.paper.sparse_linear import SparseLinear
 from minihash.hashing import xxhash32
-from minihash.layers.low_rank_linear import gaussian_factor
 from minihash.maps import BucketMap
 from minihash.quantization import quantize
 
@@ -79,7 +80,7 @@ def test_examples_of_tiles() -> None:
 
 def test_examples_of_sparse_layers() -> None:
     rows = re.findall(r"^\| (\d) \| ((?:\d+, ){7}\d+) \| ([\d, ]+) \|$", PAGE, re.M)
-    layer = minihash.SparseLinear(8, 3, num_weights=7, seed=2015)
+    layer = SparseLinear(8, 3, num_weights=7, seed=2015)
     kept = naive.kept_edges(2015, 7, 8, 3)
     assert [int(i) for i, *_ in rows] == [0, 1, 2]
     for i, (_, hashes, columns) in enumerate(rows):
@@ -273,9 +274,9 @@ def test_a_reader_of_quantised_layers_from_the_page_alone(
 def test_a_reader_of_sparse_and_low_rank_layers_from_the_page_alone(tmp_path: Path) -> None:
     network = minihash.Network(
         [
-            minihash.SparseLinear(6, 5, num_weights=13, seed=4, dtype="f8"),
-            minihash.LowRankLinear(5, 3, rank=2, seed=5, dtype="f8"),
-            minihash.SparseLinear(3, 4, num_weights=3, seed=6, dtype="f8"),
+            SparseLinear(6, 5, num_weights=13, seed=4, dtype="f8"),
+            LowRankLinear(5, 3, rank=2, seed=5, dtype="f8"),
+            SparseLinear(3, 4, num_weights=3, seed=6, dtype="f8"),
         ]
     )
     for name, array in network.params.items():

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernels.test_backends import run_python
 
+from benchmarks.paper.sparse_linear import SparseLinear
 from minihash import (
     Dropout,
     HashedLinear,
@@ -19,7 +20,6 @@ from minihash import (
     Network,
     ReLU,
     Sigmoid,
-    SparseLinear,
     Tanh,
     fused,
     losses,

@@ -24,18 +24,17 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from safetensors.numpy import save as save_arrays
 
-from minihash import HashedLinear, Network, Tanh, fit, mlp, save
+from benchmarks.ledger import Ledger
+from benchmarks.paper.data import amat, cache
+from minihash import HashedLinear, Network, Tanh, fit, mlp, save, studies
 from minihash.callbacks import EarlyStopping
 from minihash.cli import build_parser
-from minihash.datasets import amat, cache
 from minihash.datasets.csv_rows import convert
 from minihash.datasets.files import open_dataset
 from minihash.datasets.idx import read_idx
 from minihash.datasets.inputs import read_inputs
 from minihash.datasets.labelled import read_labelled
 from minihash.datasets.store import MAGIC, TAIL, StoreWriter
-from minihash.experiments import studies
-from minihash.experiments.ledger import Ledger
 from minihash.optimizers import Adam
 from minihash.persistence import load
 from minihash.quantization import quantize

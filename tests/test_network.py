@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.paper.low_rank_linear import LowRankLinear
+from benchmarks.paper.sparse_linear import SparseLinear
 from minihash import (
     Dropout,
     HashedLinear,
     Linear,
-    LowRankLinear,
     Network,
     ReLU,
     Sigmoid,
-    SparseLinear,
     Tanh,
     hashing,
     mlp,

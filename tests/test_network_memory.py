@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minihash import Dropout, HashedLinear, LowRankLinear, Network, SparseLinear, fit, machine, mlp
+from benchmarks.paper.low_rank_linear import LowRankLinear
+from benchmarks.paper.sparse_linear import SparseLinear
+from minihash import Dropout, HashedLinear, Network, fit, machine, mlp
 from minihash.builders import stack
 from minihash.memory import check_building, check_predicting, check_training
 from minihash.optimizers import SGD, Adam

@@ -14,15 +14,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
+from benchmarks.paper import strategies  # noqa: F401, which draw the two
+from benchmarks.paper.low_rank_linear import LowRankLinear
+from benchmarks.paper.sparse_linear import SparseLinear
 from minihash import (
     Dropout,
     HashedLinear,
     Linear,
-    LowRankLinear,
     Network,
     ReLU,
     Sigmoid,
-    SparseLinear,
     Tanh,
     persistence,
     testing,

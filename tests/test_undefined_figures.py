@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.speed.report import write
+from benchmarks.speed.timing import Ratio
 from minihash import fit, mlp, optimizers, plots, strict_json
-from minihash.bench.report import write
-from minihash.bench.timing import Ratio
 from minihash.callbacks import EarlyStopping, Log
 from minihash.network import Network
 from minihash.training import Callback, History
@@ -178,7 +178,7 @@ def test_learning_curves_want_an_epoch() -> None:
 
 
 def test_benchmarks(tmp_path: Path) -> None:
-    from minihash.bench.cases import Result
+    from benchmarks.speed.cases import Result
 
     result = Result("case", "side", "base", 1, Ratio(1.0, 1.0, 1.0, 0.1, 0.1, 5), parts={"hash": NAN})
     write([result], str(tmp_path / "bench.jsonl"))

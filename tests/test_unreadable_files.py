@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minihash import fit, mlp, persistence, save
+from benchmarks.ledger import Ledger
+from benchmarks.paper import rules
+from benchmarks.paper.data import amat
+from minihash import fit, mlp, persistence, save, studies
 from minihash.cli import main
-from minihash.datasets import amat, kinds, text_files
+from minihash.datasets import kinds, text_files
 from minihash.datasets.csv_rows import convert, read_header
 from minihash.datasets.files import open_dataset, open_rows
 from minihash.datasets.idx import read_idx
@@ -22,8 +25,6 @@ from minihash.datasets.inputs import input_chunks, read_inputs
 from minihash.datasets.labelled import read_labelled
 from minihash.datasets.npy import NpyRows
 from minihash.datasets.store import Store, StoreWriter
-from minihash.experiments import rules, studies
-from minihash.experiments.ledger import Ledger
 from minihash.training.checkpoint import NAME, Checkpoint
 
 MEMORY = "/proc/self/mem"  # a regular file; nothing can be read at its beginning

@@ -4,43 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
-from minihash.cli import (
-    bench,
-    data,
-    evaluate,
-    export,
-    gradcheck,
-    inspect,
-    predict,
-    quantize,
-    reproduce,
-    train,
-    tune,
-    warmup,
-)
+from minihash.cli import data, evaluate, export, gradcheck, inspect, predict, quantize, train, tune, warmup
 from minihash.terminal import attended, lost
 from minihash.version import __version__
 
-COMMANDS = (
-    train,
-    tune,
-    evaluate,
-    predict,
-    inspect,
-    quantize,
-    export,
-    gradcheck,
-    data,
-    reproduce,
-    bench,
-    warmup,
-)
+COMMANDS = (train, tune, evaluate, predict, inspect, quantize, export, gradcheck, data, warmup)
+DESCRIPTION = "HashedNets: networks that store a fraction of their weights."
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line; --help shows the usage."""
 
     def error(self, message: str) -> NoReturn:
@@ -49,22 +24,25 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n" if launched()[0] == 0 else None)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; it imports nothing heavy."""
-    parser = _Parser(
-        prog="minihash", description="HashedNets: networks that store a fraction of their weights."
-    )
+def build_parser(
+    prog: str = "minihash", description: str = DESCRIPTION, commands: Iterable[Any] = COMMANDS
+) -> argparse.ArgumentParser:
+    """Return a parser of commands, modules with an `add_parser`; it imports nothing heavy."""
+    parser = Parser(prog=prog, description=description)
     parser.add_argument("--version", action="version", version=f"minihash {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for command in commands:
         command.add_parser(subparsers)
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, 1 for a failure (one line on stderr), or 2 for wrong usage."""
+def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
+    """Run a command line; return 0, 1 for a failure (one line on stderr), or 2 for wrong usage.
+
+    `parser`, by default that of `minihash`, gives every command a `run`.
+    """
     with attended():
-        status = _run(argv)
+        status = _run(build_parser() if parser is None else parser, argv)
         if sys.stdout is not None:
             sys.stdout.flush()
         if error := lost(sys.stdout):
@@ -73,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     try:
-        args = build_parser().parse_args(argv)
+        args = parser.parse_args(argv)
         return args.run(args)
     except KeyboardInterrupt as stop:
         _complain(str(stop) or "interrupted")

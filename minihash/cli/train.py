@@ -169,7 +169,7 @@ def _build(args: argparse.Namespace, dataset: Dataset | FileDataset) -> Network:
 
 def _build_dense(args: argparse.Namespace, dataset: Dataset | FileDataset, hashed: Network) -> Network:
     """Make the dense network whose stored size is nearest to that of `hashed`."""
-    from minihash.experiments.size_matching import dense_sizes
+    from minihash.size_matching import dense_sizes
 
     hidden = dense_sizes(_sizes(args, dataset), hashed.num_parameters)[1:-1]
     # A network this narrow cannot spare units: it gets no dropout.

@@ -1,4 +1,4 @@
-"""`minihash tune`: search how a network is best trained, for the paper's data sets or the user's own."""
+"""`minihash tune`: search how a network is best trained on data of the user's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,8 @@ from minihash.terminal import say
 
 if TYPE_CHECKING:
     from minihash.datasets import Dataset
-    from minihash.experiments.grids import Cell
-    from minihash.experiments.search import Found, Trial
-    from minihash.experiments.settings import Settings
+    from minihash.network import Network
+    from minihash.search import Found, Settings, Trial, Watch
 
 
 def add_parser(subparsers: Any) -> None:
@@ -29,40 +28,43 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--data-dir", metavar="DIR", help="folder of the files of data sets")
 
     network = parser.add_argument_group("network")
-    about = "RER, LRD, NN, DK, HashNet, HashNet_DK, or a row such as 'HashNet, tiles' (default: %(default)s)"
-    network.add_argument("--method", default="HashNet", help=about)
-    about = "stored / virtual weights (default: %(default)s)"
-    network.add_argument("--compression", type=_share, default="1/64", help=about)
-    sizes = network.add_mutually_exclusive_group()
-    about = "3 or 5, inputs and outputs among them; hidden ones have 1,000 units (default: 3)"
-    sizes.add_argument("--layers", type=int, choices=(3, 5), help=about)
-    sizes.add_argument(
-        "--hidden", type=integer(1), nargs="*", metavar="UNITS", help="instead, units of each hidden layer"
+    about = "stored / virtual weights; 0: dense layers (default: %(default)s)"
+    network.add_argument("--compression", type=share, default="1/64", help=about)
+    about = "units of each hidden layer (default: 1000)"
+    network.add_argument(
+        "--hidden", type=integer(1), nargs="*", default=[1000], metavar="UNITS", help=about
     )
+    about = "weights of a tile, or auto (default: 1, the paper's map)"
+    network.add_argument("--tile", type=_tile, default=1, metavar="N", help=about)
+    add_search_arguments(parser)
 
+
+def add_search_arguments(parser: argparse.ArgumentParser) -> Any:
+    """Add what every search has; return the group of outputs."""
     search = parser.add_argument_group("search")
     search.add_argument(
         "--trials", type=integer(1), default=60, metavar="N", help="in all (default: %(default)s)"
     )
-    about = "of a trial; two numbers, such as 10-40, to search them too (default: as in minihash's own runs)"
+    about = "of a trial; two numbers, such as 10-40, to search them too (default: as of the first trial)"
     search.add_argument("--epochs", type=_range, metavar="N", help=about)
     search.add_argument("--minutes", type=number(0, 1e9), metavar="N", help="begin no trial after so many")
     about = "of the search, hashes, weights, order and dropout (default: %(default)s)"
     search.add_argument("--seed", type=SEED, default=0, help=about)
     about = "keep the trials in this file as they end, and go on from what is in it; processes may share it"
     search.add_argument("--journal", metavar="FILE", help=about)
-
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="FILE", help="write the best settings (json)")
-    about = "put the searched ones, as a rule for these networks, among those of a file such as settings.json"
-    output.add_argument("--settings", metavar="FILE", help=about)
+    return output
 
 
-def _share(text: str) -> str:
-    """Parse a compression, as the grids write it: 0.125 is 1/8."""
-    if not number(0, 1)(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+def share(text: str) -> str:
+    """Parse a compression: 0.125 is 1/8."""
+    number(0, 1)(text)
     return str(Fraction(text))
+
+
+def _tile(text: str) -> int | str:
+    return text if text == "auto" else integer(1)(text)
 
 
 def _range(text: str) -> tuple[int, int]:
@@ -74,64 +76,85 @@ def _range(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Search, print, write."""
-    from minihash import checks
-    from minihash.experiments import grids, rules, search, studies
+    from minihash import search, strict_json, studies
     from minihash.files import check_outputs
-    from minihash.kernels import threads
-    from minihash.training.interrupts import held_back
 
-    checks.choice("--method", args.method, tuple(grids.ROWS))
-    check_outputs([args.journal, args.out, args.settings], args.data)
+    check_outputs([args.journal, args.out], args.data)
     studies.require_optuna()
-    threads.num_threads()  # refuses a wrong MINIHASH_NUM_THREADS
-    if args.settings:
-        if args.hidden is not None or not _is_name(args.data):
-            raise ValueError("--settings is for the paper's networks: wanted a known data set, no --hidden")
-        rules.read_rules(args.settings)
-    dataset = _load(args)
-    layers = args.layers or 3 if args.hidden is None else len(args.hidden) + 2
-    cell = grids.Cell(dataset.name, layers, args.method, args.compression, 0, args.seed)
-    sizes = _sizes(args, cell, dataset)
-    for note in dataset.notes:
-        say(note)
-    say(_title(args, cell, dataset, sizes))
-    stop = None
-    try:
-        found = search.search(
-            cell,
-            dataset,
+    dataset = load(args)
+    sizes = [dataset.features, *args.hidden, len(dataset.class_names)]
+    most, epochs = search.epochs_of(args.epochs, search.Settings().epochs)
+    rows = search.split(dataset)
+    facts = [dataset.name, sizes, args.compression, args.tile, args.seed, args.epochs]
+    name = strict_json.dumps([*facts, search.checksum((rows.train, rows.validation))])
+
+    def attempt(settings: Settings, watch: Watch) -> None:
+        network = _build(args, sizes, dataset, settings)
+        search.train(network, rows.train, settings, args.seed, callbacks=(watch,))
+
+    def searching() -> Found:
+        return search.search(
+            attempt,
+            rows.validation,
+            search.Settings().with_epochs(most),
+            search.SPACE | epochs,
+            name=name,
             trials=args.trials,
-            epochs=args.epochs,
-            sizes=sizes,
+            seed=args.seed,
             journal=args.journal,
             minutes=args.minutes,
-            report=_Printer(args.trials),
+            report=Printer(args.trials),
         )
-    except search.Stopped as stopped:
+
+    def write(found: Found) -> None:
+        network = {"sizes": sizes, "compression": args.compression, "tile": args.tile}
+        write_best(args, {**network, "settings": found.settings.as_dict(), "found": found.describe()})
+        say(_command(args, found.settings))
+
+    network = "dense" if args.compression == "0" else f"hashed at {args.compression}"
+    return tell(args, dataset, rows, f"{'-'.join(map(str, sizes))}, {network}", searching, write)
+
+
+def tell(
+    args: argparse.Namespace,
+    dataset: Dataset,
+    rows: Dataset,
+    title: str,
+    searching: Callable[[], Found],
+    write: Callable[[Found], None],
+) -> int:
+    """Search, say what becomes of it, and write it; also where it is interrupted."""
+    from minihash.kernels import threads
+    from minihash.search import Stopped
+    from minihash.training.interrupts import held_back
+
+    threads.num_threads()  # refuses a wrong MINIHASH_NUM_THREADS
+    for note in dataset.notes:
+        say(note)
+    training, validation = len(rows.train[1]), len(rows.validation[1])
+    say(f"{title}: {training:,} rows to train on, {validation:,} to choose by; {args.trials} trials")
+    stop = None
+    try:
+        found = searching()
+    except Stopped as stopped:
         found, stop = stopped.found, stopped.__cause__
         say(f"interrupted after {found.trials} of {args.trials} trials")
     early = f" ({found.pruned} stopped early)" if found.pruned else ""
     say(f"best of {found.trials} trials{early}: {_percent(found.error)} of the validation rows wrong with")
     say(f"  {_describe(found.settings, found.names)}")
     with held_back():
-        _write(args, cell, sizes, found)
-    say(_use(args, cell, dataset, sizes, found.settings))
+        write(found)
     if stop:
         raise stop
     return 0
 
 
-def _is_name(data: str) -> bool:
-    from minihash import datasets
-
-    return data in datasets.names()
-
-
-def _load(args: argparse.Namespace) -> Dataset:
+def load(args: argparse.Namespace) -> Dataset:
+    """Return a data set by its name, or of an npz file."""
     from minihash import datasets
     from minihash.datasets.labelled import read_labelled
 
-    if _is_name(args.data):
+    if args.data in datasets.names():
         return datasets.load(args.data, args.data_dir)
     if not os.path.exists(args.data):
         known = ", ".join(datasets.names())
@@ -139,30 +162,26 @@ def _load(args: argparse.Namespace) -> Dataset:
     return read_labelled(args.data)
 
 
-def _sizes(args: argparse.Namespace, cell: Cell, dataset: Dataset) -> list[int]:
-    """Return the units of the full network."""
-    from minihash.experiments.runs import sizes_of
+def _build(args: argparse.Namespace, sizes: list[int], dataset: Dataset, settings: Settings) -> Network:
+    from minihash.builders import mlp
 
-    sizes = sizes_of(cell, dataset)
-    return sizes if args.hidden is None else [sizes[0], *args.hidden, sizes[-1]]
-
-
-def _title(args: argparse.Namespace, cell: Cell, dataset: Dataset, sizes: list[int]) -> str:
-    """Return what will be done."""
-    from minihash.experiments.runs import validation_split
-
-    training, validation = (len(labels) for _, labels in validation_split(dataset))
-    units = "-".join(map(str, sizes))
-    rows = f"{training:,} rows to train on, {validation:,} to choose by"
-    return f"{units}, {cell.row} at {cell.compression}: {rows}; {args.trials} trials"
+    return mlp(
+        sizes,
+        compression=float(Fraction(args.compression)) or None,
+        tile=args.tile,
+        dropout=(settings.input_dropout, settings.dropout),
+        seed=args.seed,
+        input_scale=dataset.input_scale,
+        class_names=dataset.class_names,
+    )
 
 
-class _Printer:
+class Printer:
     """Says what became of each trial, in a line."""
 
     def __init__(self, trials: int) -> None:
         from minihash import metrics
-        from minihash.experiments.search import SCORE
+        from minihash.search import SCORE
 
         self.trials, self._larger = trials, metrics.larger_is_better(SCORE)
         self._better, self.best = metrics.better, metrics.worst(self._larger)
@@ -188,47 +207,31 @@ def _describe(settings: Settings, names: Iterable[str]) -> str:
     return ", ".join(f"{name} {values[name]:g}" for name in names)
 
 
-def _write(args: argparse.Namespace, cell: Cell, sizes: list[int], found: Found) -> None:
+def write_best(args: argparse.Namespace, best: dict[str, Any]) -> None:
     """Write what was asked for, and say how to go on."""
     from minihash import strict_json
-    from minihash.experiments.rules import merge_rule, rule_of
     from minihash.files import replacing
 
-    rule = rule_of(cell, found)
     if args.out:
-        everything = {**rule, "sizes": sizes, "settings": found.settings.as_dict()}
         with replacing(args.out) as file:
-            file.write(strict_json.dumps(everything, indent=2).encode() + b"\n")
+            file.write(strict_json.dumps(best, indent=2).encode() + b"\n")
         say(f"wrote {args.out}")
-    if args.settings:
-        merge_rule(rule, args.settings)
-        say(f"put them into {args.settings}")
     if args.journal:
         say(f"{args.journal} keeps the trials: the same command with a larger --trials goes on from there")
 
 
-def _use(
-    args: argparse.Namespace, cell: Cell, dataset: Dataset, sizes: list[int], settings: Settings
-) -> str:
-    """Return the command that trains with the settings, where there is one."""
-    from minihash.experiments.grids import ROWS
-    from minihash.experiments.runs import build
+def _command(args: argparse.Namespace, settings: Settings) -> str:
+    """Return the command that trains with the settings."""
+    network = {"hidden": args.hidden, "compression": args.compression}
+    if args.compression != "0":
+        network["tile"] = args.tile
+    return train_command(args, network, settings)
 
-    row = ROWS[cell.row]
-    if not _is_name(args.data) or row.method not in ("HashNet", "NN") or row.arguments.keys() - {"tile"}:
-        unknown = f"minihash train does not know {cell.row} on {args.data}: " if _is_name(args.data) else ""
-        return f"{unknown}docs/search.md trains with these settings in Python"
+
+def train_command(args: argparse.Namespace, network: dict[str, Any], settings: Settings) -> str:
+    """Return the command `minihash train` for a network, with settings that it knows."""
     words: list[Any] = ["minihash", "train", "--data", args.data, "--final"]
     words += ["--data-dir", args.data_dir] if args.data_dir else []
-    if row.method == "NN":
-        network, _ = build(cell, settings, dataset, sizes)
-        widths = [layer.out_features for layer in network.layers if layer.params]
-        words += ["--compression", 0, "--hidden", *widths[:-1]]
-    else:
-        words += ["--compression", cell.compression, "--hidden", *sizes[1:-1]]
-    for name, value in row.arguments.items():
-        words += [f"--{name}", value]
-    for name, value in settings.as_dict().items():
-        if name not in ("temperature", "teacher_weight"):
-            words += [f"--{name.replace('_', '-')}", value]
-    return shlex.join(map(str, [*words, "--seed", cell.seed]))
+    for name, value in {**network, **settings.as_dict(), "seed": args.seed}.items():
+        words += [f"--{name.replace('_', '-')}", *(value if isinstance(value, list) else [value])]
+    return shlex.join(map(str, words))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from minihash import checks
-from minihash.datasets import made, mnist
-from minihash.datasets.dataset import Dataset
+from minihash.datasets import mnist
+from minihash.datasets.dataset import Dataset, Part
 from minihash.datasets.files import open_rows
 
 __all__ = ["Dataset", "load", "names", "open_rows"]
@@ -14,7 +14,7 @@ __all__ = ["Dataset", "load", "names", "open_rows"]
 
 def names() -> tuple[str, ...]:
     """Return the names that `load` knows."""
-    return (mnist.SMALL, *mnist.SOURCES, *made.RECIPES)
+    return (mnist.SMALL, *mnist.SOURCES)
 
 
 def load(
@@ -27,15 +27,11 @@ def load(
     Parameters
     ----------
     name : "mnist-small" (12,000 training and 10,000 test digits, in the package), "mnist" or
-        "fashion-mnist" (60,000 and 10,000 images, downloaded with `minihash data fetch`); "basic",
-        "rot", "bg-rand", "bg-img", "bg-img-rot" (12,000 and 50,000 digits, made from "mnist"),
-        "rect" (1,200 and 50,000 outlines), "convex" (8,000 and 50,000 regions): the sets of Larochelle
-        et al. 2007, read from the original .amat files where the folder has them, else made when they
-        are first used, in up to a minute, and kept in the folder if it can be written.
+        "fashion-mnist" (60,000 and 10,000 images, downloaded with `minihash data fetch`).
     data_dir : folder with the files, or with a subfolder `name` of them. By default the environment's
         MINIHASH_DATA, then the user's data folder (~/.local/share/minihash).
-    validation : how many of the last training rows to set apart; by default 10,000, and 2,000
-        for the sets of 12,000, 200 for "rect", 1,500 for "convex". 0 leaves empty arrays.
+    validation : how many of the last training rows to set apart; by default 10,000, of "mnist-small" 2,000.
+        0 leaves empty arrays.
 
     Returns
     -------
@@ -44,23 +40,27 @@ def load(
     Raises
     ------
     ValueError : unknown name, validation out of range, damaged file or other bytes than the
-        official ones. FileNotFoundError : the data has not been fetched. ImportError : "bg-img" and
-        "bg-img-rot" are made from scikit-image's photographs, which is missing.
+        official ones. FileNotFoundError : the data has not been fetched.
     """
     checks.choice("name", name, names())
     if name == mnist.SMALL:
         (inputs, labels), test = mnist.read_small()
         default, class_names, origin = 2_000, mnist.DIGITS, "minihash"
-    elif name in made.RECIPES:
-        ((inputs, labels), test, origin), class_names = made.read(name, data_dir)
-        default = made.RECIPES[name].validation
     else:
         source = mnist.SOURCES[name]
         (inputs, labels), test = mnist.read_source(source, data_dir)
         default, class_names, origin = 10_000, source.class_names, "official files"
 
     wanted = default if validation is None else validation
-    split = len(inputs) - checks.integer("validation", wanted, 0, len(inputs))
+    return of_pixels(name, (inputs, labels), test, class_names, origin, wanted)
+
+
+def of_pixels(
+    name: str, train: Part, test: Part, class_names: tuple[str, ...], origin: str, validation: int
+) -> Dataset:
+    """Return a data set of grey images, whose last training rows are set apart to choose by."""
+    inputs, labels = train
+    split = len(inputs) - checks.integer("validation", validation, 0, len(inputs))
     return Dataset(
         name=name,
         train=(inputs[:split], labels[:split]),

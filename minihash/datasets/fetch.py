@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from minihash import checks
-from minihash.datasets import made, names
+from minihash.datasets import names
 from minihash.datasets.mnist import SMALL, SOURCES, IdxFile, data_folders, find_file
 from minihash.files import naming, replacing
 
@@ -55,8 +55,6 @@ def fetch(
     checks.choice("name", name, names())
     if name == SMALL:
         raise ValueError(f"{name} comes with the package, nothing to fetch")
-    if name in made.RECIPES:
-        raise ValueError(f"{name} is not downloaded but made: minihash data make {name}")
     source = SOURCES[name]
     mirrors = source.mirrors if mirror is None else (mirror,)
     for url in mirrors:

@@ -3,66 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minihash.layers import HashedLinear, Layer, QuantizedHashedLinear
+from minihash.kernels.devices import check_on_host
+from minihash.layers import Dropout, HashedLinear, Layer, Linear, QuantizedHashedLinear, ReLU, Sigmoid, Tanh
 from minihash.layers.hashed_linear import BIASES
+from minihash.layers.registry import Forms
 from minihash.maps import BucketMap
 from minihash.network import Network
 
-#: Names of parameters. A layer with another one computes something else.
-PARAMETERS = {"weight", "bias", "codes", "scale"}
+#: Parameters of the package's layers. One with another computes something else; of other kinds, forms know.
+PARAMETERS: dict[type[Layer], set[str]] = {
+    HashedLinear: {"weight", "bias"},
+    QuantizedHashedLinear: {"codes", "scale", "bias"},
+    Linear: {"weight", "bias"},
+    **dict.fromkeys((ReLU, Tanh, Sigmoid, Dropout), set()),
+}
 STEPS = 8  # of float32 in the spread of a feature, at least
 
 
-@dataclass(frozen=True)
-class Forms:
-    """What a target has a form of: classes of layers, bits of quantised weights; of maps, `BucketMap`."""
+def check_network(
+    network: Any, forms: Forms[Any], bits: Collection[int], wanted: str, dtype: Any = None
+) -> None:
+    """Raise a ValueError for what a target cannot write, before any of it is written.
 
-    target: str
-    layers: Collection[type[Layer]]
-    bits: Collection[int]
-
-    def check(self, layers: Sequence[Layer]) -> None:
-        """Raise a ValueError that names what the target has no form of."""
-        for position, layer in enumerate(layers):
-            place = f"layers[{position}]"
-            if type(layer) not in self.layers:
-                wanted = f"layers that {self.target} has a form of: {_names(self.layers)}"
-                raise ValueError(f"{place} is a {type(layer).__name__}, wanted {wanted}")
-            for name in layer.params.keys() - PARAMETERS:
-                raise ValueError(f"{place} has a parameter {name!r} that {self.target} has no form of")
-            if isinstance(layer, HashedLinear):
-                self._check_hashed(place, layer)
-
-    def _check_hashed(self, place: str, layer: HashedLinear) -> None:
-        if type(layer.bucket_map) is not BucketMap:
-            found = f"{place} has the map {type(layer.bucket_map).__name__}"
-            raise ValueError(f"{found}, wanted one that {self.target} has a form of: BucketMap")
-        self._check_one(f"{place} has the bias", layer.bias, BIASES)
-        self._check_one(f"{place} has signed", layer.signed, (True, False))
-        if isinstance(layer, QuantizedHashedLinear):
-            self._check_one(f"{place} has bits", layer.bits, self.bits)
-
-    def _check_one(self, found: str, value: Any, known: Collection[Any]) -> None:
-        if value not in known:
-            wanted = ", ".join(map(repr, known))
-            raise ValueError(f"{found} {value!r}, wanted one that {self.target} has a form of: {wanted}")
+    Parameters
+    ----------
+    network : float32 or float64, on the CPU.
+    forms : the target's, of layers.
+    bits : of quantised weights that it has a form of.
+    wanted : what dtypes it takes, for the message.
+    dtype : that its numbers are written in; by default the network's.
+    """
+    if not isinstance(network, Network):
+        raise ValueError(f"network is {network!r}, wanted a Network")
+    if network.dtype not in (np.float32, np.float64):
+        raise ValueError(f"network has dtype {network.dtype}, wanted {wanted} for {forms.target}")
+    check_on_host("network", network)
+    check_layers(network.layers, forms, bits)
+    check_numbers(network, np.dtype(dtype or network.dtype))
 
 
-def _names(kinds: Collection[type]) -> str:
-    return ", ".join(kind.__name__ for kind in kinds)
+def check_layers(layers: Sequence[Layer], forms: Forms[Any], bits: Collection[int]) -> None:
+    """Raise a ValueError that names what a target has no form of."""
+    for position, layer in enumerate(layers):
+        place, kind = f"layers[{position}]", type(layer)
+        forms.of(layer, place)
+        for name in layer.params.keys() - PARAMETERS.get(kind, layer.params.keys()):
+            raise ValueError(f"{place} has a parameter {name!r} that {forms.target} has no form of")
+        if kind in (HashedLinear, QuantizedHashedLinear):
+            _check_hashed(layer, place, f"wanted one that {forms.target} has a form of:", bits)
 
 
-def check_numbers(network: Network, dtype: Any) -> None:
+def _check_hashed(layer: Any, place: str, wanted: str, bits: Collection[int]) -> None:
+    if type(layer.bucket_map) is not BucketMap:
+        raise ValueError(f"{place} has the map {type(layer.bucket_map).__name__}, {wanted} BucketMap")
+    known: dict[str, tuple[Any, Collection[Any]]] = {
+        "the bias": (layer.bias, BIASES),
+        "signed": (layer.signed, (True, False)),
+    }
+    if type(layer) is QuantizedHashedLinear:
+        known["bits"] = layer.bits, bits
+    for what, (value, values) in known.items():
+        if value not in values:
+            raise ValueError(f"{place} has {what} {value!r}, {wanted} {', '.join(map(repr, values))}")
+
+
+def check_numbers(network: Network, dtype: np.dtype) -> None:
     """Raise a ValueError for parameters and a scaling that are not finite in a dtype, or of no use in it.
 
     Of a feature whose mean is large beside its spread, numbers of the dtype are too coarse to hold data.
     """
-    dtype = np.dtype(dtype)
     scaling = {"input_scale": network.input_scale, "input_shift": network.input_shift}
     for name, array in {**network.params, **scaling}.items():
         if not (np.abs(array) <= np.finfo(dtype).max).all():

@@ -5,21 +5,17 @@ from minihash.layers.base import Layer, WeightLayer
 from minihash.layers.dropout import Dropout
 from minihash.layers.hashed_linear import HashedLinear
 from minihash.layers.linear import Linear
-from minihash.layers.low_rank_linear import LowRankLinear
 from minihash.layers.quantized_hashed_linear import QuantizedHashedLinear
 from minihash.layers.registry import register
-from minihash.layers.sparse_linear import SparseLinear
 
 __all__ = [
     "Dropout",
     "HashedLinear",
     "Layer",
     "Linear",
-    "LowRankLinear",
     "QuantizedHashedLinear",
     "ReLU",
     "Sigmoid",
-    "SparseLinear",
     "Tanh",
     "WeightLayer",
     "register",

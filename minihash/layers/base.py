@@ -37,8 +37,6 @@ class Layer:
     #: Its name for `mlp(activation=)`, and the gain of the weights before it; "" if it is none.
     activation = ""
     gain_before = 1.0
-    #: Whether `backward` gives gradients.
-    trains = True
 
     def __init__(self, dtype: Any = np.float32) -> None:
         self.dtype = checks.floating_dtype("dtype", dtype)

@@ -72,8 +72,6 @@ class QuantizedHashedLinear(HashedLinear):
     ValueError for a wrong argument.
     """
 
-    trains = False
-
     def __init__(self, in_features: int, out_features: int, *, bits: int = 8, **arguments: Any) -> None:
         packing(bits)  # refuses what is unknown
         self.bits = int(bits)

@@ -16,8 +16,8 @@ import pytest
 
 from minihash import datasets, evaluate, fit, mlp, optimizers, schedules
 from minihash.callbacks import EarlyStopping
-from minihash.experiments.size_matching import dense_sizes
 from minihash.persistence import load
+from minihash.size_matching import dense_sizes
 
 Run = Callable[..., tuple[int, str, str]]
 Fails = Callable[..., str]

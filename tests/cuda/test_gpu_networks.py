@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from test_devices import LAYERS, digits, network_of, numbers
 
+from benchmarks.speed import card_cases
 from minihash import HashedLinear, evaluate, fit
-from minihash.bench import card_cases
 from minihash.kernels import devices, panels
 
 pytestmark = [

@@ -8,7 +8,8 @@ import gzip
 import numpy as np
 import pytest
 
-from minihash.datasets import amat, csv_rows
+from benchmarks.paper.data import amat
+from minihash.datasets import csv_rows
 from minihash.datasets.csv_rows import convert
 from minihash.datasets.files import open_dataset, open_rows
 from minihash.datasets.inputs import input_chunks

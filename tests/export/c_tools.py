@@ -15,17 +15,7 @@ from hypothesis import strategies as st
 
 from minihash import testing
 from minihash.hashing import layer_seed
-from minihash.layers import (
-    Dropout,
-    HashedLinear,
-    Layer,
-    Linear,
-    LowRankLinear,
-    ReLU,
-    Sigmoid,
-    SparseLinear,
-    Tanh,
-)
+from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
 from minihash.layers.hashed_linear import BIASES
 from minihash.network import Network
 
@@ -127,7 +117,7 @@ class Library:
 # ------------------------------------------------------------------------------------ networks
 
 ACTIVATIONS = (ReLU, Tanh, Sigmoid)
-KINDS = (HashedLinear, HashedLinear, HashedLinear, Linear, LowRankLinear, SparseLinear)
+KINDS = (HashedLinear, HashedLinear, HashedLinear, Linear)
 
 
 @st.composite
@@ -137,10 +127,6 @@ def weight_layers(draw: st.DrawFn, shape: tuple[int, int], seed: int) -> Layer:
     arguments: dict[str, Any] = {"seed": seed}
     if kind is Linear:
         arguments["bias"] = draw(st.booleans())
-    elif kind is LowRankLinear:
-        arguments["rank"] = draw(st.integers(1, shape[0]))
-    elif kind is SparseLinear:
-        arguments["num_weights"] = draw(st.integers(1, shape[0] * shape[1]))
     else:
         bias = draw(st.sampled_from(BIASES))
         virtual = shape[1] * (shape[0] + (bias == "hashed"))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from minihash import Network, mlp
 from minihash.export import to_c
-from minihash.export.c_text import number, strings
+from minihash.export.c.text import number, strings
 from minihash.schema import Schema
 
 NAMES = ("two words", 'a "quote"', "back\\slash", "what??!", "één\tй😀", "7" * 300)

@@ -13,8 +13,8 @@ from c_tools import require, run
 
 from minihash import Network, mlp
 from minihash.export import to_c
-from minihash.export.c_text import number
-from minihash.layers import HashedLinear, Linear, LowRankLinear, ReLU, Tanh
+from minihash.export.c.text import number
+from minihash.layers import HashedLinear, Linear, ReLU, Tanh
 from minihash.quantization import quantize
 
 
@@ -161,9 +161,11 @@ def test_segments_that_come_as_they_lie_are_announced(tile: int, order: bool, tm
     assert ("in this order" in (tmp_path / "model.h").read_text()) == order
 
 
-def test_a_low_rank_network_keeps_its_projected_inputs_alone(tmp_path: Path) -> None:
-    layers = [LowRankLinear(784, 300, rank=7), ReLU(), LowRankLinear(300, 10, rank=5, seed=1)]
-    assert to_c(Network(layers), tmp_path).ram == 4 * (7 + 5 + 10)
+def test_layers_of_shared_products_keep_those_alone(tmp_path: Path) -> None:
+    layers = [HashedLinear(784, 300, num_buckets=588, tile=196), ReLU()]
+    layers.append(HashedLinear(300, 10, num_buckets=150, tile=75, seed=1))
+    report = to_c(Network(layers), tmp_path)
+    assert report.ram == 4 * (3 * 5 + 2 * 5 + 10)  # tiles · segments of each, and the outputs of `classify`
 
 
 def test_every_other_layer_is_kept(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import assume, given
 
 from minihash import Network, mlp, testing
 from minihash.export import to_c
-from minihash.layers import HashedLinear, Linear, LowRankLinear, ReLU, Sigmoid, SparseLinear, Tanh
+from minihash.layers import HashedLinear, Linear, ReLU, Sigmoid, Tanh
 from minihash.quantization import quantize
 
 EVERY_LAYER = [
@@ -22,9 +22,9 @@ EVERY_LAYER = [
     ReLU(),
     HashedLinear(40, 30, num_buckets=90, seed=2, bias="free"),
     Tanh(),
-    SparseLinear(30, 20, num_weights=130, seed=3),
+    Linear(30, 20, bias=False, seed=3),
     Sigmoid(),
-    LowRankLinear(20, 25, rank=5, seed=4),
+    HashedLinear(20, 25, num_buckets=75, bias="none", seed=4),
     ReLU(),
     HashedLinear(25, 15, num_buckets=60, signed=False, seed=5),
     ReLU(),
@@ -141,15 +141,6 @@ def test_more_inputs_of_a_segment_than_wait_for_each_other(bias: str, tmp_path: 
     inputs *= np.random.default_rng(1).random(inputs.shape) < np.linspace(0, 1, 40)[:, None]
     assert close(library.predict(inputs), network.predict(inputs))
     assert close(library.predict(inputs[::-1]), network.predict(inputs[::-1]))  # nothing stays behind
-
-
-def test_the_gaussian_numbers_of_a_low_rank_layer(tmp_path: Path) -> None:
-    network = Network([LowRankLinear(2000, 50, rank=50, seed=9)])
-    network.layers[0].weight = np.eye(50)
-    to_c(network, tmp_path)
-    columns = np.eye(2000)[:200]
-    found, wanted = Library(tmp_path, network).predict(columns), network.predict(columns)
-    assert np.abs(found / wanted - 1).max() < 2e-6
 
 
 @pytest.mark.parametrize("bits", [8, 4])

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from minihash import Network, datasets, losses, mlp, testing
 from minihash.export import to_c
-from minihash.export.c_plan import make_plan
+from minihash.export.c.forms import FORMS
+from minihash.export.plan import make_plan
 from minihash.layers import HashedLinear, Linear, ReLU, Tanh
 from minihash.optimizers import SGD
 
@@ -31,8 +32,8 @@ def step(network: Network, optimizer: SGD, x: np.ndarray, label: int) -> float:
 
 
 def parameters(network: Network) -> np.ndarray:
-    """All parameters in the order of C: layer by layer, and of a sparse first layer by columns."""
-    layers = make_plan(network.layers, training=True).layers
+    """All parameters in the order of C: layer by layer."""
+    layers = make_plan(network.layers, FORMS, training=True).layers
     return np.concatenate([array.ravel() for layer in layers for array in layer.parameters.values()])
 
 

@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.paper.low_rank_linear import LowRankLinear
+from benchmarks.paper.sparse_linear import SparseLinear
 from minihash import Network
 from minihash.export import to_c, to_onnx
-from minihash.layers import HashedLinear, Layer, Linear, QuantizedHashedLinear, ReLU
+from minihash.layers import (
+    HashedLinear,
+    Layer,
+    Linear,
+    QuantizedHashedLinear,
+    ReLU,
+)
 from minihash.maps import BucketMap
 
 EXPORTS: dict[str, Callable[[Network, Path], Any]] = {
@@ -86,6 +94,13 @@ def test_an_invented_layer(export: str, kind: type[Layer], tmp_path: Path) -> No
     layer = kind() if kind is Swish else hashed(kind, seed=1)
     layers = [hashed(), layer] if kind is Swish else [Linear(5, 5), layer]
     refused(export, layers, rf"layers\[1\] is a {kind.__name__}, wanted layers that", tmp_path)
+
+
+@every_export
+@pytest.mark.parametrize("kind, size", [(LowRankLinear, {"rank": 2}), (SparseLinear, {"num_weights": 6})])
+def test_the_paper_s_baselines(export: str, kind: type[Layer], size: dict[str, int], tmp_path: Path) -> None:
+    layers = [hashed(), ReLU(), kind(4, 3, seed=9, **size)]
+    refused(export, layers, rf"layers\[2\] is a {kind.__name__}, wanted layers that", tmp_path)
 
 
 @every_export

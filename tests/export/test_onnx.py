@@ -18,11 +18,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from minihash import Network, mlp, testing
-from minihash.export import onnx as module
 from minihash.export import to_onnx
-from minihash.layers import Dropout, HashedLinear, Layer, Linear, LowRankLinear, ReLU, SparseLinear, Tanh
+from minihash.export.onnx import writer
+from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
 from minihash.quantization import quantize
 
+KINDS = (HashedLinear, Linear, ReLU, Tanh, Sigmoid, Dropout)
 LEVELS = onnxruntime.GraphOptimizationLevel
 
 
@@ -89,7 +90,7 @@ def test_the_file_of_a_quantised_network_is_small(bits: int, tmp_path: Path) -> 
 
 
 @settings(max_examples=15)
-@given(st.data(), testing.layers(), st.booleans())
+@given(st.data(), testing.layers(KINDS), st.booleans())
 def test_layers_of_float64(data: st.DataObject, layer: Layer, dense: bool) -> None:
     network, inputs = Network([layer]), data.draw(testing.batches(layer))
     found, wanted = predict(network, inputs, dense=dense), network.predict(inputs)
@@ -131,12 +132,6 @@ def test_biases_are_the_same_to_the_bit(bias: str) -> None:
     assert np.array_equal(exact_matrix(Network([layer]))[:, 0], layer.virtual_bias())
 
 
-@pytest.mark.parametrize("num_weights", [1, 20, 31, 47, 20 * 9])
-def test_sparse_edges_are_the_same_to_the_bit(num_weights: int) -> None:
-    layer = SparseLinear(9, 20, num_weights=num_weights, seed=3)
-    assert np.array_equal(exact_matrix(Network([layer]))[:, 1:], layer.virtual_weight_matrix())
-
-
 @pytest.mark.parametrize("signed", [True, False])
 def test_many_buckets(signed: bool) -> None:
     """Above 2¹⁶ a bucket needs 64 bits: `hash · 2K` overflows 32, and halves of the hash are not enough."""
@@ -147,8 +142,8 @@ def test_many_buckets(signed: bool) -> None:
 @pytest.mark.parametrize("size", [1, 2, 12266, 2**16 + 1, 2**30 - 1, 2**31 - 2])
 def test_the_largest_scales(size: int, tmp_path: Path) -> None:
     """`(hash · size) >> 32` where no test has the memory for so many buckets: as a graph of its own."""
-    from minihash.export.onnx_graph import Graph, Value
-    from minihash.export.onnx_hashed import scale_to_range
+    from minihash.export.onnx.graph import Graph, Value
+    from minihash.export.onnx.hashed import scale_to_range
     from minihash.hashing import scale_to_range as reference
 
     graph = Graph()
@@ -156,14 +151,14 @@ def test_the_largest_scales(size: int, tmp_path: Path) -> None:
     helper, kinds = onnx.helper, onnx.TensorProto
     model = helper.make_model(
         helper.make_graph(
-            [module._node(onnx, node) for node in graph.nodes],
+            [writer._node(onnx, node) for node in graph.nodes],
             "scale",
             [helper.make_tensor_value_info("hashed", kinds.UINT32, ["n"])],
             [helper.make_tensor_value_info(buckets.name, kinds.INT64, ["n"])],
             [onnx.numpy_helper.from_array(array, name) for name, array in graph.constants.items()],
         ),
-        opset_imports=[helper.make_operatorsetid("", module.OPSET)],
-        ir_version=module.IR_VERSION,
+        opset_imports=[helper.make_operatorsetid("", writer.OPSET)],
+        ir_version=writer.IR_VERSION,
     )
     onnx.save(model, tmp_path / "scale.onnx")
     hashed = np.random.default_rng(0).integers(0, 2**32, 1000, dtype=np.uint32)
@@ -196,8 +191,8 @@ def test_any_number_of_rows(rows: int) -> None:
 
 
 def test_dense_needs_ordinary_operators_alone(tmp_path: Path) -> None:
-    layers = [HashedLinear(8, 7, compression=0.5), Tanh(), SparseLinear(7, 6, num_weights=9, seed=1), ReLU()]
-    network = Network([*layers, LowRankLinear(6, 2, rank=3, seed=2)], input_scale=2.0, input_shift=1.0)
+    layers = [HashedLinear(8, 7, compression=0.5), Tanh(), HashedLinear(7, 6, num_buckets=9, tile=3, seed=1)]
+    network = Network([*layers, ReLU(), Linear(6, 2)], input_scale=2.0, input_shift=1.0)
     to_onnx(network, tmp_path / "dense.onnx", dense=True)
     assert operators(tmp_path / "dense.onnx") == {"Sub", "Mul", "Gemm", "Tanh", "Relu", "Identity"}
     to_onnx(network, tmp_path / "hashed.onnx")

@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.paper import strategies  # noqa: F401, which draw the two
+from benchmarks.paper.low_rank_linear import LowRankLinear
+from benchmarks.paper.sparse_linear import SparseLinear
 from minihash import (
     Dropout,
     HashedLinear,
     Linear,
-    LowRankLinear,
     ReLU,
     Sigmoid,
-    SparseLinear,
     Tanh,
     testing,
 )

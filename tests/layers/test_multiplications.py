@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minihash import HashedLinear, Linear, LowRankLinear, Network, ReLU, SparseLinear
+from benchmarks.paper.low_rank_linear import LowRankLinear
+from benchmarks.paper.sparse_linear import SparseLinear
+from minihash import HashedLinear, Linear, Network, ReLU
 from minihash.layers import Layer
 
 

@@ -1,0 +1,1 @@
+"""HIGGS: 11 million rows, trained on from a file."""

@@ -1,0 +1,1 @@
+"""The paper: its methods at equal storage, data, grids, searches, ledger and report."""

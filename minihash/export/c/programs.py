@@ -1,0 +1,69 @@
+"""Programs beside a model in C: the self-test with its golden vectors, and the example that answers rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from minihash.export.c.text import LEAST_SCALE, fill, number, strings, template, values
+from minihash.layers import WeightLayer
+from minihash.network import Network
+
+VECTORS = 2  # of the self-test
+TOLERANCE = 1e-4  # of the self-test, relative to the largest output
+
+
+def selftest(network: Network, inputs: int, common: dict[str, str]) -> str:
+    """Return golden vectors: inputs that a formula makes, like those of the data, and their outputs."""
+    pixels = bool((network.input_scale == 1 / 255).all() and not network.input_shift.any())
+    outputs = network.scale(_rows(network, inputs, pixels))
+    term = 1e-30  # the largest of the last sums: rounding is relative to terms, not to what is left of them
+    for layer in network.layers:
+        if isinstance(layer, WeightLayer):
+            term = max(1e-30, float(np.abs(outputs).max() * np.abs(layer.weight).max()))
+        outputs = layer.forward(outputs)
+    if not np.isfinite(outputs).all():
+        raise ValueError("network has infinite outputs in the range of its scaling, wanted finite ones")
+    rows = [f"    {{\n{values(row)}\n    }}," for row in outputs]
+    tolerance = number(TOLERANCE * max(term, float(np.abs(outputs).max())))
+    value = fill(template("selftest.c"), "pixel" if pixels else "number", **common).strip()
+    fields = {"value": value, "tolerance": tolerance, "golden": "\n".join(rows)}
+    return fill(template("selftest.c"), **common, **fields, vectors=VECTORS)
+
+
+def _rows(network: Network, inputs: int, pixels: bool) -> np.ndarray:
+    """Return the inputs (VECTORS, inputs) of the self-test, computed in float32 as it does.
+
+    A shift and a scale of standardised data say their means and spreads: numbers from -2 to 2 are scaled
+    back.
+    """
+    j, vector = np.arange(inputs), np.arange(VECTORS)[:, None]
+    byte = ((j + 1 + vector * 1000003) * 2654435761 % 2**32 >> 24).astype(np.float32)
+    if pixels:
+        return byte
+    shift, scale = network.input_shift.astype(np.float32), network.input_scale.astype(np.float32)
+    counts = np.abs(scale) > np.float32(LEAST_SCALE)
+    return (byte - 128) / 64 / np.where(counts, scale, 1) * counts + shift
+
+
+def example(network: Network, inputs: int, common: dict[str, str]) -> str:
+    """Return the program that answers rows: with the names of their classes, or the outputs.
+
+    Of several labels that a row may have, the outputs too: none of them is the likeliest.
+    """
+    section, names = "outputs", ""
+    if network.class_names is not None and network.task != "multilabel":
+        section, names = "class", "\n".join(_literals(network.class_names))
+    answer = fill(template("main.c"), section, **common, names=names)
+    return fill(template("main.c"), **common, inputs=inputs, answer=answer)
+
+
+def _literals(names: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of an initialiser; a long name takes several."""
+    for name in names:
+        if "\0" in name:
+            raise ValueError(f"class_names has {name!r}, wanted names without NUL for C")
+        *first, last = strings(name)
+        yield from (f"    {literal}" for literal in first)
+        yield f"    {last},"

@@ -1,0 +1,12 @@
+"""`minihash warmup`: what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_warmup(run: Run) -> None:
+    status, out, err = run("warmup")
+    assert (status, err) == (0, "") and out.startswith("kernels for float32 are ready after ")
