@@ -137,8 +137,10 @@ def data_of(name: str) -> tuple[np.ndarray, np.ndarray]:
     return INPUTS, NUMBERS if name == "huber" else LABELS
 
 
-def network_of(name: str, hidden: int = 20, **arguments: Any) -> Network:
-    return mlp([5, hidden, 1 if name == "huber" else 3], compression=1 / 2, **arguments)
+def network_of(name: str, dtype: Any = None) -> Network:
+    """One loss in float64 and one in float32: each is compiled once."""
+    outputs, usual = (1, np.float64) if name == "huber" else (3, np.float32)
+    return mlp([5, 20, outputs], compression=1 / 2, dtype=dtype or usual)
 
 
 every_loss = pytest.mark.parametrize("name", ["huber", "multiclass_hinge"])
@@ -155,10 +157,9 @@ def test_gradient(name: str, weighted: bool) -> None:
     check_gradients(smooth, inputs[:20], loss=name, targets=targets[:20]).raise_for_errors()
 
 
-@every_loss
-@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5), (np.float64, 1e-12)])
-def test_fused_as_unfused(name: str, dtype: Any, tolerance: float) -> None:
-    loss, network, (inputs, targets) = losses.get(name), network_of(name, dtype=dtype), data_of(name)
+@pytest.mark.parametrize("name, tolerance", [("huber", 1e-12), ("multiclass_hinge", 1e-5)])
+def test_fused_as_unfused(name: str, tolerance: float) -> None:
+    loss, network, (inputs, targets) = losses.get(name), network_of(name), data_of(name)
     weight = RNG.integers(0, 4, 300)
     step = fused.FusedNetwork(network)
     assert step._step(loss, inputs, targets, weight) is not None, "in one call a thread"
@@ -224,7 +225,7 @@ def test_targets_are_checked_before_training(tmp_path: Path) -> None:
 
 def test_two_parameters_are_two_losses() -> None:
     """Each with compiled loops of its own, and with what is not registered too."""
-    network = network_of("huber", dtype=np.float64)
+    network = network_of("huber")
     step, outputs = FusedNetwork(network), network.predict(INPUTS)
     both = OWN[0], Huber(2.0)
     values = [step._step(loss, INPUTS, NUMBERS, None) for loss in both]
