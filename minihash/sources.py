@@ -82,7 +82,7 @@ def check_rounding_of(name: str, found: Source, network: Network) -> None:
     inputs, targets, _ = found.rows.arrays
     less = " less input_shift" if network.input_shift.any() else ""
     check_rounding(f"{name} inputs{less}", inputs, network.input_shift)
-    if found.loss.task(network.out_features) == "regression":
+    if found.loss.task_with(network.out_features) == "regression":
         check_rounding(f"{name} targets", targets.reshape(len(targets), -1))
 
 

@@ -14,7 +14,7 @@ import pytest
 from minihash import evaluate, fit, fused, losses, mlp
 from minihash.fused import FusedNetwork
 from minihash.gradient_check import check_gradients
-from minihash.losses.targets import check_numbers, check_one_output, row_weights
+from minihash.losses.targets import check_numbers, row_weights
 from minihash.network import Network
 from minihash.optimizers import Adam
 from minihash.training import History
@@ -29,7 +29,9 @@ def slope(difference: float, delta: float) -> float:
 class Huber(losses.Loss):
     """`l = 1/D · Σ_d h(z_d − t_d)`, with `h(x) = x² / 2` up to |x| = delta, and a line from there."""
 
-    name, scores = "huber", ("r2",)
+    name, task, scores = "huber", "regression", ("r2",)
+    one_output = True
+    check_targets = staticmethod(check_numbers)
 
     def __init__(self, delta: float = 1.0) -> None:
         def body(outputs: Any, targets: Any, weight: Any, grad: Any) -> tuple[float, bool]:
@@ -55,20 +57,12 @@ class Huber(losses.Loss):
         scale = (weight / (outputs.size / len(outputs))).reshape(-1, *[1] * (outputs.ndim - 1))
         return (weight @ rows).item(), (s * scale).astype(outputs.dtype)
 
-    def task(self, outputs: int | None) -> str:
-        return "regression"
-
-    def check_targets(self, targets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        check_numbers(targets, shape, dtype)
-
-    def check_column(self, rows: str, outputs: float) -> None:
-        check_one_output(rows, outputs)
-
 
 class MulticlassHinge(losses.Loss):
     """`l = max(0, 1 + max_{c ≠ t} z_c − z_t)` with the label t (Crammer and Singer, 2001)."""
 
-    name, scores, dimensions, classifies = "multiclass_hinge", ("error",), (2,), True
+    name, task, scores = "multiclass_hinge", "classification", ("error",)
+    classifies, dimensions = True, (2,)
 
     def __call__(self, outputs: Any, targets: Any, sample_weight: Any = None) -> tuple[float, np.ndarray]:
         outputs, targets = self.checked(outputs, targets)
@@ -98,9 +92,6 @@ class MulticlassHinge(losses.Loss):
                 total += weight[n] * margin
                 grad[n, rival], grad[n, label] = weight[n], -weight[n]
         return total, True
-
-    def task(self, outputs: int | None) -> str:
-        return "classification"
 
     def check_targets(self, targets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
         if targets.shape != shape[:1] or targets.dtype.kind not in "iu":
@@ -180,7 +171,7 @@ def test_fit_and_evaluate_by_name(name: str, monkeypatch: pytest.MonkeyPatch) ->
 
     data = data_of(name)
     network, history = trained()
-    assert network.task == losses.object_of(name).task(network.out_features)
+    assert network.task == losses.object_of(name).task
     assert history["loss"][-1] < 0.5 * history["loss"][0]
     score = {"huber": "r2", "multiclass_hinge": "error"}[name]
     measured = evaluate(network, data, loss=name)
@@ -244,7 +235,7 @@ def test_a_function_is_asked_nothing() -> None:
         return 1.0, np.zeros_like(outputs)
 
     unknown = losses.object_of(mean_squared_error)  # it only has the name
-    assert unknown.name == "mean_squared_error" and not unknown.scores and unknown.task(1) is None
+    assert unknown.name == "mean_squared_error" and not unknown.scores and unknown.task is None
     network = network_of("huber")
     fit(network, (INPUTS, np.full(300, "a")), loss=mean_squared_error, epochs=1)
     assert network.task is None

@@ -30,11 +30,8 @@ from numba.core.serialize import dumps, loads
 _config: Any = numba_config  # its attributes are made from the environment
 KERNELS = ("numba_cpu", "shared_numba", "fused_numba")
 LOSSES = ("softmax", "squared", "binary")
-MODULES = (
-    "minihash.hashing",
-    *(f"minihash.kernels.{name}" for name in KERNELS),
-    *(f"minihash.losses.{name}" for name in LOSSES),
-)
+COMPILED = "hashing", *(f"kernels.{name}" for name in KERNELS), *(f"losses.{name}" for name in LOSSES)
+MODULES = tuple(f"minihash.{name}" for name in COMPILED)
 CHECKSUM = hashlib.sha256().digest_size
 
 _used: set[Path] = set()  # directories that machine code of this process is kept in

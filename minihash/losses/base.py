@@ -21,10 +21,12 @@ class Loss:
     are taken and are no classes, no score goes with it, and it belongs to no task.
 
     name : what `fit` and `evaluate` know it by, after `register`.
+    task : of `tasks.LOSSES`, that networks are trained for with it.
     scores : which of `metrics.SCORES` `evaluate` returns beside it.
     classifies : whether targets are classes; `labels` makes them of targets.
     binary : whether each output by itself says yes or no, so that there is a class for each of them. Else a
         row has one class, and an output for each there may be.
+    one_output : whether one target a row is for networks of one output alone.
     dimensions : that outputs may have.
     fused : `fused(outputs, targets, weight, grad)`, or None: the loss of some rows in a fused network. It is
         a plain function of scalar loops, which is compiled with the functions that it calls. It fills `grad`
@@ -34,9 +36,11 @@ class Loss:
     """
 
     name: str = ""
+    task: str | None = None
     scores: tuple[str, ...] = ()
     classifies: bool = False
     binary: bool = False
+    one_output: bool = False
     dimensions: tuple[int, ...] = (1, 2)
     fused: Callable[..., tuple[float, bool]] | None = None
 
@@ -51,15 +55,17 @@ class Loss:
     def __call__(self, outputs: Any, targets: Any, sample_weight: Any = None) -> tuple[float, np.ndarray]:
         raise NotImplementedError
 
-    def task(self, outputs: int | None) -> str | None:
-        """Return what a network of so many outputs is trained for, of `tasks.LOSSES`; None: nobody knows."""
-        return None
+    def task_with(self, outputs: int | None) -> str | None:
+        """Return the task of a network of so many outputs, None where nobody knows."""
+        return self.task
 
     def check_targets(self, targets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
         """Refuse targets for outputs of a shape and dtype, in the memory of some rows."""
 
     def check_column(self, rows: str, outputs: float) -> None:
         """Refuse one target a row, as `rows` of a file have, where a network has so many outputs."""
+        if self.one_output and outputs > 1:
+            raise ValueError(f"{rows} has one target a row, and network has {outputs} outputs, wanted one")
 
     def misfit(self, low: float, high: float, whole: bool, outputs: float) -> str:
         """Return what one target a row should be, where targets of this range are not; else ""."""
@@ -108,9 +114,7 @@ def get(loss: str | Callable) -> Callable[..., tuple[float, np.ndarray]]:
 
 def name_of(loss: str | Callable) -> str:
     """Return the name of a loss, a function, or a `functools.partial` of one; "" where it has none."""
-    while isinstance(loss, functools.partial):
-        loss = loss.func
-    return loss if isinstance(loss, str) else getattr(loss, "__name__", "")
+    return object_of(loss).name
 
 
 def object_of(loss: str | Callable) -> Loss:
@@ -124,7 +128,7 @@ def object_of(loss: str | Callable) -> Loss:
     if isinstance(loss, Loss):
         return loss
     unknown = Loss()
-    unknown.name = name_of(loss)
+    unknown.name = getattr(loss, "__name__", "")
     return unknown
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from minihash.arrays import array_module
 from minihash.losses.base import Loss, register
-from minihash.losses.targets import check_one_output, check_rows, check_shape, like, row_weights
+from minihash.losses.targets import check_rows, check_shape, like, row_weights
 
 
 class BinaryCrossEntropy(Loss):
@@ -36,7 +36,7 @@ class BinaryCrossEntropy(Loss):
     """
 
     name, scores = "binary_cross_entropy", ("error", "auc")
-    classifies = binary = True
+    classifies = binary = one_output = True
 
     def __call__(self, outputs: Any, targets: Any, sample_weight: Any = None) -> tuple[float, np.ndarray]:
         outputs, targets = self.checked(outputs, targets)
@@ -53,9 +53,7 @@ class BinaryCrossEntropy(Loss):
         return (row_weight @ losses.reshape(rows.shape).mean(axis=1)).item(), grad_outputs
 
     @staticmethod
-    def fused(
-        outputs: np.ndarray, targets: np.ndarray, weight: np.ndarray, grad: np.ndarray
-    ) -> tuple[float, bool]:
+    def fused(outputs: Any, targets: Any, weight: Any, grad: Any) -> tuple[float, bool]:
         """Do the same, see `Loss`."""
         total, good, labels = 0.0, True, outputs.shape[1]
         for n in range(len(outputs)):
@@ -67,7 +65,7 @@ class BinaryCrossEntropy(Loss):
                 grad[n, i] = ((1 if z >= 0 else decay) / (1 + decay) - t) * weight[n] / labels
         return total, good
 
-    def task(self, outputs: int | None) -> str | None:
+    def task_with(self, outputs: int | None) -> str | None:
         if outputs is None:
             return None
         return "binary" if outputs == 1 else "multilabel"
@@ -75,9 +73,6 @@ class BinaryCrossEntropy(Loss):
     def check_targets(self, targets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
         check_shape(targets, shape)
         check_rows("targets", targets, lambda t: (t.real >= 0) & (t.real <= 1), "0 <= target <= 1", dtype)
-
-    def check_column(self, rows: str, outputs: float) -> None:
-        check_one_output(rows, outputs)
 
     def misfit(self, low: float, high: float, whole: bool, outputs: float) -> str:
         return "" if 0 <= low and high <= 1 else "numbers from 0 to 1"

@@ -44,8 +44,8 @@ class Distillation(Loss):
     Hinton, Vinyals, Dean: *Distilling the Knowledge in a Neural Network*, 2015.
     """
 
-    name, scores, dimensions = "distillation", ("error",), (2,)
-    classifies = True
+    name, task, scores = "distillation", "classification", ("error",)
+    classifies, dimensions = True, (2,)
 
     def __call__(
         self,
@@ -65,9 +65,6 @@ class Distillation(Loss):
         soft, grad_soft = softmax_cross_entropy(outputs / temperature, soft_targets, sample_weight)
         loss = (1 - weight) * hard + weight * temperature**2 * soft
         return loss, (1 - weight) * grad_hard + weight * temperature * grad_soft
-
-    def task(self, outputs: int | None) -> str:
-        return "classification"
 
     def check_targets(self, targets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
         batch, classes = shape

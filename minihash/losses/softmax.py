@@ -45,8 +45,8 @@ class SoftmaxCrossEntropy(Loss):
     Bridle: *Probabilistic Interpretation of Feedforward Classification Network Outputs*, 1990.
     """
 
-    name, scores, dimensions = "softmax_cross_entropy", ("error",), (2,)
-    classifies = True
+    name, task, scores = "softmax_cross_entropy", "classification", ("error",)
+    classifies, dimensions = True, (2,)
 
     def __call__(self, outputs: Any, targets: Any, sample_weight: Any = None) -> tuple[float, np.ndarray]:
         outputs, targets = self.checked(outputs, targets)
@@ -71,9 +71,7 @@ class SoftmaxCrossEntropy(Loss):
         return (row_weight @ losses).item(), grad_outputs
 
     @staticmethod
-    def fused(
-        outputs: np.ndarray, targets: np.ndarray, weight: np.ndarray, grad: np.ndarray
-    ) -> tuple[float, bool]:
+    def fused(outputs: Any, targets: Any, weight: Any, grad: Any) -> tuple[float, bool]:
         """Do the same for labels, see `Loss`."""
         total, classes = 0.0, outputs.shape[1]
         for n in range(len(outputs)):
@@ -90,9 +88,6 @@ class SoftmaxCrossEntropy(Loss):
             for c in range(classes):
                 grad[n, c] *= weight[n]
         return total, True
-
-    def task(self, outputs: int | None) -> str:
-        return "classification"
 
     def check_targets(self, targets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
         batch, classes = shape

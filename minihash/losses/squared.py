@@ -9,7 +9,7 @@ import numpy as np
 
 from minihash.arrays import array_module
 from minihash.losses.base import Loss, register
-from minihash.losses.targets import check_numbers, check_one_output, like, row_weights
+from minihash.losses.targets import check_numbers, like, row_weights
 
 
 class MeanSquaredError(Loss):
@@ -34,7 +34,9 @@ class MeanSquaredError(Loss):
         cannot be averaged with.
     """
 
-    name, scores = "mean_squared_error", ("r2",)
+    name, task, scores = "mean_squared_error", "regression", ("r2",)
+    one_output = True
+    check_targets = staticmethod(check_numbers)
 
     def __call__(self, outputs: Any, targets: Any, sample_weight: Any = None) -> tuple[float, np.ndarray]:
         outputs, targets = self.checked(outputs, targets)
@@ -48,9 +50,7 @@ class MeanSquaredError(Loss):
         return (row_weight @ losses).item(), difference
 
     @staticmethod
-    def fused(
-        outputs: np.ndarray, targets: np.ndarray, weight: np.ndarray, grad: np.ndarray
-    ) -> tuple[float, bool]:
+    def fused(outputs: Any, targets: Any, weight: Any, grad: Any) -> tuple[float, bool]:
         """Do the same, see `Loss`."""
         total, good, features = 0.0, True, outputs.shape[1]
         for n in range(len(outputs)):
@@ -60,15 +60,6 @@ class MeanSquaredError(Loss):
                 total += weight[n] * difference * difference / features
                 grad[n, d] = difference * (2 * weight[n] / features)
         return total, good
-
-    def task(self, outputs: int | None) -> str:
-        return "regression"
-
-    def check_targets(self, targets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        check_numbers(targets, shape, dtype)
-
-    def check_column(self, rows: str, outputs: float) -> None:
-        check_one_output(rows, outputs)
 
 
 mean_squared_error = register(MeanSquaredError())

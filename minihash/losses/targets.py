@@ -49,12 +49,6 @@ def check_numbers(targets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) 
     check_rows("targets", targets, np.isfinite, "a finite number", dtype)
 
 
-def check_one_output(rows: str, outputs: float) -> None:
-    """Refuse one target a row for a network of several outputs."""
-    if outputs > 1:
-        raise ValueError(f"{rows} has one target a row, and network has {outputs} outputs, wanted one")
-
-
 def row_weights(sample_weight: Any, outputs: np.ndarray) -> np.ndarray:
     """Return the rows' weights (batch,), in float64, with the sum 1."""
     batch, xp = len(outputs), array_module(outputs)

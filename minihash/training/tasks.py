@@ -24,7 +24,7 @@ def schema_after(network: Network, loss: str | Callable) -> Schema | None:
     ValueError if the network has names of classes, and the loss is not for them.
     """
     used, known = losses.object_of(loss), network.schema
-    task = used.task(network.out_features)
+    task = used.task_with(network.out_features)
     if task is None:
         return known
     two_names = task == "classification" and network.out_features == 1  # and a softmax of one class
