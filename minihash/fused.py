@@ -27,9 +27,8 @@ LIMIT = 2**17  # weights of all matrices; in panels, more are as fast
 WIDTH = 2**13  # values of a row: a chunk with more of them leaves the cache
 SHARDS = 4  # of a batch, at most: enough for four threads, few enough to stay small
 SHARD_ROWS, SHARD_WORK = 64, 2**20  # rows, and rows · weights, that are worth a thread's while
-#: What kernels/fused_numba.py calls an activation, and a loss that it has.
+#: What kernels/fused_numba.py calls an activation.
 ACTIVATIONS: dict[type[Layer], int] = {ReLU: 1, Tanh: 2, Sigmoid: 3}
-LOSSES = {losses.binary_cross_entropy: 0, losses.mean_squared_error: 1, losses.softmax_cross_entropy: 2}
 
 
 def obstacle(network: Network) -> str:
@@ -202,7 +201,7 @@ class FusedNetwork:
     def loss_and_grads(self, loss: Callable, inputs: Any, targets: Any, weight: Any = None) -> float:
         """Return the loss of a batch, and fill the network's gradients where it is finite.
 
-        It is `forward`, the loss and `backward`; of LOSSES, in one compiled call a thread.
+        It is `forward`, the loss and `backward`; with a `Loss.fused`, in one compiled call a thread.
 
         Parameters
         ----------
@@ -223,8 +222,8 @@ class FusedNetwork:
         return float(value)
 
     def _step(self, loss: Callable, inputs: Any, targets: Any, weight: Any) -> float | None:
-        """Do it in one call a thread; None, where LOSSES has no such loss or it takes no such targets."""
-        if not any(loss is known for known in LOSSES):
+        """Do it in one call a thread; None, where the loss is not fused or takes no such targets."""
+        if not isinstance(loss, losses.Loss) or loss.fused is None:
             return None
         given, scaling, shards = self._begin(inputs)
         self._shards = None  # the workspace will not be that of a `forward`
@@ -232,11 +231,11 @@ class FusedNetwork:
         taken = _targets(loss, targets, outputs)
         if taken is None:
             return None
-        batch = LOSSES[loss], given, taken, losses.row_weights(weight, outputs)
+        step, batch = self._kernels.step_with(loss.fused), (given, taken, losses.row_weights(weight, outputs))
         own = scaling, self._matrices, self._transposed, self._layers
         room = self._workspace[: len(given) * self._width], outputs, grad_outputs
         threads.run(
-            functools.partial(self._kernels.step, *batch, *own, *room, *of_shard)
+            functools.partial(step, *batch, *own, *room, *of_shard)
             for of_shard in zip(self._gradients, self._deltas, self._found, shards)
         )
         values, good = self._found[: len(shards)].T
@@ -248,26 +247,14 @@ class FusedNetwork:
         return value
 
 
-def _are_labels(targets: np.ndarray, outputs: np.ndarray) -> bool:
-    return targets.shape == outputs.shape[:1] and targets.dtype.kind in "iu"
-
-
-def _are_values(targets: np.ndarray, outputs: np.ndarray) -> bool:
-    return outputs.shape in (targets.shape, (*targets.shape, 1)) and targets.dtype.kind in "fiub"
-
-
-#: Whether the compiled step takes some targets, by the loss.
-TAKES = {
-    losses.binary_cross_entropy: _are_values,
-    losses.mean_squared_error: _are_values,
-    losses.softmax_cross_entropy: _are_labels,
-}
-
-
-def _targets(loss: Callable, targets: Any, outputs: np.ndarray) -> np.ndarray | None:
+def _targets(loss: losses.Loss, targets: Any, outputs: np.ndarray) -> np.ndarray | None:
     """Return (batch, 1) labels or (batch, out) targets for the compiled step, None if it takes others."""
     targets = np.asarray(checks.array("targets", targets))
-    if not TAKES[loss](targets, outputs) or not outputs.size:
+    if loss.classifies and not loss.binary:
+        fits, kinds = targets.shape == outputs.shape[:1], "iu"
+    else:
+        fits, kinds = outputs.shape in (targets.shape, (*targets.shape, 1)), "fiub"
+    if not fits or targets.dtype.kind not in kinds or not outputs.size:
         return None
     return np.array(targets.reshape(len(outputs), -1), outputs.dtype)  # writable: kernels are for one kind
 

@@ -10,6 +10,7 @@ measure that is not defined, as of no rows at all, is NaN, as AUC and R² are wh
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -282,3 +283,11 @@ def _check_rows(name: str, values: np.ndarray, good: np.ndarray, wanted: str) ->
     if not good.all():
         where = tuple(np.argwhere(~good)[0])
         raise ValueError(f"{name} is {values[where]} in row {where[0]}, wanted {wanted}")
+
+
+#: What measures a score that goes with losses, and its value.
+SCORES: dict[str, tuple[Callable[[], Any], Callable[[Any], float]]] = {
+    "error": (Accuracy, Accuracy.error),
+    "auc": (AUC, AUC.value),
+    "r2": (R2, R2.value),
+}

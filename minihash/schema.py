@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from minihash import checks
-from minihash.tasks import LOSSES, TASKS
+from minihash.tasks import LOSSES
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,6 @@ class Schema:
             raise ValueError(f"feature_names has {len(self.feature_names)} names, wanted {features}")
         if self.columns is not None and features is not None and self.columns <= features:
             raise ValueError(f"columns is {self.columns}, wanted more than the {features} features")
-
-
-def task_of(loss: str, outputs: int | None) -> str | None:
-    """Return the task of a loss for so many outputs; None for one of the user's own."""
-    if loss == LOSSES["multilabel"] and outputs != 1:
-        return None if outputs is None else "multilabel"
-    known = {name: task for task, name in TASKS.items()} | {"distillation": "classification"}
-    return known.get(loss)
 
 
 def from_dict(values: Any) -> Schema | None:

@@ -11,6 +11,7 @@ import numpy as np
 from minihash import checks, losses
 from minihash.datasets.files import open_rows
 from minihash.datasets.rows import ArrayRows, Batch, Rows, check_rounding
+from minihash.losses import Loss
 from minihash.network import Network
 
 #: (inputs, targets), (inputs, targets, weights of the rows), rows, or the name of a file of them.
@@ -25,12 +26,12 @@ class Source(NamedTuple):
     """Rows, as a loss wants them.
 
     rows : as they come.
-    loss : its name, "" for one of the user's own.
+    loss : what they are for.
     class_weight : (classes,), or None.
     """
 
     rows: Rows
-    loss: str
+    loss: Loss
     class_weight: np.ndarray | None = None
 
     @property
@@ -39,12 +40,10 @@ class Source(NamedTuple):
         return self.rows.weighted or self.class_weight is not None
 
     def prepare(self, batch: Batch) -> Batch:
-        """Return a batch with labels as integers, and weights with those of the classes."""
-        targets, weight = batch.targets, batch.weight
-        if self.loss == "softmax_cross_entropy" and targets.ndim == 1:
-            targets = targets.astype(np.int64, copy=False)
+        """Return a batch with targets as the loss takes them, and weights with those of the classes."""
+        targets, weight = self.loss.prepare(batch.targets), batch.weight
         if self.class_weight is not None:
-            of_class = self.class_weight[losses.labels_of(self.loss, targets)]
+            of_class = self.class_weight[self.loss.labels(targets)]
             weight = of_class if weight is None else weight * of_class
         return Batch(batch.inputs, targets, weight)
 
@@ -60,8 +59,9 @@ def source(
     """
     if isinstance(data, (str, os.PathLike)):
         data = open_rows(data)
-    rows = _check_rows(data, network, loss) if isinstance(data, Rows) else _arrays(name, data, network, loss)
-    found = Source(rows, losses.name_of(loss))
+    used = losses.object_of(loss)
+    rows = _check_rows(data, network, used) if isinstance(data, Rows) else _arrays(name, data, network, used)
+    found = Source(rows, used)
     if class_weight is None:
         return found
     return found._replace(class_weight=_weights_of_classes(class_weight, found, network))
@@ -82,11 +82,11 @@ def check_rounding_of(name: str, found: Source, network: Network) -> None:
     inputs, targets, _ = found.rows.arrays
     less = " less input_shift" if network.input_shift.any() else ""
     check_rounding(f"{name} inputs{less}", inputs, network.input_shift)
-    if found.loss == "mean_squared_error":
+    if found.loss.task_with(network.out_features) == "regression":
         check_rounding(f"{name} targets", targets.reshape(len(targets), -1))
 
 
-def _arrays(name: str, data: Any, network: Network, loss: str | Callable) -> Rows:
+def _arrays(name: str, data: Any, network: Network, loss: Loss) -> Rows:
     """Return arrays as rows."""
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         wanted = "a pair (inputs, targets), or three with the rows' weights, or rows, or a file of them"
@@ -99,10 +99,9 @@ def _arrays(name: str, data: Any, network: Network, loss: str | Callable) -> Row
             "wanted as many of each, at least one"
         )
     weight = None if len(data) == 2 or data[2] is None else _weight(name, data[2], len(inputs))
-    if losses.name_of(loss) in losses.LOSSES and network.out_features is not None:
+    if network.out_features is not None:
         try:  # a label out of range is refused here, with its row, and not in the middle of training
-            shape = len(inputs), network.out_features
-            losses.check_targets(losses.name_of(loss), targets, shape, network.dtype)
+            loss.check_targets(targets, (len(inputs), network.out_features), network.dtype)
         except ValueError as error:
             raise ValueError(f"{name} {error}") from None
     return ArrayRows(inputs, targets, weight)
@@ -125,17 +124,14 @@ def _weight(name: str, values: Any, rows: int) -> np.ndarray:
     return weight
 
 
-def _check_rows(rows: Rows, network: Network, loss: str | Callable) -> Rows:
+def _check_rows(rows: Rows, network: Network, loss: Loss) -> Rows:
     """Refuse rows, most likely of a file, that do not fit; a file may be read once for it."""
     if not len(rows) or network.in_features not in (None, rows.features):
         found = f"{rows.name} has {len(rows)} rows of {rows.features} features"
         raise ValueError(f"{found}, wanted one at least, of {network.in_features}")
-    name, classes = losses.name_of(loss), network.out_features or np.inf
-    if name == "distillation":
-        raise ValueError(f"loss is 'distillation' and {rows.name} has no outputs of a teacher, wanted arrays")
-    if name in losses.LOSSES and name != "softmax_cross_entropy" and classes > 1:
-        raise ValueError(f"{rows.name} has one target a row, and network has {classes} outputs, wanted one")
-    wanted = _unfit(name, *rows.bounds, classes) and _unfit(name, *_range(rows), classes)
+    outputs = network.out_features or np.inf
+    loss.check_column(rows.name, outputs)
+    wanted = loss.misfit(*rows.bounds, outputs) and loss.misfit(*_range(rows), outputs)
     if wanted:
         low, high, _ = _range(rows)
         raise ValueError(f"{rows.name} has targets from {low:g} to {high:g}, wanted {wanted}")
@@ -146,25 +142,11 @@ def _range(rows: Rows) -> tuple[float, float, bool]:
     return rows.statistics.low, rows.statistics.high, rows.statistics.whole
 
 
-def _unfit(loss: str, low: float, high: float, whole: bool, classes: float) -> str:
-    """Return what targets should be where they do not fit a loss, else ""; one's own loss takes any."""
-    known = {
-        "softmax_cross_entropy": (
-            whole and 0 <= low and high < classes,
-            f"labels, whole numbers from 0 to less than {classes}",
-        ),
-        "binary_cross_entropy": (0 <= low and high <= 1, "numbers from 0 to 1"),
-        "mean_squared_error": (True, ""),
-    }
-    fits, wanted = known[loss] if loss in losses.LOSSES else (True, "")
-    return "" if fits else wanted
-
-
 def _weights_of_classes(class_weight: ClassWeight, found: Source, network: Network) -> np.ndarray:
     """Return the weight of each class, (classes,)."""
-    if found.loss not in losses.CLASSIFIERS:
-        raise ValueError(f"class_weight is for classifiers, and loss is {found.loss or 'a function'!r}")
-    binary, classes = found.loss == "binary_cross_entropy", network.out_features or 0
+    if not found.loss.classifies:
+        raise ValueError(f"class_weight is for classifiers, and loss is {found.loss.name or 'a function'!r}")
+    binary, classes = found.loss.binary, network.out_features or 0
     if binary and classes > 1:
         raise ValueError(f"class_weight is for two classes, and network has {classes} outputs, wanted one")
     classes = 2 if binary else classes
@@ -172,7 +154,7 @@ def _weights_of_classes(class_weight: ClassWeight, found: Source, network: Netwo
         checks.choice("class_weight", class_weight, ("balanced",))
         counts = np.zeros(classes)
         for batch in map(found.prepare, found.rows.batches(COUNTED_ROWS)):
-            labels = losses.labels_of(found.loss, batch.targets)
+            labels = found.loss.labels(batch.targets)
             counts += np.bincount(labels, batch.weight, classes)
         each = counts.sum() / np.count_nonzero(counts)
         return np.divide(each, counts, out=np.ones(classes), where=counts > 0)

@@ -12,7 +12,7 @@ from minihash import evaluate, fit, losses, metrics, mlp
 from minihash.callbacks import EarlyStopping, ReduceOnPlateau
 from minihash.network import Network
 from minihash.optimizers import SGD
-from minihash.training import Callback, History, evaluation
+from minihash.training import Callback, History
 
 NAN = float("nan")
 DATA = np.ones((4, 2)), np.array([0, 1, 0, 1])
@@ -129,15 +129,16 @@ def test_what_was_kept_before_there_was_a_direction() -> None:
 
 
 def test_every_loss_and_score_is_known() -> None:
-    assert evaluation.SCORES.keys() == losses.LOSSES.keys()
-    names = {"loss", *(name for scores in evaluation.SCORES.values() for name in scores)}
-    assert names <= metrics.LARGER_IS_BETTER.keys()
+    scores = {name for loss in losses.LOSSES.values() for name in loss.scores}
+    assert scores == metrics.SCORES.keys() and {"loss", *scores} <= metrics.LARGER_IS_BETTER.keys()
 
 
-def test_a_loss_without_scores_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(losses.LOSSES, "hinge", losses.mean_squared_error)
-    with pytest.raises(ValueError, match="^loss is 'hinge', wanted one of"):
-        evaluation._scores_with("hinge")
+def test_a_score_that_nobody_measures_is_refused() -> None:
+    class Scored(type(losses.softmax_cross_entropy)):  # type: ignore[misc]
+        scores = ("r3",)
+
+    with pytest.raises(ValueError, match="^score is 'r3', wanted one of 'error', 'auc', 'r2'"):
+        evaluate(mlp([2, 2]), DATA, loss=Scored())
 
     def mine(outputs: Any, targets: Any, sample_weight: Any = None) -> tuple[float, np.ndarray]:
         return 0.0, np.zeros_like(outputs)

@@ -14,7 +14,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(minihash.__path__, "m
 #: What a user meets first has an example.
 SHOWN = (
     *("hashing", "maps", "layers.hashed_linear", "network"),
-    *("losses", "optimizers", "schedules", "training.loop", "quantization", "gradient_check.check"),
+    *("losses.softmax", "optimizers", "schedules", "training.loop", "quantization", "gradient_check.check"),
 )
 
 

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from minihash.builders import mlp
     from minihash.fused import FusedNetwork
     from minihash.layers.registry import activations
-    from minihash.losses import mean_squared_error
+    from minihash.losses import LOSSES
     from minihash.quantization import quantize
 
     start = time.perf_counter()
@@ -42,7 +42,10 @@ def run(args: argparse.Namespace) -> int:
             small = mlp([4, 3, 2], compression=1 / 2, activation=activation, dtype=args.dtype)
             fused = FusedNetwork(small)
             fused.backward(fused.forward(np.ones((2, 4))))
-            fused.loss_and_grads(mean_squared_error, np.ones((2, 4)), np.ones((2, 2)))
+        fused = FusedNetwork(mlp([4, 3, 1], compression=1 / 2, dtype=args.dtype))
+        for loss in LOSSES.values():
+            if loss.fused is not None:
+                fused.loss_and_grads(loss, np.ones((2, 4)), np.zeros(2, int))
     where = " and ".join(f"{directory}" for directory in kernels.cache_directories())
     kept = f"kept in {where}" if where else "not kept: no directory can be written"
     say(f"kernels for {args.dtype} are ready after {time.perf_counter() - start:.1f} s, {kept}")

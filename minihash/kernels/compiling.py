@@ -29,19 +29,25 @@ from numba.core.serialize import dumps, loads
 
 _config: Any = numba_config  # its attributes are made from the environment
 KERNELS = ("numba_cpu", "shared_numba", "fused_numba")
-MODULES = ("minihash.hashing", *(f"minihash.kernels.{name}" for name in KERNELS))
+LOSSES = ("softmax", "squared", "binary")
+COMPILED = "hashing", *(f"kernels.{name}" for name in KERNELS), *(f"losses.{name}" for name in LOSSES)
+MODULES = tuple(f"minihash.{name}" for name in COMPILED)
 CHECKSUM = hashlib.sha256().digest_size
 
 _used: set[Path] = set()  # directories that machine code of this process is kept in
 _lost: list[str] = []  # names of what was compiled and could not be kept
 
 
-def kernel(function: Callable | None = None, **options: Any) -> Any:
-    """Decorate a kernel: compiled at its first call, without the GIL, from the cache if it is there."""
+def kernel(function: Callable | None = None, *, made_of: Callable | None = None, **options: Any) -> Any:
+    """Decorate a kernel: compiled at its first call, without the GIL, from the cache if it is there.
+
+    One that is made of a function of no module in MODULES is not kept: nothing tells its old code from new.
+    """
     if function is None:
         return functools.partial(kernel, **options)
     dispatcher: Any = numba.njit(nogil=True, **options)(function)
-    dispatcher._cache = KernelCache(function)  # what `cache=True` sets, to a cache of Numba's
+    if made_of is None or made_of.__module__ in MODULES:
+        dispatcher._cache = KernelCache(function)  # what `cache=True` sets, to a cache of Numba's
     return dispatcher
 
 
@@ -52,7 +58,9 @@ def with_callees(function: Callable, compile: Callable[[Callable], Any]) -> Any:
         if isinstance(scope.get(name), FunctionType):
             scope[name] = with_callees(scope[name], compile)
     own = function.__name__, function.__defaults__, function.__closure__
-    return compile(FunctionType(function.__code__, scope, *own))
+    plain = FunctionType(function.__code__, scope, *own)
+    plain.__qualname__ = function.__qualname__  # by which machine code is linked
+    return compile(plain)
 
 
 class KernelCache(NullCache):

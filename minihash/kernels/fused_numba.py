@@ -19,8 +19,8 @@ gradients, deltas : of one shard, two rows each: ∂L/∂W_l of all layers and w
     chunk's δ of two layers.
 rows : (start, stop) of the batch, a shard.
 
-`step` goes forward and backward with one chunk after the other, and has the losses between: then nothing but
-the gradients leaves a core's cache. The losses are those of losses.py, their letters too.
+`step` goes forward and backward with one chunk after the other, and has the loss between: then nothing but
+the gradients leaves a core's cache. A loss brings its own loops (`Loss.fused`).
 
 `np.dot` is the BLAS of SciPy here, not NumPy's: `load_blas` before the first call.
 """
@@ -30,21 +30,21 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+from collections.abc import Callable
 
 import numba
 import numpy as np
 
 from minihash.kernels import threads
-from minihash.kernels.compiling import kernel
+from minihash.kernels.compiling import kernel, with_callees
 
 CHUNK = 128  # rows at a time: their values fit the L2 cache, and BLAS has kernels for small products
 COLUMNS = 16  # of a matrix that are transposed at a time: their cache lines stay at hand
 NONE, RELU, TANH, SIGMOID = range(4)
-BINARY_CROSS_ENTROPY, MEAN_SQUARED_ERROR, SOFTMAX_CROSS_ENTROPY = range(3)
 
 _inline = numba.njit(inline="always")
 # Without exceptions for divisions by zero and with fused multiply-adds, loops are vectorised.
-_fast = kernel(fastmath={"contract"}, error_model="numpy")
+_fast = functools.partial(kernel, fastmath={"contract"}, error_model="numpy")
 
 f32, u32 = np.float32, np.uint32
 ZERO, ONE, TWO = f32(0), f32(1), f32(2)
@@ -233,92 +233,48 @@ def backward(
                 delta = grad_below
 
 
-@_fast
-def step(
-    loss: int,
-    inputs: np.ndarray,
-    targets: np.ndarray,
-    weight: np.ndarray,
-    scaling: np.ndarray,
-    matrices: np.ndarray,
-    transposed: np.ndarray,
-    layers: np.ndarray,
-    workspace: np.ndarray,
-    outputs: np.ndarray,
-    grad_outputs: np.ndarray,
-    gradients: np.ndarray,
-    deltas: np.ndarray,
-    found: np.ndarray,
-    rows: tuple[int, int],
-) -> None:
-    """Go forward and backward with some rows; fill `found` with their loss, and 1 if their targets are good.
+@functools.cache
+def step_with(loss: Callable) -> Callable:
+    """Return `step` with the compiled `Loss.fused` of a loss."""
+    of_rows = with_callees(loss, functools.partial(_fast, made_of=loss))
 
-    `targets` are (batch, out), or (batch, 1) labels; `weight` is (batch,) float64, with the sum 1 over the
-    whole batch. `outputs` and `grad_outputs` (batch, out) are filled.
-    """
-    total, good = 0.0, True
-    width = workspace.size // max(1, len(inputs))
-    values = workspace[rows[0] * width :]
-    if rows[0] == rows[1]:
-        gradients[0, :] = 0
-    for top in range(rows[0], rows[1], CHUNK):
-        stop = min(rows[1], top + CHUNK)
-        chunk = top - top, stop - top  # a plain 0 would be a type of its own
-        held = values[: (stop - top) * width]
-        out, grad = outputs[top:stop], grad_outputs[top:stop]
-        forward(inputs[top:stop], scaling, transposed, layers, held, out, chunk)
-        if loss == BINARY_CROSS_ENTROPY:
-            part, fine = _binary_cross_entropy(out, targets[top:stop], weight[top:stop], grad)
-        elif loss == MEAN_SQUARED_ERROR:
-            part, fine = _mean_squared_error(out, targets[top:stop], weight[top:stop], grad)
-        elif loss == SOFTMAX_CROSS_ENTROPY:
-            part, fine = _softmax_cross_entropy(out, targets[top:stop], weight[top:stop], grad)
-        else:
-            raise ValueError("unknown loss")
-        total, good = total + part, good and fine
-        backward(grad, matrices, layers, held, gradients, deltas, top > rows[0], chunk)
-    found[0], found[1] = total, good
+    def step(
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        weight: np.ndarray,
+        scaling: np.ndarray,
+        matrices: np.ndarray,
+        transposed: np.ndarray,
+        layers: np.ndarray,
+        workspace: np.ndarray,
+        outputs: np.ndarray,
+        grad_outputs: np.ndarray,
+        gradients: np.ndarray,
+        deltas: np.ndarray,
+        found: np.ndarray,
+        rows: tuple[int, int],
+    ) -> None:
+        """Go forward and backward with some rows; fill `found` with their loss, and 1 if targets are good.
 
+        `targets` are (batch, out), or (batch, 1) labels; `weight` is (batch,) float64, with the sum 1 over
+        the whole batch. `outputs` and `grad_outputs` (batch, out) are filled.
+        """
+        total, good = 0.0, True
+        width = workspace.size // max(1, len(inputs))
+        values = workspace[rows[0] * width :]
+        if rows[0] == rows[1]:
+            gradients[0, :] = 0
+        for top in range(rows[0], rows[1], CHUNK):
+            stop = min(rows[1], top + CHUNK)
+            chunk = top - top, stop - top  # a plain 0 would be a type of its own
+            held = values[: (stop - top) * width]
+            out, grad = outputs[top:stop], grad_outputs[top:stop]
+            forward(inputs[top:stop], scaling, transposed, layers, held, out, chunk)
+            part, fine = of_rows(out, targets[top:stop], weight[top:stop], grad)
+            total, good = total + part, good and fine
+            backward(grad, matrices, layers, held, gradients, deltas, top > rows[0], chunk)
+        found[0], found[1] = total, good
 
-@_fast
-def _binary_cross_entropy(outputs, targets, weight, grad):  # type: ignore[no-untyped-def]
-    total, good, labels = 0.0, True, outputs.shape[1]
-    for n in range(len(outputs)):
-        for i in range(labels):
-            z, t = outputs[n, i], targets[n, i]
-            good = good and 0 <= t <= 1
-            decay = math.exp(-abs(z))
-            total += weight[n] * (max(z, 0) - t * z + math.log1p(decay)) / labels
-            grad[n, i] = ((1 if z >= 0 else decay) / (1 + decay) - t) * weight[n] / labels
-    return total, good
-
-
-@_fast
-def _mean_squared_error(outputs, targets, weight, grad):  # type: ignore[no-untyped-def]
-    total, good, features = 0.0, True, outputs.shape[1]
-    for n in range(len(outputs)):
-        for d in range(features):
-            good = good and math.isfinite(targets[n, d])
-            difference = outputs[n, d] - targets[n, d]
-            total += weight[n] * difference * difference / features
-            grad[n, d] = difference * (2 * weight[n] / features)
-    return total, good
-
-
-@_fast
-def _softmax_cross_entropy(outputs, targets, weight, grad):  # type: ignore[no-untyped-def]
-    total, classes = 0.0, outputs.shape[1]
-    for n in range(len(outputs)):
-        if not 0 <= targets[n, 0] < classes:
-            return total, False
-        label, largest, powers = int(targets[n, 0]), outputs[n].max(), 0.0
-        for c in range(classes):
-            grad[n, c] = math.exp(outputs[n, c] - largest)
-            powers += grad[n, c]
-        total += weight[n] * (math.log(powers) - (outputs[n, label] - largest))
-        for c in range(classes):
-            grad[n, c] /= powers
-        grad[n, label] -= 1  # before the weight: where p is 1, nothing is left
-        for c in range(classes):
-            grad[n, c] *= weight[n]
-    return total, True
+    # Machine code is linked, and kept, by this name.
+    step.__qualname__ = f"step_{loss.__module__}.{loss.__qualname__}"
+    return _fast(step, made_of=loss)

@@ -1,4 +1,4 @@
-"""What targets and weights of rows the losses take: looked at directly, in the memory of some rows."""
+"""What targets and weights of rows losses take: looked at directly, in the memory of some rows."""
 
 from __future__ import annotations
 
@@ -11,24 +11,6 @@ from minihash import checks
 from minihash.arrays import array_module, on_host
 
 CHECKED_ROWS = 8192  # are looked at together
-
-
-def check_targets(loss: str, targets: Any, shape: tuple[int, int], dtype: Any = np.float32) -> None:
-    """Refuse targets that a loss would refuse, without outputs: in the memory of some rows.
-
-    Parameters
-    ----------
-    loss : a name in LOSSES.
-    targets : as the loss takes them.
-    shape : (rows, features) of the outputs they are for.
-    dtype : of those outputs.
-
-    Raises
-    ------
-    ValueError as the loss does.
-    """
-    check = TARGETS[checks.choice("loss", loss, tuple(TARGETS))]
-    check(checks.array("targets", targets), shape, np.dtype(dtype))
 
 
 def check_outputs(outputs: Any, dimensions: tuple[int, ...], name: str = "outputs") -> np.ndarray:
@@ -53,7 +35,7 @@ def like(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return targets.astype(outputs.dtype, copy=False).reshape(outputs.shape)
 
 
-def _check_shape(targets: np.ndarray, shape: tuple[int, ...]) -> None:
+def check_shape(targets: np.ndarray, shape: tuple[int, ...]) -> None:
     """Refuse targets of another shape than the outputs'; (batch,) may stand for (batch, 1)."""
     if targets.shape != shape and (*targets.shape, 1) != shape:
         raise ValueError(f"targets has shape {targets.shape}, wanted {shape} as outputs")
@@ -63,57 +45,8 @@ def _check_shape(targets: np.ndarray, shape: tuple[int, ...]) -> None:
 
 def check_numbers(targets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Refuse targets that are not finite in the outputs' dtype."""
-    _check_shape(targets, shape)
-    _check_rows("targets", targets, np.isfinite, "a finite number", dtype)
-
-
-def check_fractions(targets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Refuse targets that are not in [0, 1]."""
-    _check_shape(targets, shape)
-    _check_rows("targets", targets, lambda t: (t.real >= 0) & (t.real <= 1), "0 <= target <= 1", dtype)
-
-
-def check_classes(targets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Refuse what is neither integer labels (batch,) nor rows of probabilities (batch, classes)."""
-    batch, classes = shape
-    if targets.shape == (batch,):
-        if targets.dtype.kind not in "iu":
-            raise ValueError(f"targets has dtype {targets.dtype}, wanted integer labels")
-        wanted = f"a label 0 <= label < {classes}"
-        _check_rows("targets", targets, lambda t: (t >= 0) & (t < classes), wanted)
-        return
-    if targets.shape != shape:
-        wanted = f"({batch},) labels or {shape} probabilities"
-        raise ValueError(f"targets has shape {targets.shape}, wanted {wanted}")
-    _check_shape(targets, shape)
-    _check_rows("targets", targets, lambda t: t.real >= 0, "a probability", dtype)
-    sums = targets.sum(axis=1, dtype=np.result_type(targets.dtype, dtype))
-    _check_rows("the sum of targets", sums, lambda sums: abs(sums - 1) <= 1e-3, "1")
-
-
-def check_teacher(targets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Refuse what is not a label and the teacher's logits, (batch, 1 + classes)."""
-    batch, classes = shape
-    if targets.shape != (batch, 1 + classes) or targets.dtype.kind not in "fiu":
-        raise ValueError(
-            f"targets has shape {targets.shape} ({targets.dtype}), wanted {(batch, 1 + classes)}: "
-            "a label and the teacher's outputs in each row"
-        )
-
-    def is_label(values: np.ndarray) -> np.ndarray:
-        return (values >= 0) & (values < classes) & (values == np.rint(values))
-
-    _check_rows("targets", targets[:, 0], is_label, f"a label 0 <= label < {classes}")
-    _check_rows("the teacher's output in targets", targets[:, 1:], np.isfinite, "a finite number")
-
-
-#: What refuses the targets of each loss.
-TARGETS: dict[str, Callable[[np.ndarray, tuple[int, ...], np.dtype], None]] = {
-    "softmax_cross_entropy": check_classes,
-    "mean_squared_error": check_numbers,
-    "binary_cross_entropy": check_fractions,
-    "distillation": check_teacher,
-}
+    check_shape(targets, shape)
+    check_rows("targets", targets, np.isfinite, "a finite number", dtype)
 
 
 def row_weights(sample_weight: Any, outputs: np.ndarray) -> np.ndarray:
@@ -127,14 +60,14 @@ def row_weights(sample_weight: Any, outputs: np.ndarray) -> np.ndarray:
     if weight.dtype.kind not in "fiub":
         raise ValueError(f"sample_weight has dtype {weight.dtype}, wanted numbers")
     weight = weight.astype(np.float64, copy=False)
-    _check_rows("sample_weight", weight, lambda w: (w >= 0) & np.isfinite(w), "a weight >= 0")
+    check_rows("sample_weight", weight, lambda w: (w >= 0) & np.isfinite(w), "a weight >= 0")
     total = weight.sum()
     if on_host(total) and not 0 < total < np.inf:
         raise ValueError(f"sample_weight has the sum {total:g}, wanted a positive one")
     return weight / total
 
 
-def _check_rows(
+def check_rows(
     name: str,
     values: np.ndarray,
     is_good: Callable[[np.ndarray], np.ndarray],

@@ -104,7 +104,7 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
         from scipy.special import log_expit, log_softmax
 
         outputs = self._outputs(X)
-        if self._loss == "softmax_cross_entropy":
+        if self._task == "classification":
             return log_softmax(outputs, axis=1)
         return log_expit(outputs if self._multilabel else np.hstack([-outputs, outputs]))
 
@@ -115,7 +115,7 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
 
     @property
     def _multilabel(self) -> bool:
-        return self._loss == "binary_cross_entropy" and self.n_outputs_ > 1
+        return self._task == "multilabel"
 
     @property
     def _places(self) -> dict[Any, int]:
@@ -142,9 +142,8 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
         count = len(self.classes_)
         if count < 2:
             raise ValueError(f"y has {count} class, wanted two classes at least")
-        softmax = count > 2 and not indicator
-        self._loss = "softmax_cross_entropy" if softmax else "binary_cross_entropy"
-        self.n_outputs_ = count if softmax or indicator else 1
+        self._task = "multilabel" if indicator else "classification" if count > 2 else "binary"
+        self.n_outputs_ = 1 if self._task == "binary" else count
 
     def _encode_labels(self, y: np.ndarray, classes: Any) -> np.ndarray:
         """Return the place of each label in `classes_`."""
@@ -172,7 +171,7 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
 
     def _decide(self, outputs: np.ndarray) -> np.ndarray:
         """Return what outputs say, as `_encode` puts it."""
-        if self._loss == "softmax_cross_entropy":
+        if self._task == "classification":
             return outputs.argmax(axis=1)
         positive = (outputs > 0).astype(np.int64)
         return positive if self._multilabel else positive[:, 0]

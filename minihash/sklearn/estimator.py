@@ -15,11 +15,12 @@ from minihash import checks, terminal
 from minihash.builders import mlp
 from minihash.datasets.rows import Batch
 from minihash.optimizers import SGD, Adam, Optimizer
-from minihash.schema import Schema, task_of
+from minihash.schema import Schema
 from minihash.sklearn import inputs
 from minihash.sklearn.convergence import Convergence
 from minihash.sklearn.found import BaseEstimator, ConvergenceWarning, check_is_fitted, validate_data
 from minihash.sources import ClassWeight
+from minihash.tasks import LOSSES
 from minihash.training import fit
 
 COMPRESSION = 1 / 8  # where nothing is said
@@ -64,7 +65,7 @@ class HashedMLP(BaseEstimator):
     random_state: Any = None
     verbose: bool = False
 
-    _loss = ""
+    _task = ""  # of `tasks.LOSSES`
     _measure = ""  # what `_score` is, in the words of `metrics.LARGER_IS_BETTER`
     _numeric = False  # whether targets are numbers
     _stratified = False  # whether rows are held out of each class alike
@@ -190,11 +191,11 @@ class HashedMLP(BaseEstimator):
             class_names=getattr(self, "classes_", None),
             dtype=dtype,
         )
-        task = task_of(self._loss, self.n_outputs_)
-        assert task is not None
         names = getattr(self, "feature_names_in_", None)
         self.network_.schema = Schema(
-            task, feature_names=None if names is None else tuple(map(str, names)), standardized=standardize
+            self._task,
+            feature_names=None if names is None else tuple(map(str, names)),
+            standardized=standardize,
         )
         self.n_layers_ = len(sizes) + 2
         self.loss_curve_: list[float] = []
@@ -208,7 +209,7 @@ class HashedMLP(BaseEstimator):
             fit(
                 self.network_,
                 inputs.SparseRows(*rows) if inputs.is_sparse(rows.inputs) else rows,
-                loss=self._loss,
+                loss=LOSSES[self._task],
                 optimizer=self._optimizer,
                 epochs=plan.epochs,
                 batch_size=plan.batch_size,

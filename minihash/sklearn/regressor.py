@@ -29,7 +29,7 @@ class HashedMLPRegressor(RegressorMixin, HashedMLP):
     network_, … : as there, without `classes_`; `validation_scores_` are R².
     """
 
-    _loss = "mean_squared_error"
+    _task = "regression"
     _measure = "r2"
     _numeric = True
 

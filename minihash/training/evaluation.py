@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -15,16 +14,6 @@ from minihash.sources import Data, Source
 from minihash.training.distributed import mode_of, ranks_of
 from minihash.training.ranks import ALONE, Ranks
 from minihash.training.tasks import loss_for
-
-Scores = dict[str, tuple[Callable[[], Any], Callable[[Any], float]]]
-ERROR: Scores = {"error": (metrics.Accuracy, metrics.Accuracy.error)}
-#: What `evaluate` returns beside the loss, by the name of the loss: what measures it, and its value.
-SCORES: dict[str, Scores] = {
-    "softmax_cross_entropy": ERROR,
-    "distillation": ERROR,
-    "binary_cross_entropy": ERROR | {"auc": (metrics.AUC, metrics.AUC.value)},
-    "mean_squared_error": {"r2": (metrics.R2, metrics.R2.value)},
-}
 
 Predicted = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # outputs, targets, weights
 TURN = 8 * PREDICT_ROWS  # rows that a rank predicts at once, at most: a block of a store
@@ -63,7 +52,8 @@ def evaluate(
 
     Returns
     -------
-    dict with `loss` (mean) and what else the loss is about, each row counting by its weight:
+    dict with `loss` (mean) and the scores that go with the loss (`Loss.scores`), each row counting by its
+    weight:
 
     - for the three classification losses `error`, the fraction of rows whose likeliest class is not the
       target's: 1 − accuracy;
@@ -84,27 +74,23 @@ def evaluate(
 
 def scores_of(network: Network, rows: Source, loss: Callable, ranks: Ranks = ALONE) -> dict[str, float]:
     """Return what `evaluate` does, of rows that fit; all ranks predict, and the first measures."""
-    mean = Mean()
-    scores = {name: (measure(), value) for name, (measure, value) in _scores_with(rows.loss).items()}
+    mean, known = Mean(), tuple(metrics.SCORES)
+    chosen = {name: metrics.SCORES[checks.choice("score", name, known)] for name in rows.loss.scores}
+    scores = {name: (measure(), value) for name, (measure, value) in chosen.items()}
     with np.errstate(over="ignore"):
         for outputs, targets, weight in _predicted(network, rows, ranks):
             if counts := total_weight(len(targets), weight):
                 value, _ = loss(outputs, targets, *(() if weight is None else (weight,)))
                 mean.add(float(value), counts)
-            if rows.loss in losses.CLASSIFIERS:
-                targets = losses.labels_of(rows.loss, targets)
-            if rows.loss == "binary_cross_entropy":  # one label after the other, where a row has several
+            if rows.loss.classifies:
+                targets = rows.loss.labels(targets)
+            if rows.loss.binary:  # one label after the other, where a row has several
                 weight = None if weight is None else weight.repeat(outputs.shape[1])
                 outputs = outputs.reshape(-1)
             for measure, _ in scores.values():
                 measure.update(outputs, targets, weight)
     found = {name: value(measure) for name, (measure, value) in scores.items()} if ranks.is_first else {}
     return ranks.share({"loss": mean.value()} | found)
-
-
-def _scores_with(loss: str) -> Scores:
-    """Return the scores that go with a loss; none with one's own."""
-    return SCORES[checks.choice("loss", loss, tuple(SCORES))] if loss in losses.LOSSES else {}
 
 
 def _predicted(network: Network, rows: Source, ranks: Ranks) -> Iterator[Predicted]:

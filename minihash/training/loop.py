@@ -127,7 +127,7 @@ def fit(
         if shards is not None and not mode:
             raise ValueError(f"shards is {shards} and distributed is False, wanted None")
         loss = loss_for(network, loss)
-        schema = schema_after(network, losses.name_of(loss))
+        schema = schema_after(network, loss)
         rows = sources.source("train", train, network, loss, class_weight)
         given = network, rows, losses.get(loss), checks.integer("batch_size", batch_size, 1, 2**31)
         if isinstance(ranks, MpiRanks):
@@ -299,7 +299,7 @@ class Training:
         parts = [
             f"{len(self.rows.rows):,} rows",
             f"{self.epochs} epochs of {self.steps:,} steps of {self.gradients.batch_size}",
-            self.rows.loss or "a loss of one's own",
+            self.rows.loss.name or "a loss of one's own",
             f"{type(self.optimizer).__name__} ({optimizer})",
             f"seed {self.seed}, {self.network.dtype} on {self.network.device}",
         ]
@@ -320,7 +320,7 @@ class Training:
         scaling = self.network.input_shift.tobytes() + self.network.input_scale.tobytes()
         weights, held_out = self.rows.class_weight, self.held_out
         settings = {
-            "loss": [self.rows.loss, *_arguments(self.gradients.loss)],
+            "loss": [self.rows.loss.name, *_arguments(self.gradients.loss)],
             "optimizer": [type(self.optimizer).__name__, _numbers(self.optimizer)],
             "learning rates": rates,
             "epochs": self.epochs,
