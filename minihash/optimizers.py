@@ -41,7 +41,19 @@ class Optimizer(Protocol):
         """Return the names of the slots, () where nothing is kept for a parameter."""
 
     def step(self, params: Arrays, grads: Arrays) -> None:
-        """Update `params` in place from `grads`, of the same names and shapes, which are left as they are."""
+        """Update `params` in place from `grads`, which are left as they are.
+
+        Parameters
+        ----------
+        params : name -> array, such as `Network.params`.
+        grads : the same names -> ∂L/∂param, of the same shapes.
+
+        Raises
+        ------
+        ValueError
+            If names or shapes differ, between the two or from those of the steps before. Nothing
+            has been changed then.
+        """
 
     def settings(self) -> dict[str, Any]:
         """Return numbers and words by name, but for the learning rate: a resumed training has the same."""
@@ -71,19 +83,6 @@ class _EachParameter:
         return {"weight_decay": self.weight_decay}
 
     def step(self, params: Arrays, grads: Arrays) -> None:
-        """Update `params` in place from `grads`, which are left as they are.
-
-        Parameters
-        ----------
-        params : name -> array, such as `Network.params`.
-        grads : the same names -> ∂L/∂param, of the same shapes.
-
-        Raises
-        ------
-        ValueError
-            If names or shapes differ, between the two or from those of the steps before. Nothing
-            has been changed then.
-        """
         self._check(params, grads)
         self.steps += 1
         for name, param in params.items():
