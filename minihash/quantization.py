@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minihash import checks
-from minihash.callbacks import KeepLastGood
+from minihash.callbacks import KeepLastGood, put_back, weights_of
 from minihash.kernels.devices import check_on_host
 from minihash.layers import HashedLinear, Layer, QuantizedHashedLinear
 from minihash.layers.quantized_hashed_linear import largest_code, packing
@@ -194,7 +194,7 @@ def fine_tune(
     _check(network, bits)
     if arguments.get("checkpoint") is not None:  # it would not keep the weights that are rounded
         raise ValueError("checkpoint is given, and fine_tune keeps none, wanted None")
-    before, schema = {name: array.copy() for name, array in network.params.items()}, network.schema
+    before, schema = weights_of(network), network.schema
     try:
         through = StraightThrough(Adam(3e-4) if optimizer is None else optimizer, network, bits)
         callbacks = [*([] if keep is None else [keep]), *arguments.pop("callbacks", ())]
@@ -206,8 +206,7 @@ def fine_tune(
     except BaseException as error:
         if keep is not None and keep.goes_on_after(error):
             return quantize(network, bits, through.scales), keep.history
-        for name, array in before.items():
-            network.params[name][...] = array
+        put_back(network, before)
         network.schema = schema
         raise
     return quantize(network, bits, through.scales), history

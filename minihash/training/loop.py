@@ -64,7 +64,7 @@ def fit(
         function such, also as a `functools.partial`; on a card it is given arrays of CuPy. By default that of
         the network's task, where it has one, else the first. The network notes its task by the loss; that of
         another task replaces the one that it had.
-    optimizer : default `Adam()`.
+    optimizer : default `Adam()`; anything that has the members of `optimizers.Optimizer`.
     schedule : learning rate as a function of the fraction of training done; see schedules.py.
     epochs : passes over the training rows.
     batch_size : rows a step; the last batch of an epoch may be shorter.
