@@ -187,6 +187,8 @@ def test_a_plateau_goes_on_and_begins_anew() -> None:
     assert optimizer.learning_rate == 0.5 and second.state() == {"best": 1.0, "since": 0}
     told(first, 3.0, 4.0, 4.0)  # another training: 1.0 and the epochs since are forgotten
     assert first.state() == {"best": 3.0, "since": 2} and optimizer.learning_rate == 0.5
+    told(first, NAN)
+    assert first.state() == {"best": math.inf, "since": 1}
 
 
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [
@@ -240,6 +242,9 @@ def test_early_stopping_goes_on_with_the_best_weights() -> None:
     assert (second.best, second.best_epoch) == (0.5, 1)
     second.on_train_end(network, History())
     np.testing.assert_array_equal(network.params["0.weight"], best)
+    network.params["0.weight"] += 1
+    told(second, NAN, network=network)  # another training: the epoch and its weights are forgotten
+    assert second.best_epoch == 0 and (network.params["0.weight"] == best + 1).all()
 
 
 # clipping

@@ -262,6 +262,8 @@ def test_refuses_a_change_of_parameters(recipe):
         (lambda: SGD(math.nan), "learning_rate is nan"),
         (lambda: SGD(math.inf), "learning_rate is inf"),
         (lambda: SGD("fast"), "learning_rate is 'fast'"),
+        (lambda: SGD(1.5e6), r"learning_rate is 1.5e\+06"),
+        (lambda: Adam(weight_decay=1.5e6), r"weight_decay is 1.5e\+06"),
         (lambda: SGD(momentum=1.5), "momentum is 1.5"),
         (lambda: SGD(momentum=-0.5), "momentum is -0.5"),
         (lambda: SGD(weight_decay=-1), "weight_decay is -1"),
@@ -275,8 +277,13 @@ def test_refuses_a_change_of_parameters(recipe):
     ],
 )
 def test_refuses(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         make()
+
+
+def test_the_largest_numbers_are_taken():
+    assert SGD(1e6, weight_decay=1e6).learning_rate == Adam(1e6).learning_rate == 1e6
+    assert SGD(momentum=1.0).momentum == 1.0 and Adam(beta1=0.999999, epsilon=1.0).epsilon == 1.0
 
 
 # ---------------------------------------------------------------------------------- of one's own
