@@ -45,8 +45,6 @@ class PrintEpochs(Callback):
 class _Watch(Callback):
     """Compares a figure of each epoch with the best one so far; `monitor` and `mode` say which is better."""
 
-    changing: tuple[str, ...] = ("best",)
-
     def __init__(self, patience: int, monitor: str, mode: str | None) -> None:
         self.patience = checks.integer("patience", patience, 1, 2**31)
         self._larger = metrics.larger_is_better(monitor, mode)
@@ -59,6 +57,10 @@ class _Watch(Callback):
     def is_better(self, figure: float) -> bool:
         """Tell whether a figure is better than the best one so far."""
         return metrics.better(figure, self.best, self._larger)
+
+    def settings(self) -> dict[str, Any]:
+        watched = {"patience": self.patience, "monitor": self.monitor, "mode": self.mode}
+        return {name: value for name, value in watched.items() if value is not None}
 
     def state(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -90,8 +92,6 @@ class EarlyStopping(_Watch):
     ValueError for a figure of which it is not known what is better, without a mode.
     """
 
-    changing = ("best", "best_epoch")
-
     def __init__(
         self,
         patience: int = 10,
@@ -119,6 +119,9 @@ class EarlyStopping(_Watch):
     def on_train_end(self, network: Network, history: History) -> None:
         put_back(network, self._weights)
 
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "restore_best": self.restore_best}
+
     def state(self) -> dict[str, Any]:
         return {**super().state(), "best_epoch": self.best_epoch, **_packed(self._weights)}
 
@@ -141,8 +144,6 @@ class ReduceOnPlateau(_Watch):
     monitor, mode : as in `EarlyStopping`.
     lowest : the learning rate is not made smaller than this.
     """
-
-    changing = ("best", "since")
 
     def __init__(
         self,
@@ -174,6 +175,9 @@ class ReduceOnPlateau(_Watch):
             self.optimizer.learning_rate = min(rate, max(self.lowest, self.factor * rate))
         return False
 
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "factor": self.factor, "lowest": self.lowest}
+
     def state(self) -> dict[str, Any]:
         return {**super().state(), "since": self.since}
 
@@ -197,6 +201,9 @@ class GradientClipping(Callback):
     def __init__(self, limit: float) -> None:
         self.limit = checks.number("limit", limit, 0, 1e30, open_low=True)
 
+    def settings(self) -> dict[str, Any]:
+        return {"limit": self.limit}
+
     def on_gradients(self, network: Network) -> None:
         grads = network.grads.values()
         norm = float(sum((grad.astype(np.float64) ** 2).sum() for grad in grads)) ** 0.5
@@ -212,7 +219,7 @@ class KeepLastGood(Callback):
     behind: the network has the weights of the last finished epoch, or the best ones with `EarlyStopping`.
 
     After training, `divergence` is the error, else None; `history` has the records of the finished epochs, of
-    which there are `epochs`.
+    which there are `epochs`; `interrupt` is the error of Ctrl-C that `goes_on_after` was told of.
     """
 
     def __init__(self) -> None:
@@ -225,6 +232,13 @@ class KeepLastGood(Callback):
     def epochs(self) -> int:
         """How many epochs were finished."""
         return len(self.history)
+
+    def goes_on_after(self, error: BaseException) -> bool:
+        """Tell whether an error is Ctrl-C after a finished epoch, whose weights are there to go on with."""
+        if not isinstance(error, KeyboardInterrupt) or not self.epochs:
+            return False
+        self.interrupt = error
+        return True
 
     def on_train_begin(self, network: Network) -> None:
         self.divergence, self.history = None, History()

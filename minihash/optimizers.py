@@ -1,8 +1,6 @@
 """Optimizers: `step(params, grads)` moves every parameter against its gradient, in place.
 
-Their memory is public: `state` maps a parameter's name to its slots (arrays of the parameter's
-shape and dtype), `steps` counts the steps made. A checkpoint saves the two; putting them back
-into a fresh optimizer goes on as if nothing had happened. `learning_rate` may be set between steps.
+Whatever has the members of `Optimizer` is one: `fit` asks for no more, and for no base class.
 
 Weight decay is the L2 penalty λ/2 · ‖w‖² of the *stored* parameters, its gradient added to theirs:
 a bucket is counted once, however many virtual weights share it.
@@ -11,6 +9,8 @@ a bucket is counted once, however many virtual weights share it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,16 +20,25 @@ from minihash.arrays import array_module
 Arrays = dict[str, np.ndarray]
 
 
-class Optimizer:
-    """What optimizers share; a subclass names its `slots` and writes `update`."""
+@runtime_checkable
+class Optimizer(Protocol):
+    """What `fit` needs of an optimizer.
 
-    slots: tuple[str, ...] = ()  # names of the arrays kept for each parameter
+    A checkpoint saves `state` and `steps`; put back into a fresh optimizer, they go on as if nothing had
+    happened.
 
-    def __init__(self, learning_rate: float, weight_decay: float) -> None:
-        self.learning_rate = checks.number("learning_rate", learning_rate, 0, 1e6)
-        self.weight_decay = checks.number("weight_decay", weight_decay, 0, 1e6)
-        self.state: dict[str, Arrays] = {}
-        self.steps = 0
+    learning_rate : may be set between steps.
+    steps : how many were made.
+    state : of a parameter's name its slots, arrays of the parameter's shape and dtype.
+    """
+
+    learning_rate: float
+    steps: int
+    state: dict[str, Arrays]
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Return the names of the slots, () where nothing is kept for a parameter."""
 
     def step(self, params: Arrays, grads: Arrays) -> None:
         """Update `params` in place from `grads`, which are left as they are.
@@ -45,6 +54,35 @@ class Optimizer:
             If names or shapes differ, between the two or from those of the steps before. Nothing
             has been changed then.
         """
+
+    def settings(self) -> dict[str, Any]:
+        """Return numbers and words by name, but for the learning rate: a resumed training has the same."""
+
+
+def check_optimizer(name: str, value: Any) -> Optimizer:
+    """Return an optimizer; ValueError names what another value lacks to be one."""
+    members = (*Optimizer.__annotations__, *vars(Optimizer))
+    missing = [member for member in members if not member.startswith("_") and not hasattr(value, member)]
+    if missing:
+        raise ValueError(f"{name} is {value!r}, wanted one such as Adam(): it has no {', '.join(missing)}")
+    return value
+
+
+class _EachParameter:
+    """What SGD and Adam share: weight decay, and slots for each parameter, which `update` moves alone."""
+
+    slots: tuple[str, ...] = ()
+
+    def __init__(self, learning_rate: float, weight_decay: float) -> None:
+        self.learning_rate = checks.number("learning_rate", learning_rate, 0, 1e6)
+        self.weight_decay = checks.number("weight_decay", weight_decay, 0, 1e6)
+        self.state: dict[str, Arrays] = {}
+        self.steps = 0
+
+    def settings(self) -> dict[str, Any]:
+        return {"weight_decay": self.weight_decay}
+
+    def step(self, params: Arrays, grads: Arrays) -> None:
         self._check(params, grads)
         self.steps += 1
         for name, param in params.items():
@@ -76,7 +114,7 @@ class Optimizer:
                     raise ValueError(f"{source} for {name!r} is on another device, wanted the parameter's")
 
 
-class SGD(Optimizer):
+class SGD(_EachParameter):
     """Stochastic gradient descent, with momentum or Nesterov's momentum if wanted.
 
     `v = momentum · v + g`,  `w -= learning_rate · v`
@@ -130,6 +168,9 @@ class SGD(Optimizer):
             raise ValueError("nesterov is True with momentum 0, wanted a momentum > 0")
         self.slots = ("velocity",) if self.momentum else ()
 
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "momentum": self.momentum, "nesterov": self.nesterov}
+
     def update(self, param: np.ndarray, grad: np.ndarray, state: Arrays) -> None:
         direction = grad
         if self.momentum:
@@ -140,7 +181,7 @@ class SGD(Optimizer):
         param -= float(self.learning_rate) * direction
 
 
-class Adam(Optimizer):
+class Adam(_EachParameter):
     """Adam: steps of about the learning rate, whatever the scale of the gradient.
 
     `m = β₁ m + (1 − β₁) g`,  `v = β₂ v + (1 − β₂) g²`
@@ -178,6 +219,10 @@ class Adam(Optimizer):
         self.beta2 = checks.number("beta2", beta2, 0, 0.999999)
         self.epsilon = checks.number("epsilon", epsilon, 0, 1, open_low=True)
 
+    def settings(self) -> dict[str, Any]:
+        own = {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
+        return {**super().settings(), **own}
+
     def update(self, param: np.ndarray, grad: np.ndarray, state: Arrays) -> None:
         first, second = state["first_moment"], state["second_moment"]
         xp = array_module(param)
@@ -198,9 +243,9 @@ class Adam(Optimizer):
         param -= change
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam}
 
 
-def get(name: str) -> type[Optimizer]:
+def get(name: str) -> Callable[..., Optimizer]:
     """Return the class of the optimizer `name` ("sgd" or "adam"); ValueError for another name."""
     return OPTIMIZERS[checks.choice("optimizer", name, tuple(OPTIMIZERS))]

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from minihash import checks
-from minihash.callbacks import KeepLastGood
+from minihash.callbacks import KeepLastGood, put_back, weights_of
 from minihash.kernels.devices import check_on_host
 from minihash.layers import HashedLinear, Layer, QuantizedHashedLinear
 from minihash.layers.quantized_hashed_linear import largest_code, packing
 from minihash.network import Network
-from minihash.optimizers import Adam, Arrays, Optimizer
+from minihash.optimizers import Adam, Arrays, Optimizer, check_optimizer
 from minihash.training import Data, History, fit
 
 CANDIDATES = np.linspace(0.2, 1.0, 81)  # scales, as parts of the one that clips nothing
@@ -116,7 +116,7 @@ def _check(network: Any, bits: Any) -> list[str]:
     return names
 
 
-class StraightThrough(Optimizer):
+class StraightThrough:
     """An optimizer for weights that are used quantised: it keeps the ones in floating point.
 
     The gradient at `quantized(w)` moves w ("straight through" the rounding), and the parameters become
@@ -135,13 +135,18 @@ class StraightThrough(Optimizer):
     """
 
     def __init__(self, inner: Optimizer, network: Network, bits: int) -> None:
-        if not isinstance(inner, Optimizer):
-            raise ValueError(f"optimizer is {inner!r}, wanted an Optimizer such as Adam()")
-        super().__init__(inner.learning_rate, inner.weight_decay)
-        self.inner, self.bits = inner, bits
+        self.inner, self.bits = check_optimizer("optimizer", inner), bits
+        self.learning_rate, self.steps = inner.learning_rate, 0
+        self.state: dict[str, Arrays] = {}
+        self.slots = ()  # those of `inner` are its own
         self.weights = {name: network.params[name].copy() for name in _check(network, bits)}
         self.scales = {name: choose_scale(weight, bits) for name, weight in self.weights.items()}
         self._use(network.params)
+
+    def settings(self) -> dict[str, Any]:
+        of_inner = self.inner.settings()
+        shown = {name: of_inner[name] for name in of_inner if name == "weight_decay"}
+        return {**shown, "bits": self.bits}
 
     def step(self, params: Arrays, grads: Arrays) -> None:
         self.inner.learning_rate = self.learning_rate
@@ -189,7 +194,7 @@ def fine_tune(
     _check(network, bits)
     if arguments.get("checkpoint") is not None:  # it would not keep the weights that are rounded
         raise ValueError("checkpoint is given, and fine_tune keeps none, wanted None")
-    before, schema = {name: array.copy() for name, array in network.params.items()}, network.schema
+    before, schema = weights_of(network), network.schema
     try:
         through = StraightThrough(Adam(3e-4) if optimizer is None else optimizer, network, bits)
         callbacks = [*([] if keep is None else [keep]), *arguments.pop("callbacks", ())]
@@ -199,11 +204,9 @@ def fine_tune(
         if keep is not None and keep.divergence is not None:
             raise keep.divergence
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and keep is not None and keep.epochs:
-            keep.interrupt = error
+        if keep is not None and keep.goes_on_after(error):
             return quantize(network, bits, through.scales), keep.history
-        for name, array in before.items():
-            network.params[name][...] = array
+        put_back(network, before)
         network.schema = schema
         raise
     return quantize(network, bits, through.scales), history

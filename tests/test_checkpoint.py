@@ -22,7 +22,7 @@ from minihash.callbacks import EarlyStopping, GradientClipping, KeepLastGood, Lo
 from minihash.datasets.store import StoreWriter
 from minihash.training import Callback, Interrupted
 from minihash.training import checkpoint as checkpoints
-from minihash.training import loop
+from minihash.training import plan
 from minihash.training.interrupts import Signals
 
 ROWS, EPOCHS = 203, 6
@@ -513,5 +513,5 @@ def test_settings_do_not_depend_on_how_numpy_prints() -> None:
     """A loss with numbers of NumPy's is the same loss where print options are others."""
     loss = functools.partial(losses.distillation, temperature=np.float64(10 / 3))
     with np.printoptions(legacy="1.13"):
-        found = loop._arguments(loss)
-    assert found == loop._arguments(loss) == ["temperature=3.3333333333333335"]
+        found = plan.arguments_of(loss)
+    assert found == plan.arguments_of(loss) == ["temperature=3.3333333333333335"]

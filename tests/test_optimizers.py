@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minihash import optimizers
+from minihash import fit, mlp, optimizers
 from minihash.optimizers import SGD, Adam
+from minihash.quantization import StraightThrough
 
 VALUES = hnp.arrays(np.float64, hnp.array_shapes(max_dims=2, max_side=4), elements=st.floats(-9, 9))
 RECIPES = {
@@ -261,6 +262,8 @@ def test_refuses_a_change_of_parameters(recipe):
         (lambda: SGD(math.nan), "learning_rate is nan"),
         (lambda: SGD(math.inf), "learning_rate is inf"),
         (lambda: SGD("fast"), "learning_rate is 'fast'"),
+        (lambda: SGD(1.5e6), r"learning_rate is 1.5e\+06"),
+        (lambda: Adam(weight_decay=1.5e6), r"weight_decay is 1.5e\+06"),
         (lambda: SGD(momentum=1.5), "momentum is 1.5"),
         (lambda: SGD(momentum=-0.5), "momentum is -0.5"),
         (lambda: SGD(weight_decay=-1), "weight_decay is -1"),
@@ -274,8 +277,85 @@ def test_refuses_a_change_of_parameters(recipe):
     ],
 )
 def test_refuses(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         make()
+
+
+def test_the_largest_numbers_are_taken():
+    assert SGD(1e6, weight_decay=1e6).learning_rate == Adam(1e6).learning_rate == 1e6
+    assert SGD(momentum=1.0).momentum == 1.0 and Adam(beta1=0.999999, epsilon=1.0).epsilon == 1.0
+
+
+# ---------------------------------------------------------------------------------- of one's own
+
+
+class SignDescent:
+    """It has what an optimizer needs, and no base class."""
+
+    slots = ("velocity",)
+
+    def __init__(self, learning_rate, decay=0.9):
+        self.learning_rate, self.decay = learning_rate, decay
+        self.steps, self.state = 0, {}
+
+    def settings(self):
+        return {"decay": self.decay}
+
+    def step(self, params, grads):
+        self.steps += 1
+        for name, param in params.items():
+            own = self.state.setdefault(name, {"velocity": np.zeros_like(param)})
+            own["velocity"][...] = self.decay * own["velocity"] + grads[name]
+            param -= self.learning_rate * np.sign(own["velocity"])
+
+
+def fitted(epochs, optimizer, **options):
+    data = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    network = mlp([3, 5, 2], seed=1)
+    options = {"batch_size": 10, "progress": False, "optimizer": optimizer, **options}
+    return network, fit(network, data, epochs=epochs, **options)
+
+
+def test_fit_takes_anything_that_steps(tmp_path):
+    """Its rate follows the schedule, and a checkpoint keeps its slots and settings."""
+    assert isinstance(SignDescent(0.1), optimizers.Optimizer)
+    rates = []
+
+    def schedule(done):
+        rates.append(0.01 * (1 - done))
+        if len(rates) - 16 == 10:  # after the sixteen by which a checkpoint knows it
+            raise ConnectionError("cut")
+        return rates[-1]
+
+    with pytest.raises(ConnectionError):
+        fitted(3, SignDescent(1.0), schedule=schedule, checkpoint=tmp_path)
+    whole, _ = fitted(3, SignDescent(1.0), schedule=lambda done: 0.01 * (1 - done))
+    optimizer = SignDescent(1.0)
+    resumed, history = fitted(3, optimizer, schedule=schedule, checkpoint=tmp_path, resume=True)
+    assert optimizer.steps == 12 and len(history) == 3
+    for name, array in whole.params.items():
+        np.testing.assert_array_equal(array, resumed.params[name])
+    with pytest.raises(ValueError, match=r"has a training with optimizer \['SignDescent', {'decay': 0.9}\]"):
+        fitted(3, SignDescent(1.0, decay=0.5), schedule=schedule, checkpoint=tmp_path, resume=True)
+
+
+def test_what_an_optimizer_lacks_is_named():
+    class Half:
+        learning_rate, steps, state = 0.1, 0, {}
+
+        def step(self, params, grads):
+            raise AssertionError
+
+    with pytest.raises(ValueError, match=r"wanted one such as Adam\(\): it has no slots, settings$"):
+        fitted(1, Half())
+    with pytest.raises(ValueError, match=r"wanted one such as Adam\(\): it has no slots, settings$"):
+        StraightThrough(Half(), mlp([4, 8, 2], compression=1 / 2), 8)
+
+
+def test_rounding_goes_through_an_optimizer_of_ones_own():
+    through = StraightThrough(SignDescent(0.5), mlp([4, 8, 2], compression=1 / 2), 8)
+    assert isinstance(through, optimizers.Optimizer)
+    assert through.settings() == {"bits": 8} and through.learning_rate == 0.5
 
 
 def test_get():

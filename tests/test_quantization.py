@@ -294,7 +294,7 @@ def test_a_fine_tune_that_diverges_says_so_and_leaves_the_network():
     [
         ({"batch_size": 0}, "batch_size is 0"),
         ({"loss": "x"}, "loss is 'x'"),
-        ({"optimizer": "adam"}, "optimizer is 'adam', wanted an Optimizer"),
+        ({"optimizer": "adam"}, r"optimizer is 'adam', wanted one such as Adam\(\): it has no learn"),
         ({"epochs": 0}, "epochs is 0"),
     ],
 )

@@ -124,19 +124,31 @@ def test_get_gives_functions_of_the_rate(name):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: schedules.get("linear"), "schedule.*'linear'.*'one_cycle'"),
+        (lambda: schedules.get("linear"), "schedule is 'linear'.*'one_cycle'"),
         (lambda: schedules.constant(-1), "learning_rate is -1"),
         (lambda: schedules.constant(math.inf), "learning_rate is inf"),
+        (lambda: schedules.constant(1.5e6), r"learning_rate is 1.5e\+06"),
+        (lambda: schedules.step(-1), "learning_rate is -1"),
         (lambda: schedules.step(1, every=0), "every is 0"),
+        (lambda: schedules.step(1, every=0.9e-6), "every is 9e-07"),
+        (lambda: schedules.step(1, every=1.01), "every is 1.01"),
         (lambda: schedules.step(1, factor=2), "factor is 2"),
+        (lambda: schedules.step(1, factor=-0.1), "factor is -0.1"),
         (lambda: schedules.cosine(math.nan), "learning_rate is nan"),
         (lambda: schedules.cosine(1, final=-1), "final is -1"),
         (lambda: schedules.one_cycle(-1), "peak is -1"),
         (lambda: schedules.one_cycle(1, warmup=1.5), "warmup is 1.5"),
+        (lambda: schedules.one_cycle(1, warmup=-0.1), "warmup is -0.1"),
         (lambda: schedules.one_cycle(1, initial=-1), "initial is -1"),
         (lambda: schedules.one_cycle(1, final=math.nan), "final is nan"),
     ],
 )
 def test_refuses(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         make()
+
+
+def test_the_ends_of_what_is_taken():
+    assert schedules.constant(1e6)(0.5) == 1e6
+    assert schedules.step(1.0, every=1e-6, factor=0.0)(0.0) == 1.0
+    assert schedules.step(1.0, every=1.0, factor=1.0)(1.0) == 1.0

@@ -11,7 +11,7 @@ import pytest
 from minihash import evaluate, fit, load, losses, mlp, save
 from minihash.datasets.files import open_dataset
 from minihash.network import Network
-from minihash.optimizers import Optimizer
+from minihash.optimizers import SGD
 from minihash.quantization import fine_tune
 from minihash.schema import Schema
 from minihash.tasks import LOSSES
@@ -142,10 +142,10 @@ def test_a_fine_tune_has_the_loss_of_the_task() -> None:
     small, history = fine_tune(network, (INPUTS, YES), (INPUTS, YES), epochs=2, progress=False)
     assert small.task == "binary" and "validation_auc" in history.records[-1]
 
-    class Broken(Optimizer):
+    class Broken(SGD):
         def step(self, params, grads) -> None:
             raise OSError("broken")
 
     with pytest.raises(OSError, match="broken"):
-        fine_tune(network, (INPUTS, YES), loss="mean_squared_error", optimizer=Broken(0.1, 0.0))
+        fine_tune(network, (INPUTS, YES), loss="mean_squared_error", optimizer=Broken())
     assert network.task == "binary"

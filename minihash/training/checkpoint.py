@@ -9,22 +9,19 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
 import time
 import zlib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minihash import checks, strict_json
+from minihash import strict_json
 from minihash.files import PARTS, check_writable, claimed, replacing
 from minihash.persistence import opened
-from minihash.training.history import WEIGHTS, Callback
 from minihash.training.ranks import ALONE, Ranks
 
 NAME = "checkpoint.safetensors"
@@ -34,6 +31,7 @@ SECONDS = 60.0  # from one state within an epoch to the next
 Arrays = dict[str, np.ndarray]
 #: Of arrays, in the words of safetensors.
 DTYPES = ("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "F16", "F32", "F64")
+#: What is raised at a file, or at its content, that is damaged.
 DAMAGES = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
@@ -143,36 +141,13 @@ class Checkpoint:
             if metadata[CHECKSUM] != str(_checksum(metadata[FACTS], arrays)):
                 raise ValueError("its checksum is another")
             return _state(json.loads(metadata[FACTS]), arrays)
-        except DAMAGES as error:
-            raise ValueError(f"{self.path}: is damaged, or no checkpoint ({error})") from None
-        except SafetensorError as error:
-            raise ValueError(f"{self.path}: is damaged, or no checkpoint ({error})") from None
+        except (*DAMAGES, SafetensorError) as error:
+            raise damaged(self.path, error) from None
 
-    def check(
-        self,
-        state: State,
-        params: Arrays,
-        slots: Iterable[str],
-        callbacks: Sequence[Callback],
-        steps: int,
-        dropouts: int,
-    ) -> None:
-        """Raise a ValueError unless a state can be taken up as a whole.
 
-        Parameters
-        ----------
-        params, slots, callbacks : of the training that is to take it up.
-        steps, dropouts : how many an epoch has, and the network.
-        """
-        try:
-            _check(state, params, tuple(slots))
-            progress = state.progress
-            if not progress["step"] <= steps or len(progress["dropout_rows"]) != dropouts:
-                raise ValueError("its place is not one of this training")
-            for callback, kept in zip(callbacks, state.callbacks, strict=True):
-                copy.copy(callback).restore(dict(kept))
-        except DAMAGES as error:
-            raise ValueError(f"{self.path}: is damaged, or no checkpoint ({error})") from None
+def damaged(path: Path, error: Exception) -> ValueError:
+    """Return the error for a file that cannot be taken up."""
+    return ValueError(f"{path}: is damaged, or no checkpoint ({error})")
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -184,35 +159,6 @@ def _plain(name: str, value: Any) -> Any:
         found = f"state of a callback: {name} is a {type(value).__name__}"
         raise ValueError(f"{found}, wanted an array or what JSON holds") from None
     return plain
-
-
-def _check(state: State, params: Arrays, slots: tuple[str, ...]) -> None:
-    wanted = {name: (array.shape, array.dtype) for name, array in params.items()}
-    for held in (state.params, *({name: own[slot] for name, own in state.slots.items()} for slot in slots)):
-        found = {name: (array.shape, array.dtype) for name, array in held.items()}
-        if found != wanted and (held is state.params or found):
-            raise ValueError("its arrays are not those of the network")
-    if any(set(own) != set(slots) for own in state.slots.values()):
-        raise ValueError("its slots are others")
-    for kept in state.callbacks:
-        for name, array in kept.items():
-            own = name.removeprefix(WEIGHTS)
-            if own != name and (array.shape, array.dtype) != wanted[own]:
-                raise ValueError("its arrays are not those of the network")
-    progress = state.progress
-    for name in ("epoch", "step", "optimizer_steps"):
-        checks.integer(name, progress[name], 0, 2**62)
-    for number in (*progress["mean"], progress["seconds"], progress["learning_rate"]):
-        checks.number("a number", number, -np.inf, np.inf)
-    for row in progress["dropout_rows"]:
-        checks.integer("a dropout's row", row, 0, 2**32)
-    checks.boolean("stopped", progress["stopped"])
-    np.random.default_rng().bit_generator.state = progress["order"]
-    for record in progress["history"]:
-        checks.integer("an epoch", record["epoch"], 1, 2**62)
-        checks.number("a loss", record["loss"], -np.inf, np.inf)
-    if len(progress["mean"]) != 2:
-        raise ValueError("its numbers are others")
 
 
 def _checksum(text: str, arrays: Arrays) -> int:

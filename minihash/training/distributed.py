@@ -30,6 +30,7 @@ from minihash.network import Network
 from minihash.sources import Source
 from minihash.training.checkpoint import Checkpoint
 from minihash.training.gradients import Gradients
+from minihash.training.interrupts import Signals
 from minihash.training.mpi import MpiRanks, world
 from minihash.training.ranks import ALONE, Ranks
 from minihash.training.shards import Range, Shards, nodes, tree_sum
@@ -69,12 +70,28 @@ def shards_of(shards: int | None, ranks: Ranks, folder: Folder | None = None) ->
     return max(SHARDS, 1 << (ranks.size - 1).bit_length())
 
 
+def gradients_of(
+    given: tuple[Network, Source, Callable, int, Signals],
+    ranks: Ranks,
+    mode: str,
+    shards: int | None,
+    folder: Folder | None,
+) -> Gradients:
+    """Return the gradients of one process, made of what is given, or of a rank, with `shards_of` the rest."""
+    if isinstance(ranks, MpiRanks):
+        count = shards_of(shards, ranks, folder)
+        return ShardedGradients(*given, ranks=ranks, mode=mode, shards=count)
+    if shards is not None:
+        raise ValueError(f"shards is {shards} and distributed is False, wanted None")
+    return Gradients(*given)
+
+
 class ShardedGradients(Gradients):
     """The gradients of a batch of which every rank has some shards.
 
     Parameters
     ----------
-    network, rows, loss, batch_size : as in `Gradients`; the same on all ranks.
+    network, rows, loss, batch_size, signals : as in `Gradients`; all but signals the same on all ranks.
     ranks : all of them.
     mode : "exact" or "fast".
     shards : how many.
@@ -90,27 +107,24 @@ class ShardedGradients(Gradients):
         rows: Source,
         loss: Callable,
         batch_size: int,
+        signals: Signals,
         *,
         ranks: MpiRanks,
         mode: str,
         shards: int,
     ) -> None:
-        super().__init__(network, rows, loss, batch_size)
+        super().__init__(network, rows, loss, batch_size, signals)
         if shards < ranks.size:
             raise ValueError(f"shards is {shards}, wanted {ranks.size} at least, the number of ranks")
         if batch_size < shards:
             raise ValueError(f"batch_size is {batch_size}, wanted {shards} at least, the number of shards")
-        self.ranks, self._mode, self.exact = ranks, mode, mode == "exact"
+        self.ranks, self.exact, self.setting = ranks, mode == "exact", [mode, shards]
         if self.exact and network.device is not CPU and not getattr(network.device, "deterministic", False):
             raise ValueError(f"network is on {network.device}, wanted it deterministic for exact mode")
         self.shards = Shards(shards, len(rows.rows), batch_size)
         self._own = self.shards.of_rank(ranks.rank, ranks.size)
         self._dropouts = [layer for layer in network.layers if isinstance(layer, Dropout)]
         self._stop = False
-
-    @property
-    def setting(self) -> Any:
-        return [self._mode, self.shards.count]
 
     def stops(self) -> bool:
         return self._stop
@@ -164,7 +178,7 @@ class ShardedGradients(Gradients):
         """Return gradients and loss of some rows, times their share of the batch; and whether to stop."""
         grads = self.network.grads
         vector = np.zeros(sum(grad.size for grad in grads.values()) + 2, self.network.dtype)
-        vector[-1] = self.caught()
+        vector[-1] = self.signals.caught > 0
         if batch is not None and share:
             vector[-2] = self._fill_one(batch) * share
             get = self.network.device.get

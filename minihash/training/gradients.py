@@ -15,6 +15,7 @@ from minihash.kernels import threads
 from minihash.layers import HashedLinear
 from minihash.network import Network
 from minihash.sources import Source
+from minihash.training.interrupts import Signals
 
 Step = tuple[Callable[..., float], Callable[[], contextlib.AbstractContextManager[None]]]
 
@@ -28,27 +29,26 @@ class Gradients:
     rows : to train on.
     loss : of a batch, as in losses.py.
     batch_size : rows of a batch.
+    signals : at which training should stop.
 
-    caught : tells whether training should stop; whoever trains sets it.
     holding : what is held during the steps of an epoch.
     exact : whether no bit may depend on the number of processes.
+    setting : what a resumed training must have in common: mode and shards; None where there is but one way.
     """
 
     exact = False
+    setting: list[Any] | None = None
 
-    def __init__(self, network: Network, rows: Source, loss: Callable, batch_size: int) -> None:
+    def __init__(
+        self, network: Network, rows: Source, loss: Callable, batch_size: int, signals: Signals
+    ) -> None:
         self.network, self.rows, self.loss, self.batch_size = network, rows, loss, batch_size
+        self.signals = signals
         self._loss_and_grads, self.holding = _step(network, loss)
-        self.caught: Callable[[], bool] = bool
-
-    @property
-    def setting(self) -> Any:
-        """What a resumed training must have in common: None, there is but one way."""
-        return None
 
     def stops(self) -> bool:
-        """Tell whether `caught` said, when the last batch was filled, that training should stop."""
-        return self.caught()
+        """Tell whether training should stop after this step: of several ranks, all are told the same."""
+        return self.signals.caught > 0
 
     def batches(self, rng: np.random.Generator) -> Generator[Any, None, None]:
         """Yield what `fill` takes, shuffled, of every row once; whoever stops early closes it."""

@@ -75,11 +75,9 @@ class Callback:
     All methods are called in the thread of `fit`, callback after callback in their order.
 
     observer : whether it only looks: a training may be resumed with other observers.
-    changing : names of its numbers and words that are no settings, as training changes them.
     """
 
     observer = False
-    changing: tuple[str, ...] = ()
 
     def on_train_begin(self, network: Network) -> None:
         """Called once before the first epoch, of a resumed training too; then `restore`."""
@@ -100,6 +98,10 @@ class Callback:
 
     def on_train_end(self, network: Network, history: History) -> None:
         """Called once after the last epoch, and after an error too."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return numbers and words by name: a resumed training has callbacks with the same."""
+        return {}
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must keep: arrays, and values that JSON holds, by name."""

@@ -1,37 +1,30 @@
-"""Training: `fit`, and a training under way."""
+"""Training: `fit`, and its loop of epochs and steps."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import os
-import sys
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from minihash import checks, losses, memory, sources, strict_json
-from minihash.datasets.rows import Rows
+from minihash import checks, losses, sources
 from minihash.files import tolerated
 from minihash.hashing import LIMIT_SEED
-from minihash.kernels.devices import CPU
-from minihash.layers import Dropout
-from minihash.network import PREDICT_ROWS, Network
-from minihash.optimizers import Adam, Optimizer
-from minihash.sources import ClassWeight, Data, Source
-from minihash.terminal import forgiving
-from minihash.training.checkpoint import Checkpoint, State
-from minihash.training.distributed import ShardedGradients, mode_of, ranks_of, shards_of
-from minihash.training.evaluation import Mean, scores_of
-from minihash.training.gradients import Gradients
+from minihash.network import Network
+from minihash.optimizers import Adam, Optimizer, check_optimizer
+from minihash.sources import ClassWeight, Data
+from minihash.training.checkpoint import Checkpoint
+from minihash.training.distributed import gradients_of, mode_of, ranks_of
+from minihash.training.evaluation import scores_of
 from minihash.training.history import Callback, History
 from minihash.training.interrupts import Interrupted, Signals, held_back
-from minihash.training.mpi import MpiRanks
-from minihash.training.ranks import Ranks
+from minihash.training.plan import Place, Plan
+from minihash.training.progress import progress_bar
+from minihash.training.resumption import agree, go_on, state_of
 from minihash.training.tasks import loss_for, schema_after
 
 
@@ -71,7 +64,7 @@ def fit(
         function such, also as a `functools.partial`; on a card it is given arrays of CuPy. By default that of
         the network's task, where it has one, else the first. The network notes its task by the loss; that of
         another task replaces the one that it had.
-    optimizer : default `Adam()`.
+    optimizer : default `Adam()`; anything that has the members of `optimizers.Optimizer`.
     schedule : learning rate as a function of the fraction of training done; see schedules.py.
     epochs : passes over the training rows.
     batch_size : rows a step; the last batch of an epoch may be shorter.
@@ -115,130 +108,110 @@ def fit(
     >>> len(history), history["loss"][-1] < 0.2, evaluate(network, (inputs, labels))["error"] < 0.1
     (20, True, True)
     """
-    optimizer = Adam() if optimizer is None else optimizer
-    _check_kind("optimizer", optimizer, Optimizer, "Adam()")
-    for place, callback in enumerate(_check_kind("callbacks", callbacks, (list, tuple), "[EarlyStopping()]")):
-        _check_kind(f"callbacks[{place}]", callback, Callback, "EarlyStopping()")
+    optimizer = check_optimizer("optimizer", Adam() if optimizer is None else optimizer)
+    _check_callbacks(callbacks)
     mode = mode_of(distributed)
-    ranks = ranks_of(mode)
+    ranks, signals = ranks_of(mode), Signals()
     with ranks.together():
         if resume and checkpoint is None:
             raise ValueError("resume is True and checkpoint is None, wanted the folder to go on from")
-        if shards is not None and not mode:
-            raise ValueError(f"shards is {shards} and distributed is False, wanted None")
         loss = loss_for(network, loss)
         schema = schema_after(network, loss)
         rows = sources.source("train", train, network, loss, class_weight)
-        given = network, rows, losses.get(loss), checks.integer("batch_size", batch_size, 1, 2**31)
-        if isinstance(ranks, MpiRanks):
-            count = shards_of(shards, ranks, checkpoint if resume else None)
-            gradients: Gradients = ShardedGradients(*given, ranks=ranks, mode=mode, shards=count)
-        else:
-            gradients = Gradients(*given)
-        training = Training(
-            gradients,
+        given = network, rows, losses.get(loss), checks.integer("batch_size", batch_size, 1, 2**31), signals
+        before = checkpoint if resume else None
+        plan = Plan(
+            gradients_of(given, ranks, mode, shards, before),
             None if validation is None else sources.source("validation", validation, network, loss),
-            optimizer=optimizer,
-            schedule=schedule,
+            optimizer,
+            schedule,
             epochs=checks.integer("epochs", epochs, 1, 2**31),
             seed=checks.integer("seed", seed, 0, LIMIT_SEED),
             callbacks=[callback for callback in callbacks if ranks.is_first or not callback.observer],
             ranks=ranks,
         )
         sources.check_rounding_of("train", rows, network)
-        training.check_memory()
-        training.agree()
+        plan.check_memory()
+        agree(plan)
         with contextlib.ExitStack() as held:
             saved = None if checkpoint is None else held.enter_context(Checkpoint(checkpoint, ranks))
-            # Where nobody saves and nobody waits, Ctrl-C is Python's own.
-            signals = held.enter_context(Signals()) if saved or mode else None
-            if saved:
-                training.go_on_from(saved, resume)
+            if saved or mode:  # where nobody saves and nobody waits, Ctrl-C is Python's own
+                held.enter_context(signals)
+            place = go_on(plan, saved, resume) if saved else None
             network.schema = schema
-            training.run(progress if ranks.is_first else False, saved, signals)
-            if signals and ranks.any(signals.caught > 0):  # after the last step
-                raise Interrupted(signals.caught, f"stopped{_kept_in(saved)}")
-    return training.history
+            return Training(plan, place or plan.start(), saved).run(progress if ranks.is_first else False)
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    if not isinstance(callbacks, (list, tuple)):
+        raise ValueError(f"callbacks is {callbacks!r}, wanted one such as [EarlyStopping()]")
+    for place, callback in enumerate(callbacks):
+        if not isinstance(callback, Callback):
+            raise ValueError(f"callbacks[{place}] is {callback!r}, wanted one such as EarlyStopping()")
 
 
 class Training:
-    """A training under way: what it needs to go on, and `run`.
+    """A training under way, from a place on.
 
-    epoch, step : the epoch, from 1, and how many of its steps have been made.
-    order : state of the generator of shuffles at the beginning of the epoch.
-    mean : of the losses of the epoch's steps.
+    Parameters
+    ----------
+    plan : what it is given.
+    place : where it is; `run` moves it.
+    saved : where the state is kept, or None.
     """
 
-    def __init__(
-        self,
-        gradients: Gradients,
-        held_out: Source | None,
-        *,
-        optimizer: Optimizer,
-        schedule: Callable[[float], float] | None,
-        epochs: int,
-        seed: int,
-        callbacks: Sequence[Callback],
-        ranks: Ranks,
-    ) -> None:
-        self.gradients, self.held_out, self.ranks = gradients, held_out, ranks
-        self.network, self.rows = gradients.network, gradients.rows
-        self.optimizer, self.schedule, self.callbacks = optimizer, schedule, callbacks
-        self.epochs, self.seed = epochs, seed
-        self.steps = -(-len(self.rows.rows) // gradients.batch_size)  # of an epoch
-        self.rng = np.random.default_rng(seed)
-        self.epoch, self.step, self.order, self.mean = 1, 0, self.rng.bit_generator.state, Mean()
-        self.history, self.stopped = History(), False
-        self._settings: dict[str, Any] = {}
-        self._kept: list[dict[str, Any]] = []  # of callbacks, for when they have begun
+    def __init__(self, plan: Plan, place: Place, saved: Checkpoint | None) -> None:
+        self.plan, self.place, self.saved = plan, place, saved
+        self.network, self.optimizer, self.gradients = plan.network, plan.optimizer, plan.gradients
+        self.ranks, self.signals = plan.ranks, plan.gradients.signals
         self._arrays = self.network.params, self.network.grads
-        self._seconds = 0.0  # before it was interrupted
+        self._rng = np.random.default_rng(plan.seed)
 
-    def run(
-        self, progress: bool | None = None, saved: Checkpoint | None = None, signals: Signals | None = None
-    ) -> None:
-        """Train to the end, and save the state on the way."""
-        start = time.perf_counter() - self._seconds
-        for callback in self.callbacks:
+    def run(self, progress: bool | None) -> History:
+        """Train to the end, and save the state on the way; return the history."""
+        start, callbacks = time.perf_counter() - self.place.seconds, self.plan.callbacks
+        history = self.place.history
+        for callback in callbacks:
             callback.on_train_begin(self.network)
-        for callback, state in zip(self._lasting(), self._kept):
+        for callback, state in zip(self.plan.lasting, self.place.kept):
             callback.restore(state)
-        if signals is not None:
-            self.gradients.caught = lambda: signals.caught > 0
-        pause = functools.partial(self._pause, saved, signals)
         held = self.ranks.cores(self.gradients.exact), np.errstate(over="ignore", invalid="ignore")
-        with _progress_bar(self, progress) as bar, held[0], held[1]:
+        with progress_bar(self.plan, self.place, progress) as bar, held[0], held[1]:
             try:
-                while self.epoch <= self.epochs and not self.stopped:
-                    self._train_epoch(bar, pause)
+                while self.place.epoch <= self.plan.epochs and not self.place.stopped:
+                    self._train_epoch(bar)
                     self._end_epoch(start)
-                    bar.set_postfix_str(self.history.describe())
-                    pause(True)
+                    bar.set_postfix_str(history.describe())
+                    self._pause(epoch_ended=True)
             except FloatingPointError as error:
-                if not any([callback.on_divergence(self.network, error) for callback in self.callbacks]):
+                if not any([callback.on_divergence(self.network, error) for callback in callbacks]):
                     raise
             except KeyboardInterrupt:
                 with held_back():
-                    for callback in self.callbacks:
-                        callback.on_interrupt(self.network, self.history)
+                    for callback in callbacks:
+                        callback.on_interrupt(self.network, history)
                 raise
             finally:  # after a divergence or Ctrl-C too: best weights are put back
                 with held_back():
-                    for callback in self.callbacks:
-                        callback.on_train_end(self.network, self.history)
+                    for callback in callbacks:
+                        callback.on_train_end(self.network, history)
+        if self.ranks.any(self.signals.caught > 0):  # after the last step
+            raise self._interrupted("stopped")
+        return history
 
-    def _train_epoch(self, bar: Any, pause: Callable[[bool], None]) -> None:
+    def _train_epoch(self, bar: Any) -> None:
         """Make the steps of the epoch that have not been made yet."""
-        self.rng.bit_generator.state = self.order
-        batches = self.gradients.batches(self.rng)
+        plan, place = self.plan, self.place
+        self._rng.bit_generator.state = place.order
+        batches = self.gradients.batches(self._rng)
         with contextlib.closing(batches), self.gradients.holding():
-            for batch in itertools.islice(batches, self.step, None):
-                if self.schedule is not None:
-                    done = (self.epoch - 1 + self.step / self.steps) / self.epochs
-                    self.optimizer.learning_rate = float(self.schedule(done))
+            for batch in itertools.islice(batches, place.step, None):
+                if plan.schedule is not None:
+                    done = (place.epoch - 1 + place.step / plan.steps) / plan.epochs
+                    self.optimizer.learning_rate = float(plan.schedule(done))
                 self._train_step(batch)
                 bar.update()
-                pause(False)
+                self._pause(epoch_ended=False)
         isfinite = self.network.device.xp.isfinite
         if not all(isfinite(array).all() for array in self.network.params.values()):
             raise self._diverged("a parameter is not finite")
@@ -246,265 +219,52 @@ class Training:
     def _train_step(self, batch: Any) -> None:
         """Do one step on one batch; where its loss is not finite, change nothing and raise."""
         value, weight = self.gradients.fill(batch)
-        self.step += 1
+        self.place.step += 1
         if not np.isfinite(value):
             raise self._diverged(f"loss is {value}")
-        self.mean.add(value, weight)
+        self.place.mean.add(value, weight)
         if weight:
-            for callback in self.callbacks:
+            for callback in self.plan.callbacks:
                 callback.on_gradients(self.network)
             self.optimizer.step(*self._arrays)
 
     def _end_epoch(self, start: float) -> None:
         """Write the epoch's record, ask the callbacks, and go over to the next."""
-        if not self.mean.weight:
-            raise ValueError(f"{self.rows.rows.name} have no weight above 0, wanted one at least")
-        record = {"epoch": self.epoch, "learning_rate": self.optimizer.learning_rate}
-        record["loss"] = self.mean.value()
-        if self.held_out is not None:
-            scores = scores_of(self.network, self.held_out, self.gradients.loss, self.ranks)
+        plan, place = self.plan, self.place
+        if not place.mean.weight:
+            raise ValueError(f"{plan.rows.rows.name} have no weight above 0, wanted one at least")
+        record = {"epoch": place.epoch, "learning_rate": self.optimizer.learning_rate}
+        record["loss"] = place.mean.value()
+        if plan.held_out is not None:
+            scores = scores_of(self.network, plan.held_out, self.gradients.loss, self.ranks)
             record.update({f"validation_{name}": score for name, score in scores.items()})
-        record["seconds"] = self._seconds = time.perf_counter() - start
-        self.history.records.append(self.ranks.share(record))
+        record["seconds"] = place.seconds = time.perf_counter() - start
+        place.history.records.append(self.ranks.share(record))
         # Every callback hears of every epoch: a list, not a generator.
-        stops = [callback.on_epoch_end(self.network, self.history) for callback in self.callbacks]
-        self.stopped = self.ranks.any(any(stops))
-        self.epoch, self.step, self.order, self.mean = self.epoch + 1, 0, self.rng.bit_generator.state, Mean()
+        stops = [callback.on_epoch_end(self.network, place.history) for callback in plan.callbacks]
+        place.stopped = self.ranks.any(any(stops))
+        place.next_epoch(self._rng.bit_generator.state)
 
-    def _pause(self, saved: Checkpoint | None, signals: Signals | None, epoch_ended: bool) -> None:
+    def _pause(self, *, epoch_ended: bool) -> None:
         """Save the state where it is time to, and stop where a signal has come, to any rank."""
-        if signals is None:
-            return
-        stop = self.ranks.any(signals.caught > 0) if epoch_ended else self.gradients.stops()
+        stop = self.ranks.any(self.signals.caught > 0) if epoch_ended else self.gradients.stops()
+        saved = self.saved
         if saved and stop:
-            self.ranks.first(lambda: saved.write(self.state()))
+            self.ranks.first(lambda: saved.write(state_of(self.plan, self.place)))
         elif saved and (saved.is_due() or epoch_ended and self.ranks.is_first):
             with tolerated("the state before it stays, and the training goes on"):
-                saved.write(self.state())
+                saved.write(state_of(self.plan, self.place))
         if stop:
-            place = f"epoch {self.epoch}, step {self.step} of {self.steps}"
-            raise Interrupted(signals.caught, f"stopped in {place}{_kept_in(saved)}")
+            place = self.place
+            raise self._interrupted(f"stopped in epoch {place.epoch}, step {place.step} of {self.plan.steps}")
+
+    def _interrupted(self, where: str) -> Interrupted:
+        kept = f"; {self.saved.folder} has the state to resume" if self.saved else ""
+        return Interrupted(self.signals.caught, where + kept)
 
     def _diverged(self, what: str) -> FloatingPointError:
         return FloatingPointError(
-            f"{what} in epoch {self.epoch}, step {self.step} of {self.steps}: training diverged at learning "
-            f"rate {self.optimizer.learning_rate:g}; wanted a smaller one, or inputs scaled to about 1 "
-            "(input_scale)"
+            f"{what} in epoch {self.place.epoch}, step {self.place.step} of {self.plan.steps}: training "
+            f"diverged at learning rate {self.optimizer.learning_rate:g}; wanted a smaller one, or inputs "
+            "scaled to about 1 (input_scale)"
         )
-
-    def describe(self) -> str:
-        """Return the settings in a line."""
-        numbers = {"learning_rate": self.optimizer.learning_rate, **_numbers(self.optimizer)}
-        optimizer = ", ".join(f"{name} {_text(value)}" for name, value in numbers.items())
-        parts = [
-            f"{len(self.rows.rows):,} rows",
-            f"{self.epochs} epochs of {self.steps:,} steps of {self.gradients.batch_size}",
-            self.rows.loss.name or "a loss of one's own",
-            f"{type(self.optimizer).__name__} ({optimizer})",
-            f"seed {self.seed}, {self.network.dtype} on {self.network.device}",
-        ]
-        if self.gradients.setting is not None:
-            mode, shards = self.gradients.setting
-            parts.append(f"{self.ranks.size} ranks, {mode}, {shards} shards")
-        return "fit: " + ", ".join(parts)
-
-    def _lasting(self) -> list[Callback]:
-        """Return the callbacks that the result depends on."""
-        return [callback for callback in self.callbacks if not callback.observer]
-
-    def _describe(self) -> dict[str, Any]:
-        """Return what a resumed training must have in common with the one before, as JSON holds it."""
-        schedule, rates = self.schedule, [self.optimizer.learning_rate]
-        if schedule is not None:  # a function: some of its values
-            rates = [float(schedule(sixteenth / 16)) for sixteenth in range(16)]
-        scaling = self.network.input_shift.tobytes() + self.network.input_scale.tobytes()
-        weights, held_out = self.rows.class_weight, self.held_out
-        settings = {
-            "loss": [self.rows.loss.name, *_arguments(self.gradients.loss)],
-            "optimizer": [type(self.optimizer).__name__, _numbers(self.optimizer)],
-            "learning rates": rates,
-            "epochs": self.epochs,
-            "batch_size": self.gradients.batch_size,
-            "seed": self.seed,
-            "class_weight": None if weights is None else weights.tolist(),
-            "training rows": _fingerprint(self.rows.rows),
-            "validation rows": None if held_out is None else _fingerprint(held_out.rows),
-            "callbacks": [[type(callback).__name__, _numbers(callback)] for callback in self._lasting()],
-            "distributed": self.gradients.setting,
-            "scaling": zlib.crc32(scaling),
-            "network": repr(self.network),  # last: with another seed it is another too, and long
-        }
-        return strict_json.tagged(settings)
-
-    def state(self) -> State:
-        """Return all that another process needs to go on."""
-        get, layers = self.network.device.get, self.network.layers
-        return State(
-            settings=self._settings,
-            progress={
-                "epoch": self.epoch,
-                "step": self.step,
-                "stopped": self.stopped,
-                "order": self.order,
-                "mean": [self.mean.sum, self.mean.weight],
-                "seconds": self._seconds,
-                "history": self.history.to_json(),
-                "optimizer_steps": self.optimizer.steps,
-                "learning_rate": self.optimizer.learning_rate,
-                "dropout_rows": [layer.row for layer in layers if isinstance(layer, Dropout)],
-            },
-            params={name: get(array) for name, array in self.network.params.items()},
-            slots={
-                name: {slot: get(array) for slot, array in slots.items()}
-                for name, slots in self.optimizer.state.items()
-            },
-            callbacks=[
-                {name: value if isinstance(value, PLAIN) else get(value) for name, value in kept.items()}
-                for kept in (callback.state() for callback in self._lasting())
-            ],
-        )
-
-    def check_memory(self) -> None:
-        """Refuse what would not fit the memory: a step, or evaluating after the first epoch."""
-        if self.network.device is not CPU:
-            return
-        layers, optimizer = self.network.layers, self.optimizer
-        rows = min(self.gradients.batch_size, len(self.rows.rows))
-        slots = 0 if optimizer.state else len(optimizer.slots)
-        memory.check_training(layers, -(-rows // self.ranks.size), slots)
-        if self.held_out is not None:
-            memory.check_predicting(layers, min(PREDICT_ROWS, len(self.held_out.rows)))
-
-    def agree(self) -> None:
-        """Begin with the first's parameters on all ranks.
-
-        Raises
-        ------
-        ValueError if a rank has other settings, or other data.
-        """
-        if self.ranks.size == 1:
-            return
-        described = self.ranks.collect(self._describe())
-        for rank, settings in enumerate(described):
-            for name, value in settings.items():
-                if value != described[0][name]:
-                    found = f"rank {rank} has {name} {value!r}"
-                    raise ValueError(f"{found}, wanted {described[0][name]!r} as rank 0 has")
-        get, put = self.network.device.get, self.network.device.put
-        first = self.ranks.share({name: get(array) for name, array in self._arrays[0].items()})
-        for name, array in self._arrays[0].items():
-            array[...] = put(first[name])
-
-    def go_on_from(self, saved: Checkpoint, resume: bool) -> None:
-        """Take up the state in a folder, if there is one.
-
-        Raises
-        ------
-        ValueError if there is one and it is not to be resumed, or it is that of another training.
-        """
-        state, self._settings = saved.read(), self._describe()  # before training changes them
-        if state is None:
-            return
-        if not resume:
-            found = f"checkpoint is {saved.folder}, which has a training"
-            raise ValueError(f"{found}, wanted it resumed, or another folder")
-        before = _with_scaling(state.settings)
-        for name, value in self._settings.items():
-            if before.get(name) != value:
-                found = f"{saved.folder} has a training with {name} {before.get(name)!r}"
-                raise ValueError(f"{found}, wanted {value!r}: resume it with the same settings")
-        params, slots = self.network.params, dict.fromkeys(self.optimizer.slots)
-        dropouts = [layer for layer in self.network.layers if isinstance(layer, Dropout)]
-        saved.check(state, params, slots, self._lasting(), self.steps, len(dropouts))
-        put, progress = self.network.device.put, state.progress
-        for name, array in params.items():
-            array[...] = put(state.params[name])
-        self.optimizer.state = {
-            name: {slot: put(array) for slot, array in own.items()} for name, own in state.slots.items()
-        }
-        self.optimizer.steps = progress["optimizer_steps"]
-        self.optimizer.learning_rate = progress["learning_rate"]
-        for layer, row in zip(dropouts, progress["dropout_rows"]):
-            layer.row = row
-        self.epoch, self.step, self.stopped = progress["epoch"], progress["step"], progress["stopped"]
-        self.order, self.mean = progress["order"], Mean(*progress["mean"])
-        self.history.records[:] = History.from_json(progress["history"]).records
-        self._seconds, self._kept = progress["seconds"], state.callbacks
-
-
-def _with_scaling(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint's settings; in those of earlier versions the scaling is beside the network."""
-    match settings.get("network"):
-        case [network, scaling]:
-            return {**settings, "network": network, "scaling": scaling}
-    return settings
-
-
-PLAIN = (bool, int, float, str, list, dict, type(None))  # of a callback's state: what JSON holds
-FINGERPRINTED = 64  # rows
-
-
-def _check_kind(name: str, value: Any, kind: Any, example: str) -> Any:
-    """Return a value of a kind, or say which argument is none."""
-    if not isinstance(value, kind):
-        raise ValueError(f"{name} is {value!r}, wanted one such as {example}")
-    return value
-
-
-def _kept_in(saved: Checkpoint | None) -> str:
-    return f"; {saved.folder} has the state to resume" if saved else ""
-
-
-def _text(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _arguments(loss: Callable) -> list[str]:
-    """Return what a `functools.partial` gives a loss, as text."""
-    if not isinstance(loss, functools.partial):
-        return []
-    words = [_repr(value) for value in loss.args]
-    words += [f"{name}={_repr(value)}" for name, value in sorted(loss.keywords.items())]
-    return [*_arguments(loss.func), *words]
-
-
-def _repr(value: Any) -> str:
-    """Return `repr`, but of NumPy's numbers and arrays what np.set_printoptions does not change."""
-    return repr(value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value)
-
-
-def _numbers(value: Any) -> dict[str, Any]:
-    """Return settings of an optimizer or a callback: numbers and words that training does not change."""
-    kept = value.state() if isinstance(value, Callback) else ()
-    changing = ("steps", "learning_rate", *getattr(value, "changing", ()), *kept)
-    return {
-        name: one
-        for name, one in vars(value).items()
-        if isinstance(one, (bool, int, float, str)) and name not in changing and not name.startswith("_")
-    }
-
-
-def _fingerprint(rows: Rows) -> list[int]:
-    """Return what other rows would hardly have in common: how many, a checksum of the first and the last."""
-    checksum = 0
-    for start in sorted({0, max(0, len(rows) - FINGERPRINTED)}):
-        part = rows.part(start, min(start + FINGERPRINTED, len(rows)))
-        with contextlib.closing(part.batches(FINGERPRINTED)) as batches:
-            for batch in batches:
-                for array in batch:
-                    if array is not None:
-                        checksum = zlib.crc32(np.ascontiguousarray(array).tobytes(), checksum)
-    return [len(rows), rows.features, checksum]
-
-
-def _progress_bar(training: Training, progress: bool | None) -> Any:
-    from tqdm import tqdm
-
-    stderr = forgiving(sys.stderr)  # None under pythonw, and after 2>&-
-    shown = bool(stderr and stderr.isatty()) if progress is None else bool(progress and stderr)
-    if shown:
-        tqdm.write(training.describe(), file=stderr)
-    short = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # room for what postfix says
-    steps, done = training.epochs * training.steps, (training.epoch - 1) * training.steps + training.step
-    how: dict[str, Any] = {"disable": not shown, "bar_format": short, "dynamic_ncols": True}
-    return tqdm(total=steps, initial=done, file=stderr, **how)

@@ -72,17 +72,11 @@ class MpiRanks(Ranks):
             raise error
         return value
 
-    def share(self, value: Any) -> Any:
-        return self._comm.bcast(value)
-
     def collect(self, value: Any) -> list[Any]:
         return self._comm.allgather(value)
 
     def gather(self, value: Any) -> list[Any]:
         return self._comm.gather(value) or []
-
-    def any(self, flag: bool) -> bool:
-        return self._comm.allreduce(bool(flag), self._mpi.LOR)
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:

@@ -30,7 +30,7 @@ class Ranks:
 
     def share(self, value: Any) -> Any:
         """Return the first's value on all."""
-        return value
+        return self.first(lambda: value)
 
     def collect(self, value: Any) -> list[Any]:
         """Return the values of all ranks, in their order, on all."""
@@ -42,7 +42,7 @@ class Ranks:
 
     def any(self, flag: bool) -> bool:
         """Tell all whether it is so on any."""
-        return flag
+        return any(self.collect(flag))
 
     def together(self) -> AbstractContextManager[None]:
         """Stop all ranks when an error stops one of them alone: the others would wait for it for ever."""

@@ -1,0 +1,45 @@
+"""What `fit` shows: its settings in a line, and a bar."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from minihash.terminal import forgiving
+from minihash.training.plan import Place, Plan
+
+
+def progress_bar(plan: Plan, place: Place, progress: bool | None) -> Any:
+    """Return the bar of a training from a place on, and write the line before it; None asks the terminal."""
+    from tqdm import tqdm
+
+    stderr = forgiving(sys.stderr)  # None under pythonw, and after 2>&-
+    shown = bool(stderr and stderr.isatty()) if progress is None else bool(progress and stderr)
+    if shown:
+        tqdm.write(describe(plan), file=stderr)
+    short = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # room for what postfix says
+    steps, done = plan.epochs * plan.steps, (place.epoch - 1) * plan.steps + place.step
+    how: dict[str, Any] = {"disable": not shown, "bar_format": short, "dynamic_ncols": True}
+    return tqdm(total=steps, initial=done, file=stderr, **how)
+
+
+def describe(plan: Plan) -> str:
+    """Return the settings of a training in a line."""
+    optimizer, network = plan.optimizer, plan.network
+    numbers = {"learning_rate": optimizer.learning_rate, **optimizer.settings()}
+    shown = ", ".join(f"{name} {_text(value)}" for name, value in numbers.items())
+    parts = [
+        f"{len(plan.rows.rows):,} rows",
+        f"{plan.epochs} epochs of {plan.steps:,} steps of {plan.gradients.batch_size}",
+        plan.rows.loss.name or "a loss of one's own",
+        f"{type(optimizer).__name__} ({shown})",
+        f"seed {plan.seed}, {network.dtype} on {network.device}",
+    ]
+    if plan.gradients.setting is not None:
+        mode, shards = plan.gradients.setting
+        parts.append(f"{plan.ranks.size} ranks, {mode}, {shards} shards")
+    return "fit: " + ", ".join(parts)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
