@@ -32,17 +32,13 @@ def input_chunks(
 
     They are as the file holds them, those of a CSV file float64: a network shifts them before it rounds.
 
-    Parameters
-    ----------
     path : a store, an .npy or a CSV file (.gz or not), which are read in chunks; or what `read_inputs` reads.
     features : how many a row is to have. A store's targets are passed over, and so is the column
         `label_column` of an .npy or CSV file that has one column more.
     header : of a CSV file: leave out the first line.
     report : called with the column that is left out as the target, if one is.
 
-    Raises
-    ------
-    ValueError with the file's name if it is damaged or has other rows; OSError if it cannot be read.
+    Raises ValueError with the file's name if it is damaged or has other rows; OSError if it cannot be read.
     """
     check_regular(path)
     kind = kind_of(path)
@@ -77,7 +73,7 @@ def _without_label(
 
 
 def _npy(path: str | os.PathLike[str]) -> NpyRows | None:
-    """Return the rows of a file with a matrix; None if it holds another array, such as images."""
+    """Return the rows of an .npy file with a matrix; None if it holds another array, such as images."""
     try:
         return NpyRows(path, label_column=None)
     except ValueError:
@@ -87,10 +83,7 @@ def _npy(path: str | os.PathLike[str]) -> NpyRows | None:
 def read_inputs(path: str | os.PathLike[str]) -> np.ndarray:
     """Read raw inputs as a matrix (rows, features) from an idx (or idx.gz), npy or npz file.
 
-    An npz file holds one array, or one named `inputs`; dimensions after the first are flattened.
-
-    Raises
-    ------
+    An npz file holds one array, or one named `inputs`; dimensions after the first are flattened. Raises
     ValueError with the file's name if it is damaged or has no such array; OSError if it cannot be read.
     """
     with naming(path), open(path, "rb") as file:
@@ -109,11 +102,13 @@ def _read_numpy(path: str | os.PathLike[str]) -> np.ndarray:
                 file.seek(0)
                 check_header(file)
                 return np.load(file, allow_pickle=False)
-            arrays = npz.load(file)
-            names = arrays.files
-            name = "inputs" if "inputs" in names else names[0] if len(names) == 1 else None
-            if name is None:
-                raise ValueError(f"holds {', '.join(names) or 'nothing'}, wanted an array named inputs")
-            return npz.array(arrays, name)
+            (array,) = npz.read(file, _choose)
+            return array
     except npz.DAMAGES as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+def _choose(names: list[str]) -> list[str]:
+    if "inputs" not in names and len(names) != 1:
+        raise ValueError(f"holds {', '.join(names) or 'nothing'}, wanted an array named inputs")
+    return ["inputs"] if "inputs" in names else names
