@@ -14,7 +14,7 @@ import pytest
 
 from minihash import fit, mlp, persistence, save
 from minihash.cli import main
-from minihash.datasets import amat, kinds, text_files
+from minihash.datasets import amat, kinds
 from minihash.datasets.csv_rows import convert, read_header
 from minihash.datasets.files import open_dataset, open_rows
 from minihash.datasets.idx import read_idx
@@ -40,7 +40,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "npy": NpyRows,
     "idx": read_idx,
     "store": Store,
-    "encoding": text_files.encoding_of,
+    "encoding": amat.encoding_of,
     "amat": lambda path: amat.read(path, 1, 10),
     "model": persistence.load,
     "rules": rules.read_rules,
