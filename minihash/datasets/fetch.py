@@ -7,7 +7,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,26 +31,18 @@ def fetch(
     mirror: str | None = None,
     progress: bool | None = None,
 ) -> Path:
-    """Download a data set's four files into the folder `data_dir/name`; skip those already there.
+    """Download a data set's four files into the folder `data_dir/name`, and return that.
 
-    A file gets its name only when it is complete and its raw bytes have the official sha256.
-    The project's tests download from a server of their own: the public mirrors are not tested.
+    Those already there are skipped. A file gets its name only when it is complete and its raw bytes have the
+    official sha256. The project's tests download from a server of their own, not from the public mirrors.
 
-    Parameters
-    ----------
     name : "mnist" or "fashion-mnist".
     data_dir : by default the environment's MINIHASH_DATA, else the user's data folder.
     mirror : URL of a folder (http or https) to take the files from, in place of the public ones.
     progress : show a bar for each file; None: where stderr is a terminal.
 
-    Returns
-    -------
-    The folder that holds the files.
-
-    Raises
-    ------
-    ValueError : unknown name or kind of URL. FetchError : no mirror had the right file, or none
-        could be reached. OSError : the folder cannot be written.
+    Raises ValueError for an unknown name or kind of URL; FetchError if no mirror had the right file, or none
+    could be reached; OSError if the folder cannot be written.
     """
     checks.choice("name", name, names())
     if name == SMALL:
@@ -74,14 +66,11 @@ def fetch(
 
 def _is_there(file: IdxFile, folder: Path) -> bool:
     """Tell whether `folder` holds the right `file`; a wrong one will be replaced."""
-    path = find_file(folder, file.name)
-    if path is None:
-        return False
-    try:
-        file.read(path)
-    except ValueError:
-        return False
-    return True
+    if path := find_file(folder, file.name):
+        with suppress(ValueError):
+            file.read(path)
+            return True
+    return False
 
 
 def _fetch_file(file: IdxFile, folder: Path, urls: list[str], progress: bool | None) -> None:
