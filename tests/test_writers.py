@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from minihash import files
+from minihash.experiments.claims import Claims
 from minihash.files import (
     check_outputs,
     check_writable,
@@ -246,7 +247,7 @@ def test_a_file_system_without_locks(number: int, tmp_path: Path, monkeypatch: A
         warnings.simplefilter("error")  # it was said once
         with open(tmp_path / "lock", "ab") as file, locked(file):
             pass
-        with files.Claims(tmp_path / "claims") as claims:
+        with Claims(tmp_path / "claims") as claims:
             assert claims.take("a") and not claims.take("a")
             claims.release("a")
 

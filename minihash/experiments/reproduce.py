@@ -17,11 +17,11 @@ from threadpoolctl import threadpool_limits
 from minihash import datasets
 from minihash.datasets import Dataset
 from minihash.experiments import methods
+from minihash.experiments.claims import Claims
 from minihash.experiments.grids import FIELDS, ROWS, Cell
 from minihash.experiments.ledger import Ledger, Record
 from minihash.experiments.runs import run, teacher_cell, teacher_of
 from minihash.experiments.settings import Settings, settings_of
-from minihash.files import Claims
 from minihash.kernels import threads
 from minihash.machine import machine
 from minihash.terminal import end_in_order
