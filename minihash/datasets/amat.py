@@ -46,8 +46,7 @@ def find(name: str, folders: Iterable[Path]) -> tuple[Path, Path] | None:
     folders = list(folders)
     for folder in [folder / name for folder in folders] + folders:
         places = [(folder / file, folder / SUBFOLDER / file) for file in FILES[name]]
-        found = [next((path for path in paths if path.is_file()), None) for paths in places]
-        train, test = found
+        train, test = (next((path for path in paths if path.is_file()), None) for paths in places)
         if train and test:
             return train, test
         if train or test:

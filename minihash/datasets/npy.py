@@ -75,8 +75,8 @@ class NpyRows(BlockRows):
                 raise ValueError(f"{self.path}: ends in row {first}, wanted {self._file_rows} rows")
         rows = values.T if self._fortran else values.reshape(count, columns)
         if (bad := first_not_finite(rows)) is not None:
-            found = f"{self.path}: has NaN or infinity in row {first + bad}"
-            raise ValueError(f"{found}, wanted finite float32 numbers")
+            where = f"{self.path}: has NaN or infinity in row {first + bad}"
+            raise ValueError(f"{where}, wanted finite float32 numbers")
         return rows
 
     def chunks(self, chunk_rows: int) -> Iterator[np.ndarray]:
