@@ -122,7 +122,7 @@ def _store(path: Path) -> None:
         writer.finish()
 
 
-@pytest.mark.parametrize("write, module", [(_csv, "csv_rows"), (_npy, "npy"), (_npz, "labelled")])
+@pytest.mark.parametrize("write, module", [(_csv, "csv_rows"), (_npy, "npy"), (_npz, "npz")])
 def test_a_disk_that_fails_in_the_middle(write: Any, module: str, tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "data"
     write(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -13,7 +12,7 @@ from minihash.datasets import npz
 from minihash.datasets.csv_rows import Progress, read_chunks
 from minihash.datasets.idx import read_idx
 from minihash.datasets.kinds import kind_of
-from minihash.datasets.npy import NpyRows, check_header
+from minihash.datasets.npy import DAMAGES, NpyRows, check_header
 from minihash.datasets.store import Store
 from minihash.files import check_regular, naming
 
@@ -86,25 +85,22 @@ def read_inputs(path: str | os.PathLike[str]) -> np.ndarray:
     An npz file holds one array, or one named `inputs`; dimensions after the first are flattened. Raises
     ValueError with the file's name if it is damaged or has no such array; OSError if it cannot be read.
     """
-    with naming(path), open(path, "rb") as file:
-        start = file.read(6)
-    of_numpy = start.startswith((b"PK", b"\x93NUMPY"))
-    array = _read_numpy(path) if of_numpy else read_idx(path)
+    kind = kind_of(path)
+    if kind == "npz":
+        (array,) = npz.read(path, _choose)
+    else:
+        array = _read_npy(path) if kind == "npy" else read_idx(path)
     if array.ndim < 2:
         raise ValueError(f"{os.fspath(path)}: has shape {array.shape}, wanted (rows, features)")
     return array.reshape(len(array), int(np.prod(array.shape[1:])))
 
 
-def _read_numpy(path: str | os.PathLike[str]) -> np.ndarray:
+def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         with naming(path), open(path, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                file.seek(0)
-                check_header(file)
-                return np.load(file, allow_pickle=False)
-            (array,) = npz.read(file, _choose)
-            return array
-    except npz.DAMAGES as error:
+            check_header(file)
+            return np.load(file, allow_pickle=False)
+    except DAMAGES as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 

@@ -38,12 +38,12 @@ def read_labelled(path: str | os.PathLike[str], classes: int | None = None) -> D
     ValueError with the file's name if it is damaged or an array is not what it should be, or float32 would
     lose the spread of a feature; OSError if it cannot be read.
     """
+    with naming(path), open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            wanted = "wanted one with the arrays inputs and labels"
+            raise ValueError(f"{os.fspath(path)}: is no npz file, {wanted}")
+    inputs, labels = npz.read(path, _choose)
     try:
-        with naming(path), open(path, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise ValueError("is no npz file, wanted one with the arrays inputs and labels")
-            file.seek(0)
-            inputs, labels = npz.read(file, _choose)
         if inputs.ndim < 2:
             raise ValueError(f"inputs has shape {inputs.shape}, wanted (rows, features)")
         scale, notes = _scaling(inputs)
@@ -51,7 +51,7 @@ def read_labelled(path: str | os.PathLike[str], classes: int | None = None) -> D
         inputs = checks.data("inputs", inputs, None, np.dtype(np.float32))
         count = _count_classes(labels, len(inputs), classes)
         check_rounding("inputs", inputs)
-    except npz.DAMAGES as error:
+    except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
     labels = labels.astype(np.int64)
     nothing = inputs[:0], labels[:0]

@@ -6,30 +6,37 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from typing import IO
 
 import numpy as np
 
 from minihash.datasets.npy import DAMAGES as DAMAGES_OF_NPY
+from minihash.files import naming
 
 #: What NumPy raises for damaged npz files, beside what it does for npy files.
 DAMAGES = (*DAMAGES_OF_NPY, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
-def read(file: IO[bytes], choose: Callable[[list[str]], Sequence[str]]) -> list[np.ndarray]:
+def read(
+    path: str | os.PathLike[str], choose: Callable[[list[str]], Sequence[str]]
+) -> tuple[np.ndarray, ...]:
     """Return the arrays of an npz file whose names `choose` returns when it is told all of them.
 
-    Raises one of DAMAGES, a ValueError for a file that is encrypted or packed otherwise than NumPy does.
+    Raises ValueError with the file's name if it is damaged, encrypted, or packed otherwise than NumPy does;
+    OSError if it cannot be read.
     """
-    with zipfile.ZipFile(file) as archive:
-        check_packing(archive)
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as arrays:
-        chosen = {name: arrays[name] for name in choose(arrays.files)}
-    for name, array in chosen.items():
-        if not isinstance(array, np.ndarray):  # NumPy gives the bytes of whatever is no npy file
-            raise ValueError(f"{name} is no array")
-    return list(chosen.values())
+    try:
+        with naming(path), open(path, "rb") as file:
+            with zipfile.ZipFile(file) as archive:
+                check_packing(archive)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                chosen = {name: arrays[name] for name in choose(arrays.files)}
+        for name, array in chosen.items():
+            if not isinstance(array, np.ndarray):  # NumPy gives the bytes of whatever is no npy file
+                raise ValueError(f"{name} is no array")
+        return tuple(chosen.values())
+    except DAMAGES as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 
 def check_packing(archive: zipfile.ZipFile) -> None:
