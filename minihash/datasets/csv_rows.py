@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from minihash import checks
+from minihash.datasets.idx import GZIP
 from minihash.datasets.store import StoreWriter
 from minihash.files import check_not_read, naming, replacing
 
@@ -166,7 +167,7 @@ def _usual_width(lines: list[bytes]) -> int | None:
 @contextlib.contextmanager
 def _open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     with naming(path), open(path, "rb") as file:  # once: what has been read of a pipe is gone
-        if file.peek(2)[:2] == b"\x1f\x8b":
+        if file.peek(2)[:2] == GZIP:
             with gzip.open(file) as unpacked:
                 yield cast(BinaryIO, unpacked)
         else:

@@ -20,7 +20,6 @@ from minihash.datasets.labelled import read_labelled
 from minihash.datasets.npy import NpyRows
 from minihash.datasets.rows import ArrayRows, Rows
 from minihash.datasets.store import Store
-from minihash.files import check_regular
 from minihash.schema import Schema
 from minihash.tasks import TASKS
 
@@ -44,7 +43,6 @@ def open_rows(path: str | os.PathLike[str], *, header: bool = False, label_colum
     OSError if the file cannot be read; ValueError with its name, and the line of a CSV file, if it is damaged
     or holds something else.
     """
-    check_regular(path)
     kind = kind_of(path)
     if kind == "store":
         return Store(path)
@@ -166,7 +164,6 @@ def open_dataset(
     ------
     As `open_rows`; ValueError if the targets do not fit the task, or no row is left to train on.
     """
-    check_regular(path)
     notes: tuple[str, ...] = ()
     kind = kind_of(path)
     if kind == "npz":

@@ -18,6 +18,7 @@ from minihash.files import naming
 #: The third byte of a file names the type of its items; multi-byte items are big-endian.
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
+GZIP = b"\x1f\x8b"  # how a gzipped file starts
 MAX_DIMENSIONS = 32  # the most that every NumPy can hold
 CHUNK = 1 << 20
 
@@ -51,7 +52,7 @@ def read_idx(
     if not stat.S_ISREG(os.stat(path).st_mode):  # asked before opening: a FIFO would block
         raise ValueError(f"{path}: not a regular file, wanted an idx file")
     with naming(path), open(path, "rb") as file:
-        is_zipped = file.read(2) == b"\x1f\x8b"
+        is_zipped = file.read(2) == GZIP
         file.seek(0)
         try:
             return _read(gzip.GzipFile(fileobj=file) if is_zipped else file, sha256, max_bytes)

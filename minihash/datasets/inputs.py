@@ -14,7 +14,7 @@ from minihash.datasets.idx import read_idx
 from minihash.datasets.kinds import kind_of
 from minihash.datasets.npy import DAMAGES, NpyRows, check_header
 from minihash.datasets.store import Store
-from minihash.files import check_regular, naming
+from minihash.files import naming
 
 CHUNK_ROWS = 8192
 
@@ -39,7 +39,6 @@ def input_chunks(
 
     Raises ValueError with the file's name if it is damaged or has other rows; OSError if it cannot be read.
     """
-    check_regular(path)
     kind = kind_of(path)
     if kind == "store":
         yield from (batch.inputs for batch in Store(path).batches(CHUNK_ROWS))
