@@ -30,9 +30,8 @@ def add_parser(subparsers: Any) -> None:
     tuning.add_argument("--epochs", type=integer(0), default=0, metavar="N", help=epochs)
     rate = "the largest, at the beginning (default: %(default)s)"
     tuning.add_argument("--learning-rate", type=number(0, 1e6), default=3e-4, metavar="RATE", help=rate)
-    tuning.add_argument(
-        "--final", action="store_true", help="train on training and validation rows, as train --final"
-    )
+    final = "train on training and validation rows, as train --final"
+    tuning.add_argument("--final", action="store_true", help=final)
     tuning.add_argument("--seed", type=SEED, default=0, help="of the order (default: %(default)s)")
     add_data_arguments(parser)
 
