@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minihash import text
+from minihash.cli.data_sets import count, describe, main_score, open_data, outputs_of, say_what_was_guessed
 from minihash.cli.settings import describe_settings, write_settings
 from minihash.cli.train_arguments import add_train_arguments
 from minihash.tasks import TASKS
@@ -57,7 +58,6 @@ def run(args: argparse.Namespace) -> int:
 def _make_ready(args: argparse.Namespace) -> None:
     """Make a data set that has to be made, before all ranks load it."""
     from minihash import datasets
-    from minihash.cli.data_sets import open_data
 
     if args.data in datasets.names():
         open_data(args)
@@ -83,7 +83,6 @@ def _check_files(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace, writes: bool) -> int:
     from minihash import plots
-    from minihash.cli.data_sets import count, open_data, say_what_was_guessed
     from minihash.kernels import devices, threads
 
     _check_options(args)
@@ -142,8 +141,6 @@ class _Run:
 
 def _sizes(args: argparse.Namespace, dataset: Data) -> list[int]:
     """Return the units of each layer."""
-    from minihash.cli.data_sets import outputs_of
-
     return [dataset.features, *args.hidden, outputs_of(dataset)]
 
 
@@ -182,7 +179,6 @@ def _build_dense(args: argparse.Namespace, dataset: Data, hashed: Network) -> Ne
 
 def _train(name: str, args: argparse.Namespace, dataset: Data, network: Network, out: str | None) -> _Run:
     """Train one network, save it to `out`, read the test rows once, and print how it went."""
-    from minihash.cli.data_sets import count, describe
     from minihash.training import evaluate
 
     say(network.summary())
@@ -287,8 +283,6 @@ def _save(network: Network, args: argparse.Namespace, out: str, what: str) -> No
 
 def _comparison(runs: list[_Run]) -> str:
     """Return a table of the runs."""
-    from minihash.cli.data_sets import main_score
-
     rows = []
     for run in runs:
         widths = [layer.out_features for layer in run.network.layers if layer.params]
