@@ -51,16 +51,7 @@ def run(args: argparse.Namespace) -> int:
         if args.distributed:  # settled here: for the file of settings, and for all networks of --compare
             folder = Path(args.checkpoint, _name(args)) if args.resume and args.checkpoint else None
             args.shards = shards_of(args.shards, ranks, folder)
-            ranks.first(functools.partial(_make_ready, args))
         return _run(args, ranks.is_first)
-
-
-def _make_ready(args: argparse.Namespace) -> None:
-    """Make a data set that has to be made, before all ranks load it."""
-    from minihash import datasets
-
-    if args.data in datasets.names():
-        open_data(args)
 
 
 def _name(args: argparse.Namespace) -> str:
