@@ -192,6 +192,7 @@ def _statistics(index: dict[str, Any]) -> Statistics:
     mean, std = (np.array(index[name], np.float64) for name in ("mean", "std"))
     known, targets = Statistics(len(mean)), index["targets"]
     known.rows = int(index["rows"])
-    known.mean, known._squares = mean, np.square(std.reshape(mean.shape)) * known.rows
+    with np.errstate(over="ignore"):  # of a damaged index, with a checksum that fits
+        known.mean, known._squares = mean, np.square(std.reshape(mean.shape)) * known.rows
     known.low, known.high, known.whole = float(targets["low"]), float(targets["high"]), bool(targets["whole"])
     return known
