@@ -78,12 +78,12 @@ def unmasked(name: str, value: Any) -> Any:
 
 def matrix(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.ndarray:
     """Return `value` as an array (batch, columns) of `dtype`, where it is; a copy only if needed."""
-    found = array(name, value)
-    _check_matrix(name, found, columns, complex_too=dtype.kind == "c")
-    if found.dtype == dtype:
-        return found
+    inputs = array(name, value)
+    _check_matrix(name, inputs, columns, complex_too=dtype.kind == "c")
+    if inputs.dtype == dtype:
+        return inputs
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
-        return found.astype(dtype)
+        return inputs.astype(dtype)
 
 
 def _check_matrix(name: str, array: np.ndarray, columns: int | None, complex_too: bool = False) -> None:
@@ -96,11 +96,11 @@ def _check_matrix(name: str, array: np.ndarray, columns: int | None, complex_too
 
 def data(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.ndarray:
     """Return `value` as an array (rows, columns) of real numbers, finite in `dtype`, in the dtype it has."""
-    found = np.asarray(array(name, value))
-    _check_matrix(name, found, columns)
+    rows = np.asarray(array(name, value))
+    _check_matrix(name, rows, columns)
     limit = np.finfo(dtype).max
     # NaN passes through max and min; a mask as large as the data is made only when it is needed.
-    if found.dtype.kind == "f" and found.size and not max(found.max(), -found.min()) <= limit:
-        row = np.flatnonzero(~(np.abs(found) <= limit).all(axis=1))[0]
+    if rows.dtype.kind == "f" and rows.size and not max(rows.max(), -rows.min()) <= limit:
+        row = np.flatnonzero(~(np.abs(rows) <= limit).all(axis=1))[0]
         raise ValueError(f"{name} has NaN or infinity in row {row}, wanted finite {dtype} numbers")
-    return found
+    return rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import hashlib
 import os
 import secrets
 import shutil
@@ -43,11 +42,9 @@ def naming(path: str | os.PathLike[str], *others: str | os.PathLike[str]) -> Ite
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file that becomes `path` when the block ends well, and else vanishes.
 
-    Raises
-    ------
-    OSError with the name of `path` if it cannot be written. Where the last step alone fails, as for a file
-    that is a mount of its own, `path` is written in place; if that fails too, the finished temporary file
-    stays, and the error names it. It says so where `path` is damaged: it was half written.
+    Raises OSError with the name of `path` if it cannot be written. Where the last step alone fails, as for a
+    file that is a mount of its own, `path` is written in place; if that fails too, the finished temporary
+    file stays, and the error names it. It says so where `path` is damaged: it was half written.
     """
     with replacing_all([path]) as (stream,):
         yield stream
@@ -86,10 +83,8 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Sequence[
 def write_or_keep(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file that took long to make.
 
-    Raises
-    ------
-    OSError as `replacing`. Whatever the reason, the content is then kept in the folder of temporary files, if
-    that is possible, and the error names it.
+    Raises OSError as `replacing`. Whatever the reason, the content is then kept in the folder of temporary
+    files, if that is possible, and the error names it.
     """
     try:
         with replacing(path) as file:
@@ -143,19 +138,13 @@ def check_outputs(
 ) -> None:
     """Refuse files to be written, before any work, that cannot be, or would end another file.
 
-    Parameters
-    ----------
     paths : all files that a command will write; None where one is not wanted.
     read : the files that it reads.
 
-    Raises
-    ------
-    OSError as `check_writable`; ValueError if a file is read, too, or written twice.
+    Raises OSError as `check_writable`; ValueError if a file is read, too, or written twice.
     """
     names: set[str] = set()
-    for path in paths:
-        if path is None:
-            continue
+    for path in [each for each in paths if each is not None]:
         check_not_read(path, *read)
         check_writable(path)
         name = os.path.normcase(os.path.realpath(path))
@@ -183,10 +172,8 @@ def _check_target(path: Path) -> None:
 def _copy_over(part: Path, path: Path, failure: OSError) -> None:
     """Copy a file over another.
 
-    Raises
-    ------
-    OSError, made of `failure`, if that is not possible: there is still what was there, unless an error came
-    in the middle. The message says then that `path` is damaged; an interrupt is passed on with a warning.
+    Raises OSError, made of `failure`, if that is not possible: there is still what was there, unless an
+    error came in the middle. Then the message calls `path` damaged; an interrupt is passed on with a warning.
     """
     begun = False
     try:
@@ -220,10 +207,10 @@ def _make_room(file: BinaryIO, size: int, before: int) -> None:
 def _kept(error: OSError, where: Path, damaged: bool = False) -> OSError:
     """Return an error of the same kind that says where the content is; `kept` is the place."""
     harm = "; it is damaged now" if damaged else ""
-    told = f"{error.strerror}{harm}; what was to be written is {where}"
-    found = OSError(error.errno, told, error.filename)
-    found.kept = where  # type: ignore[attr-defined]
-    return found
+    message = f"{error.strerror}{harm}; what was to be written is {where}"
+    kept = OSError(error.errno, message, error.filename)
+    kept.kept = where  # type: ignore[attr-defined]
+    return kept
 
 
 @contextmanager
@@ -232,35 +219,32 @@ def locked(file: IO) -> Iterator[None]:
 
     Without effect on Windows, and with a warning where the file system has no locks.
     """
-    if fcntl is None:
-        yield
-        return
-    _lock(file, fcntl.flock, fcntl.LOCK_EX)
+    if fcntl is not None:
+        lock(file, fcntl.flock, fcntl.LOCK_EX)
     try:
         yield
     finally:
-        _lock(file, fcntl.flock, fcntl.LOCK_UN)
+        if fcntl is not None:
+            lock(file, fcntl.flock, fcntl.LOCK_UN)
 
 
 @contextmanager
 def claimed(path: str | os.PathLike[str]) -> Iterator[None]:
     """Hold a file that only one process at a time can hold, without waiting; where there are locks.
 
-    Raises
-    ------
-    OSError if another process, or another thread, holds it.
+    Raises OSError if another process, or another thread, holds it.
     """
     with open(path, "ab") as file:
-        if fcntl is not None:
-            try:
-                _lock(file, fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                message = "is held by another training, wanted a folder of its own"
-                raise OSError(errno.EBUSY, message, os.fspath(path)) from None
+        try:
+            if fcntl is not None:
+                lock(file, fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = "is held by another training, wanted a folder of its own"
+            raise OSError(errno.EBUSY, message, os.fspath(path)) from None
         yield
 
 
-def _lock(file: IO, function: Callable[..., object], *arguments: int) -> None:
+def lock(file: IO, function: Callable[..., object], *arguments: int) -> None:
     """Lock or unlock a file; go on where its file system cannot, such as Lustre without -o flock."""
     try:
         with naming(file.name):
@@ -276,66 +260,18 @@ def _warn_of_no_locks(folder: str) -> None:
     warnings.warn(f"{folder}: its file system has no locks; let one process at a time use it", stacklevel=4)
 
 
-class Claims:
-    """Claims of this process on things of any name, each held by one process at a time.
-
-    They are locks of bytes of one file, which may be on a disk that several machines share. Whatever way a
-    process ends, its claims end with it. Without effect on Windows, and where the file system has no locks.
-
-    Parameters
-    ----------
-    path : the file, the same for all; it need not exist.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = open(path, "ab")
-        self._own: set[str] = set()
-
-    def __enter__(self) -> Claims:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._file.close()
-
-    def take(self, name: str) -> bool:
-        """Claim a name; False if another process, or this one, has claimed it."""
-        if name in self._own:
-            return False
-        if fcntl is not None:
-            try:
-                _lock(self._file, fcntl.lockf, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte_of(name))
-            except (BlockingIOError, PermissionError):
-                return False
-        self._own.add(name)
-        return True
-
-    def release(self, name: str) -> None:
-        """Give a claim up."""
-        self._own.remove(name)
-        if fcntl is not None:
-            _lock(self._file, fcntl.lockf, fcntl.LOCK_UN, 1, _byte_of(name))
-
-
-def _byte_of(name: str) -> int:
-    """Return a place in the file, beyond its end or not, that hardly two names share."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "little")
-
-
 def check_regular(path: str | os.PathLike[str]) -> None:
     """Refuse a pipe where a file is opened more than once: what has been read of it is gone.
 
-    Raises
-    ------
-    ValueError with its name; OSError if there is nothing.
+    Raises ValueError with its name; OSError if there is nothing.
     """
     if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):  # to open a folder is an OSError
-        found = f"{os.fspath(path)}: is no regular file"
-        raise ValueError(f"{found}, wanted one (minihash data convert reads pipes)")
+        wanted = "wanted one (minihash data convert reads pipes)"
+        raise ValueError(f"{os.fspath(path)}: is no regular file, {wanted}")
 
 
-def check_not_read(path: str | os.PathLike[str] | None, *read: str | os.PathLike[str] | None) -> None:
+def check_not_read(path: str | os.PathLike[str], *read: str | os.PathLike[str] | None) -> None:
     """Raise a ValueError if a file to be written is one of those that are read, and would be lost."""
-    for source in read:
-        if path is not None and source is not None and os.path.exists(path) and os.path.exists(source):
-            if os.path.samefile(path, source):
-                raise ValueError(f"{os.fspath(path)}: is read, wanted another file to write")
+    for source in [each for each in read if each is not None]:
+        if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
+            raise ValueError(f"{os.fspath(path)}: is read, wanted another file to write")

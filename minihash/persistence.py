@@ -74,10 +74,6 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str]) -> Network:
     """Read a network from a file that `save` wrote.
 
-    Returns
-    -------
-    Network
-
     Raises
     ------
     OSError if the file cannot be read; ValueError with its name if it is damaged, of an unknown format,
@@ -98,9 +94,7 @@ def load(path: str | os.PathLike[str]) -> Network:
 def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     """Open a safetensors file, as `safetensors.safe_open` does for NumPy.
 
-    Raises
-    ------
-    OSError with the file's name, in the block too; SafetensorError as safetensors.
+    Raises OSError with the file's name, in the block too; SafetensorError as safetensors.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -128,10 +122,9 @@ class _Tensors:
     def check(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
         if name not in self.names:
             raise ValueError(f"tensor {name!r} is missing, wanted shape {shape}")
-        found = tuple(self._slices[name].get_shape())
-        kind = self._slices[name].get_dtype()
-        if found != shape or TENSORS.get(kind) != dtype:
-            raise ValueError(f"tensor {name!r} is {kind} of shape {found}, wanted {dtype} of shape {shape}")
+        held, kind = tuple(self._slices[name].get_shape()), self._slices[name].get_dtype()
+        if held != shape or TENSORS.get(kind) != dtype:
+            raise ValueError(f"tensor {name!r} is {kind} of shape {held}, wanted {dtype} of shape {shape}")
 
     def read(self, name: str) -> np.ndarray:
         return self._file.get_tensor(name)
@@ -146,9 +139,9 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
         description = json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError("its minihash metadata is not JSON") from None
-    found = description.get("format") if isinstance(description, dict) else None
-    if type(found) is not int or found not in FORMATS:  # True == 1
-        raise ValueError(f"has format {found!r}, wanted 1 or 2: written by another minihash?")
+    format = description.get("format") if isinstance(description, dict) else None
+    if type(format) is not int or format not in FORMATS:  # True == 1
+        raise ValueError(f"has format {format!r}, wanted 1 or 2: written by another minihash?")
     if description.get("hash") != "xxhash32":
         raise ValueError(f"has hash {description.get('hash')!r}, wanted 'xxhash32'")
     if not isinstance(description.get("layers"), list) or len(description["layers"]) > MAX_LAYERS:
@@ -158,12 +151,12 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
 
 def _build(description: dict[str, Any], tensors: _Tensors) -> Network:
     try:
-        made = [
+        layers = [
             _build_layer(f"{position}", config, tensors, description["format"])
             for position, config in enumerate(description["layers"])
         ]
         network = Network(
-            made,
+            layers,
             input_scale=description["input_scale"],
             input_shift=description["input_shift"],
             class_names=description["class_names"],

@@ -22,7 +22,7 @@ GONE = (errno.EPIPE, errno.EIO, errno.ENXIO, errno.EBADF)  # the reader of a pip
 class Forgiving:
     """A text stream whose failures end nothing: there may be a network to save.
 
-    error : the first one, or None.
+    error : the first failure, or None.
     own : whether the stream is a command's: then after a failure the process's output leads nowhere, until
         `close_own`. That of a program which uses minihash is not ours to lead.
     """
@@ -115,10 +115,7 @@ def _show_warning(message: Warning | str, *place: Any, **others: Any) -> None:
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal told the process to end.
-
-    signal : its number.
-    """
+    """A signal, of the number `signal`, told the process to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__("terminated")
@@ -139,14 +136,11 @@ class _End:
 def end_in_order() -> dict[int, Any]:
     """Let SIGTERM and SIGHUP do what Ctrl-C does, so that temporary files are removed.
 
-    Returns
-    -------
-    The handlers that there were, of the signals that are not ignored (as nohup does with SIGHUP).
+    Return the handlers that there were, of the signals that are not ignored (as nohup does with SIGHUP).
     """
-    end = _End()
-    default = signal.SIG_DFL
     if threading.current_thread() is not threading.main_thread():
         return {}
+    end, default = _End(), signal.SIG_DFL
     return {one: signal.signal(one, end) for one in TERMINATIONS if signal.getsignal(one) is default}
 
 

@@ -17,7 +17,7 @@ from benchmarks.paper import rules
 from benchmarks.paper.data import amat
 from minihash import fit, mlp, persistence, save, studies
 from minihash.cli import main
-from minihash.datasets import kinds, text_files
+from minihash.datasets import kinds
 from minihash.datasets.csv_rows import convert, read_header
 from minihash.datasets.files import open_dataset, open_rows
 from minihash.datasets.idx import read_idx
@@ -41,7 +41,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "npy": NpyRows,
     "idx": read_idx,
     "store": Store,
-    "encoding": text_files.encoding_of,
+    "encoding": amat.encoding_of,
     "amat": lambda path: amat.read(path, 1, 10),
     "model": persistence.load,
     "rules": rules.read_rules,
@@ -123,7 +123,7 @@ def _store(path: Path) -> None:
         writer.finish()
 
 
-@pytest.mark.parametrize("write, module", [(_csv, "csv_rows"), (_npy, "npy"), (_npz, "labelled")])
+@pytest.mark.parametrize("write, module", [(_csv, "csv_rows"), (_npy, "npy"), (_npz, "npz")])
 def test_a_disk_that_fails_in_the_middle(write: Any, module: str, tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "data"
     write(path)

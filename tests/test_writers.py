@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.paper.claims import Claims
 from minihash import files
 from minihash.files import (
     check_outputs,
@@ -246,7 +247,7 @@ def test_a_file_system_without_locks(number: int, tmp_path: Path, monkeypatch: A
         warnings.simplefilter("error")  # it was said once
         with open(tmp_path / "lock", "ab") as file, locked(file):
             pass
-        with files.Claims(tmp_path / "claims") as claims:
+        with Claims(tmp_path / "claims") as claims:
             assert claims.take("a") and not claims.take("a")
             claims.release("a")
 

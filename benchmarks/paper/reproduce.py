@@ -16,11 +16,11 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.ledger import Ledger, Record
 from benchmarks.paper import data, methods
+from benchmarks.paper.claims import Claims
 from benchmarks.paper.grids import FIELDS, ROWS, Cell
 from benchmarks.paper.runs import run, teacher_cell, teacher_of
 from benchmarks.paper.settings import Settings, settings_of
 from minihash.datasets import Dataset
-from minihash.files import Claims
 from minihash.kernels import threads
 from minihash.machine import machine
 from minihash.terminal import end_in_order

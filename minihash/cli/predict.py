@@ -24,12 +24,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("predict", help="classify the rows of a file, as CSV")
     parser.set_defaults(run=run)
     parser.add_argument("model", metavar="MODEL", help="file written by train --out")
-    parser.add_argument(
-        "inputs",
-        metavar="INPUTS",
-        help="raw inputs (pixels 0 to 255): idx, idx.gz, npy, or npz with one array or one named inputs; a "
-        "CSV file or a store, also of more rows than fit the memory",
-    )
+    about = "raw inputs (pixels 0 to 255): idx, idx.gz, npy, or npz with one array or one named inputs; a "
+    about += "CSV file or a store, also of more rows than fit the memory"
+    parser.add_argument("inputs", metavar="INPUTS", help=about)
     add_layout_arguments(parser)
     parser.add_argument("--out", metavar="FILE", help="write the CSV here instead of to the terminal")
     add_device_arguments(parser)

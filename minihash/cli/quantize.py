@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from minihash.cli.arguments import SEED, add_data_arguments, integer, number
+from minihash.cli.data_sets import count, main_score, open_data, outputs_of, say_what_was_guessed
 from minihash.tasks import TASKS
 from minihash.terminal import say
 
@@ -30,9 +31,8 @@ def add_parser(subparsers: Any) -> None:
     tuning.add_argument("--epochs", type=integer(0), default=0, metavar="N", help=epochs)
     rate = "the largest, at the beginning (default: %(default)s)"
     tuning.add_argument("--learning-rate", type=number(0, 1e6), default=3e-4, metavar="RATE", help=rate)
-    tuning.add_argument(
-        "--final", action="store_true", help="train on training and validation rows, as train --final"
-    )
+    final = "train on training and validation rows, as train --final"
+    tuning.add_argument("--final", action="store_true", help=final)
     tuning.add_argument("--seed", type=SEED, default=0, help="of the order (default: %(default)s)")
     add_data_arguments(parser)
 
@@ -41,7 +41,6 @@ def run(args: argparse.Namespace) -> int:
     """Load, fine-tune if wanted, round, save, measure before and after."""
     from minihash import quantization
     from minihash.callbacks import KeepLastGood
-    from minihash.cli.data_sets import count, main_score, open_data, say_what_was_guessed
     from minihash.files import check_outputs
     from minihash.persistence import load, save
     from minihash.training import evaluate
@@ -75,8 +74,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _unfit(network: Network, dataset: Dataset | FileDataset) -> str:
     """Return what is wrong where a network is for other data, else ""."""
-    from minihash.cli.data_sets import outputs_of
-
     ends, wanted = (network.in_features, network.out_features), (dataset.features, outputs_of(dataset))
     if ends[0] == wanted[0] and (ends[1] == wanted[1] or network.schema is not None):
         return ""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-from collections.abc import Sequence
 from typing import Any
 
 #: What is about this run and not about the network that it makes.
@@ -23,8 +21,9 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def describe_settings(args: argparse.Namespace) -> str:
     """Return the settings in a line; those that are not set are left out."""
-    shown = {name: value for name, value in settings_of(args).items() if not _is_off(value)}
-    return "settings: " + ", ".join(f"{name} {_text(value)}" for name, value in shown.items())
+    settings = settings_of(args).items()
+    shown = (f"{name} {_text(value)}" for name, value in settings if value is not None and value is not False)
+    return "settings: " + ", ".join(shown)
 
 
 def write_settings(args: argparse.Namespace, path: str) -> None:
@@ -45,14 +44,8 @@ class Compression(argparse.Action):
 class FromSettings(argparse.Action):
     """Takes the settings of a file as if they were arguments; what follows overrides them."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        path = os.fspath(str(values))
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        path = str(values)
         try:
             with open(path, "rb") as file:
                 settings = json.load(file)
@@ -85,14 +78,10 @@ def _parsed(action: argparse.Action, value: Any) -> Any:
         such = "" if action.default is None else f" such as {action.default!r}"
         raise ValueError(f"is {value!r}, wanted {'a list' if several else 'a value'}{such}")
     kind: Any = action.type or str
-    found = [kind(str(one)) for one in value] if isinstance(value, list) else kind(str(value))
-    if action.choices is not None and found not in action.choices:
+    parsed = [kind(str(one)) for one in value] if isinstance(value, list) else kind(str(value))
+    if action.choices is not None and parsed not in action.choices:
         raise ValueError(f"is {value!r}, wanted one of {', '.join(map(repr, action.choices))}")
-    return found
-
-
-def _is_off(value: Any) -> bool:
-    return value is None or value is False
+    return parsed
 
 
 def _text(value: Any) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minihash import text
+from minihash.cli.data_sets import count, describe, main_score, open_data, outputs_of, say_what_was_guessed
 from minihash.cli.settings import describe_settings, write_settings
 from minihash.cli.train_arguments import add_train_arguments
 from minihash.tasks import TASKS
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from minihash.datasets.files import FileDataset
     from minihash.network import Network
     from minihash.training import Callback, History
+
+    Data = Dataset | FileDataset
 
 
 def add_parser(subparsers: Any) -> None:
@@ -48,17 +51,7 @@ def run(args: argparse.Namespace) -> int:
         if args.distributed:  # settled here: for the file of settings, and for all networks of --compare
             folder = Path(args.checkpoint, _name(args)) if args.resume and args.checkpoint else None
             args.shards = shards_of(args.shards, ranks, folder)
-            ranks.first(functools.partial(_make_ready, args))
         return _run(args, ranks.is_first)
-
-
-def _make_ready(args: argparse.Namespace) -> None:
-    """Make a data set that has to be made, before all ranks load it."""
-    from minihash import datasets
-    from minihash.cli.data_sets import open_data
-
-    if args.data in datasets.names():
-        open_data(args)
 
 
 def _name(args: argparse.Namespace) -> str:
@@ -81,7 +74,6 @@ def _check_files(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace, writes: bool) -> int:
     from minihash import plots
-    from minihash.cli.data_sets import count, open_data, say_what_was_guessed
     from minihash.kernels import devices, threads
 
     _check_options(args)
@@ -102,8 +94,8 @@ def _run(args: argparse.Namespace, writes: bool) -> int:
             tiles = argparse.Namespace(**{**vars(args), "tile": "auto"})
             network = _build(tiles, dataset)
             if any(getattr(layer, "tile", 1) > 1 for layer in network.layers):  # else it is the first again
-                runs.append(_train("tiles", tiles, dataset, network))
-        runs.append(_train("dense", args, dataset, _build_dense(args, dataset, runs[0].network)))
+                runs.append(_train("tiles", tiles, dataset, network, None))
+        runs.append(_train("dense", args, dataset, _build_dense(args, dataset, runs[0].network), None))
         say(_comparison(runs))
     if args.plot and writes:
         plots.learning_curves({run.name: run.history for run in runs}, args.plot)
@@ -138,14 +130,12 @@ class _Run:
     scores: dict[str, float]  # of the test rows
 
 
-def _sizes(args: argparse.Namespace, dataset: Dataset | FileDataset) -> list[int]:
+def _sizes(args: argparse.Namespace, dataset: Data) -> list[int]:
     """Return the units of each layer."""
-    from minihash.cli.data_sets import outputs_of
-
     return [dataset.features, *args.hidden, outputs_of(dataset)]
 
 
-def _build(args: argparse.Namespace, dataset: Dataset | FileDataset) -> Network:
+def _build(args: argparse.Namespace, dataset: Data) -> Network:
     """Make the network that the arguments describe; compression 0 means dense layers."""
     from minihash.builders import mlp
 
@@ -167,7 +157,7 @@ def _build(args: argparse.Namespace, dataset: Dataset | FileDataset) -> Network:
     return network.to(args.device, deterministic=args.deterministic)
 
 
-def _build_dense(args: argparse.Namespace, dataset: Dataset | FileDataset, hashed: Network) -> Network:
+def _build_dense(args: argparse.Namespace, dataset: Data, hashed: Network) -> Network:
     """Make the dense network whose stored size is nearest to that of `hashed`."""
     from minihash.size_matching import dense_sizes
 
@@ -178,15 +168,8 @@ def _build_dense(args: argparse.Namespace, dataset: Dataset | FileDataset, hashe
     return _build(argparse.Namespace(**{**vars(args), **size, **dropout}), dataset)
 
 
-def _train(
-    name: str,
-    args: argparse.Namespace,
-    dataset: Dataset | FileDataset,
-    network: Network,
-    out: str | None = None,
-) -> _Run:
+def _train(name: str, args: argparse.Namespace, dataset: Data, network: Network, out: str | None) -> _Run:
     """Train one network, save it to `out`, read the test rows once, and print how it went."""
-    from minihash.cli.data_sets import count, describe
     from minihash.training import evaluate
 
     say(network.summary())
@@ -291,22 +274,13 @@ def _save(network: Network, args: argparse.Namespace, out: str, what: str) -> No
 
 def _comparison(runs: list[_Run]) -> str:
     """Return a table of the runs."""
-    from minihash.cli.data_sets import main_score
-
     rows = []
     for run in runs:
         widths = [layer.out_features for layer in run.network.layers if layer.params]
-        rows.append(
-            (
-                run.name,
-                "-".join(str(width) for width in [run.network.in_features, *widths]),
-                f"{run.network.num_parameters:,}",
-                f"{run.network.nbytes:,}",
-                f"{run.network.multiplications:,}",
-                main_score(run.scores)[1],
-                f"{run.seconds:.1f}",
-            )
-        )
+        units = "-".join(str(width) for width in [run.network.in_features, *widths])
+        sizes = run.network.num_parameters, run.network.nbytes, run.network.multiplications
+        counts = (f"{size:,}" for size in sizes)
+        rows.append((run.name, units, *counts, main_score(run.scores)[1], f"{run.seconds:.1f}"))
     measure = f"test {main_score(runs[0].scores)[0]}"
     header = ("network", "units", "stored", "bytes", "multiplications", measure, "seconds")
     return text.table(header, rows, left=2)

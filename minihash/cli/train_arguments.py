@@ -72,24 +72,16 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--clip", type=number(1e-30, 1e30), metavar="NORM", help=about)
     about = "all classes count the same, however many rows they have"
     training.add_argument("--balanced", action="store_true", help=about)
-    training.add_argument(
-        "--final",
-        action="store_true",
-        help="train on training and validation rows, once the settings are chosen",
-    )
-    training.add_argument(
-        "--patience", type=integer(1), metavar="EPOCHS", help="stop early, and keep the best weights"
-    )
+    about = "train on training and validation rows, once the settings are chosen"
+    training.add_argument("--final", action="store_true", help=about)
+    about = "stop early, and keep the best weights"
+    training.add_argument("--patience", type=integer(1), metavar="EPOCHS", help=about)
 
 
 def _add_processes(parser: argparse.ArgumentParser) -> None:
     processes = parser.add_argument_group("processors")
-    processes.add_argument(
-        "--threads",
-        type=integer(1, 1025),
-        metavar="N",
-        help="of hashed layers (default: MINIHASH_NUM_THREADS, else one per core)",
-    )
+    about = "of hashed layers (default: MINIHASH_NUM_THREADS, else one per core)"
+    processes.add_argument("--threads", type=integer(1, 1025), metavar="N", help=about)
     about = "train on all processes of mpiexec (extra mpi): exact, the same bits on any number, or fast"
     modes: dict[str, Any] = {"nargs": "?", "const": "exact", "choices": ("exact", "fast")}
     processes.add_argument("--distributed", help=f"{about} (default: exact)", **modes)

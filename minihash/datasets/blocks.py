@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import queue
-import threading
-from collections.abc import Callable, Generator
+import functools
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -61,9 +61,7 @@ class BlockRows(Rows):
     def read_block(self, file: BinaryIO, block: int, target: np.ndarray) -> int:
         """Read a block of the open file into the first rows of `target`; return how many rows it has.
 
-        Raises
-        ------
-        ValueError if the block is damaged.
+        Raises ValueError if the block is damaged.
         """
         raise NotImplementedError
 
@@ -82,16 +80,9 @@ class BlockRows(Rows):
         return part
 
     def batches(self, batch_size: int, rng: np.random.Generator | None = None) -> Batches:
-        """Yield every row once, in batches of so many; only the last is shorter.
+        """Yield batches as `Rows` says; `rng` shuffles blocks, and the rows of those in memory together.
 
-        Parameters
-        ----------
-        batch_size : rows of a batch.
-        rng : shuffles blocks, and the rows of BLOCKS of them that are in memory together; None keeps the
-            order of the file.
-
-        What is yielded is changed by the next batch. Two buffers of BLOCKS blocks are all the memory: a
-        thread fills one while the other is used up.
+        Two buffers of BLOCKS blocks are all the memory: a thread fills one while the other is used up.
         """
         batch_size = checks.integer("batch_size", batch_size, 1, 2**31)
         batch = np.empty((min(batch_size, self.rows), self._columns), NUMBER)
@@ -124,47 +115,24 @@ class BlockRows(Rows):
         order = np.arange(first, last + 1)
         if rng is not None:
             rng.shuffle(order)
-        groups = [order[start : start + BLOCKS] for start in range(0, len(order), BLOCKS)]
+        groups = [order[start : start + BLOCKS].tolist() for start in range(0, len(order), BLOCKS)]
         held = min(len(groups[0]) * self._block_rows, self._file_rows)
-        free: queue.Queue[np.ndarray | None] = queue.Queue()
-        full: queue.Queue[np.ndarray | BaseException] = queue.Queue()
-        reader = _start(self._fill, groups, free, full)
-        if reader is None:
-            yield from self._read_alone(groups, held)
-            return
-        for _ in range(min(2, len(groups))):
-            free.put(np.empty((held, self._columns), NUMBER))
-        try:
-            for _ in groups:
-                found = full.get()
-                if isinstance(found, BaseException):
-                    raise found
-                yield found
-                free.put(found.base)
-        finally:
-            free.put(None)  # whoever stops early stops the reader too
-            reader.join()
+        buffers = [np.empty((held, self._columns), NUMBER) for _ in groups[:2]]
+        with naming(self.path), open(self.path, "rb") as file, ThreadPoolExecutor(1) as reader:
+            read = functools.partial(self._read_group, file)
+            ahead: Future[np.ndarray] | None = None
+            try:
+                ahead = reader.submit(read, groups[0], buffers[0])
+            except RuntimeError:  # no thread can be started: each is read when it is wanted
+                pass
+            for number, group in enumerate(groups):
+                rows = read(group, buffers[0]) if ahead is None else ahead.result()
+                if ahead is not None and number + 1 < len(groups):
+                    ahead = reader.submit(read, groups[number + 1], buffers[(number + 1) % 2])
+                yield rows
 
-    def _read_alone(self, groups: list[np.ndarray], held: int) -> Buffers:
-        """Yield the rows of some blocks after the other, each read when it is wanted."""
-        buffer = np.empty((held, self._columns), NUMBER)
-        with naming(self.path), open(self.path, "rb") as file:
-            for group in groups:
-                yield buffer[: self._read_group(file, group.tolist(), buffer)]
-
-    def _fill(self, groups: list[np.ndarray], free: queue.Queue, full: queue.Queue) -> None:
-        try:
-            with naming(self.path), open(self.path, "rb") as file:
-                for group in groups:
-                    buffer = free.get()
-                    if buffer is None:
-                        return
-                    full.put(buffer[: self._read_group(file, group.tolist(), buffer)])
-        except BaseException as error:  # raised where the rows are wanted
-            full.put(error)
-
-    def _read_group(self, file: BinaryIO, group: list[int], buffer: np.ndarray) -> int:
-        """Read some blocks, one after the other; return how many of their rows belong to this part."""
+    def _read_group(self, file: BinaryIO, group: list[int], buffer: np.ndarray) -> np.ndarray:
+        """Read some blocks, one after the other; return those of their rows that belong to this part."""
         count = 0
         for block in group:
             start = block * self._block_rows
@@ -173,14 +141,4 @@ class BlockRows(Rows):
             if low:  # the part begins in the middle of the block
                 buffer[count : count + high - low] = buffer[count + low : count + high]
             count += high - low
-        return count
-
-
-def _start(target: Callable[..., None], *arguments: Any) -> threading.Thread | None:
-    """Return a new thread, or None where none can be started."""
-    thread = threading.Thread(target=target, args=arguments, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        return None
-    return thread
+        return buffer[:count]

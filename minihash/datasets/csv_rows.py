@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import collections
 import contextlib
 import gzip
@@ -16,13 +17,20 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from minihash import checks
+from minihash.datasets.idx import GZIP
 from minihash.datasets.store import StoreWriter
-from minihash.datasets.text_files import without_mark
 from minihash.files import check_not_read, naming, replacing
 
 CHUNK_BYTES = 2**20  # of lines that are parsed together: of the shortest lines they are half a million
 FIRST_LINES = 100  # that say how many numbers a line has
 MAX_LINE = 2**26  # bytes
+#: Byte order marks, in this order: that of UTF-32 begins with that of UTF-16.
+OTHER_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 #: Words that stand for numbers: they make no header.
 MISSING = ("na", "n/a", "nan", "nil", "null", "none", "missing", "inf", "infinity")
 
@@ -49,8 +57,6 @@ def convert(
 ) -> Progress:
     """Turn a CSV file of numbers into a store, in bounded memory; all of it or nothing.
 
-    Parameters
-    ----------
     source : comma-separated, every line with as many numbers, none of them NaN or infinite; .gz or not, a
         pipe too. Empty lines are passed over.
     target : the store.
@@ -60,14 +66,8 @@ def convert(
     skip_bad : lines that may be wrong; they are left out.
     report : called after every chunk.
 
-    Returns
-    -------
-    Progress
-
-    Raises
-    ------
-    ValueError with the file and the line of what is wrong, or the column whose spread float32 would lose, or
-    if there are no rows; OSError if a file cannot be read or written.
+    Raises ValueError with the file and the line of what is wrong, or the column whose spread float32 would
+    lose, or if there are no rows; OSError if a file cannot be read or written.
     """
     progress, start = Progress(), time.perf_counter()
     check_not_read(target, source)
@@ -106,9 +106,9 @@ def _order(
         first.append(checks.integer("weight_column", weight_column, -width, width) % width)
     features = [column for column in range(width) if column not in first]
     if len(set(first)) < len(first) or not features:
-        plural = "s" * (width > 1)
-        found = f"{os.fspath(source)}: has {width} number{plural} in a line"
-        raise ValueError(f"{found}, wanted a target{' and a weight' * (len(first) - 1)} and features")
+        held = f"has {width} number{'s' * (width > 1)} in a line"
+        wanted = f"a target{' and a weight' * (len(first) - 1)} and features"
+        raise ValueError(f"{os.fspath(source)}: {held}, wanted {wanted}")
     return first + features
 
 
@@ -151,9 +151,7 @@ def read_chunks(
 def read_header(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
     """Return the fields of a CSV file's first line, or None if they are numbers.
 
-    Raises
-    ------
-    ValueError with its name if it is damaged; OSError if it cannot be read.
+    Raises ValueError with its name if it is damaged; OSError if it cannot be read.
     """
     with contextlib.closing(_line_chunks(path)) as chunks:
         first = next(chunks, [b""])[0]
@@ -169,7 +167,7 @@ def _usual_width(lines: list[bytes]) -> int | None:
 @contextlib.contextmanager
 def _open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     with naming(path), open(path, "rb") as file:  # once: what has been read of a pipe is gone
-        if file.peek(2)[:2] == b"\x1f\x8b":
+        if file.peek(2)[:2] == GZIP:
             with gzip.open(file) as unpacked:
                 yield cast(BinaryIO, unpacked)
         else:
@@ -183,6 +181,17 @@ def first_bytes(path: str | os.PathLike[str], count: int) -> bytes:
             return file.read(count)
         except (EOFError, zlib.error, gzip.BadGzipFile):
             return b""
+
+
+def without_mark(path: str | os.PathLike[str], start: bytes) -> bytes:
+    """Return the first bytes of a text file without the byte order mark of UTF-8, as Excel writes it.
+
+    Raises ValueError with the file's name if the mark says that it is UTF-16 or UTF-32.
+    """
+    for mark, encoding in OTHER_MARKS.items():
+        if start.startswith(mark):
+            raise ValueError(f"{os.fspath(path)}: is in {encoding}, wanted UTF-8: save it as that")
+    return start.removeprefix(codecs.BOM_UTF8)
 
 
 def _line_chunks(path: str | os.PathLike[str]) -> Generator[list[bytes], None, None]:

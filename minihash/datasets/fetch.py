@@ -7,7 +7,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,31 +26,20 @@ class FetchError(OSError):
 
 
 def fetch(
-    name: str,
-    data_dir: str | os.PathLike[str] | None = None,
-    mirror: str | None = None,
-    progress: bool | None = None,
+    name: str, data_dir: str | os.PathLike[str] | None = None, mirror: str | None = None
 ) -> Path:
-    """Download a data set's four files into the folder `data_dir/name`; skip those already there.
+    """Download a data set's four files into the folder `data_dir/name`, and return that.
 
-    A file gets its name only when it is complete and its raw bytes have the official sha256.
-    The project's tests download from a server of their own: the public mirrors are not tested.
+    Where stderr is a terminal, each has a bar. Those already there are skipped. A file gets its name only
+    when it is complete and its raw bytes have the official sha256. The project's tests download from a server
+    of their own, not from the public mirrors.
 
-    Parameters
-    ----------
     name : "mnist" or "fashion-mnist".
     data_dir : by default the environment's MINIHASH_DATA, else the user's data folder.
     mirror : URL of a folder (http or https) to take the files from, in place of the public ones.
-    progress : show a bar for each file; None: where stderr is a terminal.
 
-    Returns
-    -------
-    The folder that holds the files.
-
-    Raises
-    ------
-    ValueError : unknown name or kind of URL. FetchError : no mirror had the right file, or none
-        could be reached. OSError : the folder cannot be written.
+    Raises ValueError for an unknown name or kind of URL; FetchError if no mirror had the right file, or none
+    could be reached; OSError if the folder cannot be written.
     """
     checks.choice("name", name, names())
     if name == SMALL:
@@ -66,39 +55,36 @@ def fetch(
     for file in source.files:
         if not _is_there(file, folder):
             urls = [f"{url.rstrip('/')}/{file.name}.gz" for url in mirrors]
-            _fetch_file(file, folder, urls, progress)
+            _fetch_file(file, folder, urls)
     return folder
 
 
 def _is_there(file: IdxFile, folder: Path) -> bool:
     """Tell whether `folder` holds the right `file`; a wrong one will be replaced."""
-    path = find_file(folder, file.name)
-    if path is None:
-        return False
-    try:
-        file.read(path)
-    except ValueError:
-        return False
-    return True
+    if path := find_file(folder, file.name):
+        with suppress(ValueError):
+            file.read(path)
+            return True
+    return False
 
 
-def _fetch_file(file: IdxFile, folder: Path, urls: list[str], progress: bool | None) -> None:
+def _fetch_file(file: IdxFile, folder: Path, urls: list[str]) -> None:
     """Write `file`.gz into `folder` from the first URL that has the right bytes."""
     failures = []
     for url in urls:
         try:
-            _fetch_url(file, folder, url, progress)
+            _fetch_url(file, folder, url)
             return
         except FetchError as error:
             failures.append(f"{url}: {error}")
     raise FetchError(f"cannot fetch {file.name}.gz from " + "; ".join(failures))
 
 
-def _fetch_url(file: IdxFile, folder: Path, url: str, progress: bool | None) -> None:
+def _fetch_url(file: IdxFile, folder: Path, url: str) -> None:
     """Download `url`, verify it and give it its name; a FetchError says only what went wrong."""
     path = folder / f"{file.name}.gz"
     with replacing(path) as part:
-        _download(url, part, file.nbytes + GZIP_OVERHEAD, progress)
+        _download(url, part, file.nbytes + GZIP_OVERHEAD)
         part.flush()
         try:
             with naming(path, part.name):
@@ -107,17 +93,15 @@ def _fetch_url(file: IdxFile, folder: Path, url: str, progress: bool | None) -> 
             raise FetchError(str(error).removeprefix(f"{part.name}: ")) from None
 
 
-def _download(url: str, target: BinaryIO, limit: int, progress: bool | None) -> None:
+def _download(url: str, target: BinaryIO, limit: int) -> None:
     """Copy the body of `url` to `target`: whole, and not more than `limit` bytes of it."""
     from tqdm import tqdm
 
     with _network_errors():
         response = urllib.request.urlopen(url, timeout=TIMEOUT)
-    disable = None if progress is None else not progress  # tqdm's None: unless on a terminal
     promised, received = response.length, 0  # None where the server does not say
-    with response, tqdm(
-        desc=url.rpartition("/")[2], total=promised, unit="B", unit_scale=True, disable=disable
-    ) as bar:
+    bar = tqdm(desc=url.rpartition("/")[2], total=promised, unit="B", unit_scale=True, disable=None)
+    with response, bar:
         while True:
             with _network_errors():
                 chunk = response.read(CHUNK)

@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from minihash.datasets.labelled import read_labelled
 from minihash.datasets.npy import NpyRows
 from minihash.datasets.rows import ArrayRows, Rows
 from minihash.datasets.store import Store
-from minihash.files import check_regular
 from minihash.schema import Schema
 from minihash.tasks import TASKS
 
@@ -45,28 +43,19 @@ def open_rows(path: str | os.PathLike[str], *, header: bool = False, label_colum
     OSError if the file cannot be read; ValueError with its name, and the line of a CSV file, if it is damaged
     or holds something else.
     """
-    check_regular(path)
     kind = kind_of(path)
-    if kind not in OPENERS:
-        wanted = "its arrays (numpy.load)" if kind == "npz" else "a file with a column of targets"
-        raise ValueError(f"{os.fspath(path)}: is an {kind} file, wanted {wanted}")
-    return OPENERS[kind](path, header, label_column)
-
-
-def _open_csv(path: str | os.PathLike[str], header: bool, label_column: int) -> Store:
-    folder = _TemporaryFolder()
-    progress = convert(path, folder.path / "rows.mh", header=header, label_column=label_column)
-    store = Store(folder.path / "rows.mh")
-    store.name, store.folder, store.column_names = os.fspath(path), folder, progress.names
-    return store
-
-
-#: Kind of a file -> what opens it, called with path, header and label_column.
-OPENERS: dict[str, Callable[[Any, bool, int], BlockRows]] = {
-    "store": lambda path, header, label_column: Store(path),
-    "npy": lambda path, header, label_column: NpyRows(path, label_column=label_column),
-    "csv": _open_csv,
-}
+    if kind == "store":
+        return Store(path)
+    if kind == "npy":
+        return NpyRows(path, label_column=label_column)
+    if kind == "csv":
+        folder = _TemporaryFolder()
+        progress = convert(path, folder.path / "rows.mh", header=header, label_column=label_column)
+        store = Store(folder.path / "rows.mh")
+        store.name, store.folder, store.column_names = os.fspath(path), folder, progress.names
+        return store
+    wanted = "its arrays (numpy.load)" if kind == "npz" else "a file with a column of targets"
+    raise ValueError(f"{os.fspath(path)}: is an {kind} file, wanted {wanted}")
 
 
 class _TemporaryFolder:
@@ -94,8 +83,6 @@ MAX_TEST = 500_000  # rows to test on by default, as is usual for HIGGS
 class FileDataset:
     """The rows of a file in three parts, and what a network needs to know of them.
 
-    Parameters
-    ----------
     name : of the file.
     rows : all of them: those to train on, then those to choose settings by, then those to report.
     validation_rows, test_rows : how many they are.
@@ -128,22 +115,25 @@ class FileDataset:
     @property
     def train(self) -> Rows:
         """The rows to train on."""
-        return self.rows.part(0, len(self.rows) - self.validation_rows - self.test_rows)
+        return self.rows.part(0, self._test_start - self.validation_rows)
 
     @property
     def validation(self) -> Rows:
         """The rows to choose by, which may be none."""
-        end = len(self.rows) - self.test_rows
-        return self.rows.part(end - self.validation_rows, end)
+        return self.rows.part(self._test_start - self.validation_rows, self._test_start)
 
     @property
     def test(self) -> Rows:
         """The rows to report, which may be none."""
-        return self.rows.part(len(self.rows) - self.test_rows, len(self.rows))
+        return self.rows.part(self._test_start, len(self.rows))
+
+    @property
+    def _test_start(self) -> int:
+        return len(self.rows) - self.test_rows
 
     def train_and_validation(self) -> Rows:
         """Return all rows that are not test rows."""
-        return self.rows.part(0, len(self.rows) - self.test_rows)
+        return self.rows.part(0, self._test_start)
 
 
 def open_dataset(
@@ -174,13 +164,12 @@ def open_dataset(
     ------
     As `open_rows`; ValueError if the targets do not fit the task, or no row is left to train on.
     """
-    check_regular(path)
     notes: tuple[str, ...] = ()
     kind = kind_of(path)
     if kind == "npz":
         labelled = read_labelled(path, classes)
         rows: Rows = ArrayRows(*labelled.train)
-        shift: Any = 0.0
+        shift: Any = labelled.input_shift
         scale: Any = labelled.input_scale
         guess, notes = "binary" if len(labelled.class_names) == 2 else "classification", labelled.notes
     else:
@@ -190,8 +179,8 @@ def open_dataset(
         guess = _guess(rows)
     share = min(len(rows) // 10, MAX_TEST)
     test = checks.integer("test", share if test is None else test, 0, len(rows))
-    wanted = share if validation is None else validation
-    validation = checks.integer("validation", wanted, 0, len(rows) - test)
+    validation = share if validation is None else validation
+    validation = checks.integer("validation", validation, 0, len(rows) - test)
     task = checks.choice("task", guess if task is None else task, tuple(TASKS))
     names = tuple(map(str, range(_count_classes(rows, task, classes))))
     schema = _schema(task, kind, rows, header, label_column)
@@ -211,10 +200,10 @@ def _schema(task: str, kind: str, rows: Rows, header: bool, label_column: int) -
 
 def _guess(rows: Rows) -> str:
     """Return the task that the targets look like."""
-    found = rows.statistics
-    if not found.whole or found.low < 0 or found.high >= MAX_CLASSES:
+    targets = rows.statistics
+    if not targets.whole or targets.low < 0 or targets.high >= MAX_CLASSES:
         return "regression"
-    return "binary" if found.high <= 1 else "classification"
+    return "binary" if targets.high <= 1 else "classification"
 
 
 def _count_classes(rows: Rows, task: str, wanted: int | None) -> int:
@@ -223,11 +212,11 @@ def _count_classes(rows: Rows, task: str, wanted: int | None) -> int:
     classes = {"classification": wanted or int(high) + 1, "binary": 2, "regression": 0}[task]
     if not classes:
         return 0
-    found = f"{rows.name} has targets from {low:g} to {high:g}"
+    said = f"{rows.name} has targets from {low:g} to {high:g}"
     if not whole or low < 0 or high >= classes or classes < 2:
         labels = "whole numbers from 0 on, not all 0," if wanted is None else f"whole numbers below {wanted}"
-        raise ValueError(f"{found}, wanted {'0 or 1' if task == 'binary' else labels} for {task}")
+        raise ValueError(f"{said}, wanted {'0 or 1' if task == 'binary' else labels} for {task}")
     if classes > LIMIT_CLASSES:
         memory = f"{4e-9 * classes:.3g} GB of outputs a row"
-        raise ValueError(f"{found}: {classes} classes, {memory}, wanted {LIMIT_CLASSES} at most for {task}")
+        raise ValueError(f"{said}: {classes} classes, {memory}, wanted {LIMIT_CLASSES} at most for {task}")
     return classes

@@ -18,6 +18,7 @@ from minihash.files import naming
 #: The third byte of a file names the type of its items; multi-byte items are big-endian.
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
+GZIP = b"\x1f\x8b"  # how a gzipped file starts
 MAX_DIMENSIONS = 32  # the most that every NumPy can hold
 CHUNK = 1 << 20
 
@@ -33,25 +34,17 @@ class DigestError(ValueError):
 def read_idx(
     path: str | os.PathLike[str], *, sha256: str | None = None, max_bytes: int = 1 << 30
 ) -> np.ndarray:
-    """Read an idx file, gzipped or not (its first bytes tell, not its name).
+    """Return the array of an idx file, gzipped or not: writable, in native byte order.
 
     The file is not trusted: memory grows with the bytes that are really there, and never beyond
     what the header promises.
 
-    Parameters
-    ----------
-    path : the file.
+    path : the file; its first bytes, not its name, tell whether it is gzipped.
     sha256 : hex digest that the raw bytes (uncompressed, header included) must have.
     max_bytes : refuse a file whose raw bytes are more than this.
 
-    Returns
-    -------
-    A writable array of the shape in the header, in native byte order.
-
-    Raises
-    ------
-    ValueError : not a regular file, not idx, damaged, too large, or (DigestError) other bytes
-        than the digest says. OSError : the file cannot be read.
+    Raises ValueError if it is not a regular file, not idx, damaged, too large, or (DigestError) has other
+    bytes than the digest says; OSError if it cannot be read.
 
     Source: the format's description on the MNIST page of LeCun, Cortes and Burges.
     """
@@ -59,13 +52,10 @@ def read_idx(
     if not stat.S_ISREG(os.stat(path).st_mode):  # asked before opening: a FIFO would block
         raise ValueError(f"{path}: not a regular file, wanted an idx file")
     with naming(path), open(path, "rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
+        is_zipped = file.read(2) == GZIP
         file.seek(0)
         try:
-            if not zipped:
-                return _read(file, sha256, max_bytes)
-            with gzip.GzipFile(fileobj=file) as unzipped:
-                return _read(unzipped, sha256, max_bytes)  # type: ignore[arg-type]
+            return _read(gzip.GzipFile(fileobj=file) if is_zipped else file, sha256, max_bytes)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{path}: damaged gzip file ({error})") from None
         except DigestError as error:
@@ -74,7 +64,7 @@ def read_idx(
             raise ValueError(f"{path}: {error}") from None
 
 
-def _read(stream: BinaryIO, sha256: str | None, max_bytes: int) -> np.ndarray:
+def _read(stream: BinaryIO | gzip.GzipFile, sha256: str | None, max_bytes: int) -> np.ndarray:
     """Read one array from the raw bytes of `stream`; errors do not name the file."""
     header, dtype, shape = _read_header(stream)
     # A dimension of 0 must not hide another too large for NumPy: count it as 1.
@@ -87,20 +77,19 @@ def _read(stream: BinaryIO, sha256: str | None, max_bytes: int) -> np.ndarray:
     while chunk := stream.read(min(CHUNK, promised + 1 - len(data))):
         data += chunk
     if len(data) != promised:
-        found = "more" if len(data) > promised else str(len(data))
-        raise ValueError(f"header promises {promised} bytes of data, the file holds {found}")
+        held = "more" if len(data) > promised else str(len(data))
+        raise ValueError(f"header promises {promised} bytes of data, the file holds {held}")
 
     if sha256 is not None:
         digest = hashlib.sha256(header)
         digest.update(data)
-        actual = digest.hexdigest()
-        if actual != sha256:
+        if sha256 != (actual := digest.hexdigest()):
             raise DigestError(f"sha256 is {actual[:12]}..., wanted {sha256[:12]}...", actual)
     array = np.frombuffer(data, dtype).reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read_header(stream: BinaryIO) -> tuple[bytes, np.dtype, tuple[int, ...]]:
+def _read_header(stream: BinaryIO | gzip.GzipFile) -> tuple[bytes, np.dtype, tuple[int, ...]]:
     """Return the header's bytes, the type of the items and the shape."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in TYPES:

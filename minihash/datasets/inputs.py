@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -13,9 +12,9 @@ from minihash.datasets import npz
 from minihash.datasets.csv_rows import Progress, read_chunks
 from minihash.datasets.idx import read_idx
 from minihash.datasets.kinds import kind_of
-from minihash.datasets.npy import NpyRows, check_header
+from minihash.datasets.npy import DAMAGES, NpyRows, check_header
 from minihash.datasets.store import Store
-from minihash.files import check_regular, naming
+from minihash.files import naming
 
 CHUNK_ROWS = 8192
 
@@ -32,19 +31,14 @@ def input_chunks(
 
     They are as the file holds them, those of a CSV file float64: a network shifts them before it rounds.
 
-    Parameters
-    ----------
     path : a store, an .npy or a CSV file (.gz or not), which are read in chunks; or what `read_inputs` reads.
     features : how many a row is to have. A store's targets are passed over, and so is the column
         `label_column` of an .npy or CSV file that has one column more.
     header : of a CSV file: leave out the first line.
     report : called with the column that is left out as the target, if one is.
 
-    Raises
-    ------
-    ValueError with the file's name if it is damaged or has other rows; OSError if it cannot be read.
+    Raises ValueError with the file's name if it is damaged or has other rows; OSError if it cannot be read.
     """
-    check_regular(path)
     kind = kind_of(path)
     if kind == "store":
         yield from (batch.inputs for batch in Store(path).batches(CHUNK_ROWS))
@@ -77,7 +71,7 @@ def _without_label(
 
 
 def _npy(path: str | os.PathLike[str]) -> NpyRows | None:
-    """Return the rows of a file with a matrix; None if it holds another array, such as images."""
+    """Return the rows of an .npy file with a matrix; None if it holds another array, such as images."""
     try:
         return NpyRows(path, label_column=None)
     except ValueError:
@@ -87,33 +81,29 @@ def _npy(path: str | os.PathLike[str]) -> NpyRows | None:
 def read_inputs(path: str | os.PathLike[str]) -> np.ndarray:
     """Read raw inputs as a matrix (rows, features) from an idx (or idx.gz), npy or npz file.
 
-    An npz file holds one array, or one named `inputs`; dimensions after the first are flattened.
-
-    Raises
-    ------
+    An npz file holds one array, or one named `inputs`; dimensions after the first are flattened. Raises
     ValueError with the file's name if it is damaged or has no such array; OSError if it cannot be read.
     """
-    with naming(path), open(path, "rb") as file:
-        start = file.read(6)
-    of_numpy = start.startswith((b"PK", b"\x93NUMPY"))
-    array = _read_numpy(path) if of_numpy else read_idx(path)
+    kind = kind_of(path)
+    if kind == "npz":
+        (array,) = npz.read(path, _choose)
+    else:
+        array = _read_npy(path) if kind == "npy" else read_idx(path)
     if array.ndim < 2:
         raise ValueError(f"{os.fspath(path)}: has shape {array.shape}, wanted (rows, features)")
     return array.reshape(len(array), int(np.prod(array.shape[1:])))
 
 
-def _read_numpy(path: str | os.PathLike[str]) -> np.ndarray:
+def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         with naming(path), open(path, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                file.seek(0)
-                check_header(file)
-                return np.load(file, allow_pickle=False)
-            arrays = npz.load(file)
-            names = arrays.files
-            name = "inputs" if "inputs" in names else names[0] if len(names) == 1 else None
-            if name is None:
-                raise ValueError(f"holds {', '.join(names) or 'nothing'}, wanted an array named inputs")
-            return npz.array(arrays, name)
-    except npz.DAMAGES as error:
+            check_header(file)
+            return np.load(file, allow_pickle=False)
+    except DAMAGES as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+def _choose(names: list[str]) -> list[str]:
+    if "inputs" not in names and len(names) != 1:
+        raise ValueError(f"holds {', '.join(names) or 'nothing'}, wanted an array named inputs")
+    return ["inputs"] if "inputs" in names else names

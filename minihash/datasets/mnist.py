@@ -45,18 +45,18 @@ class IdxSource:
     """A data set of four idx files (train images and labels, test images and labels)."""
 
     name: str
-    files: tuple[IdxFile, IdxFile, IdxFile, IdxFile]
+    files: tuple[IdxFile, ...]
     mirrors: tuple[str, ...]
     class_names: tuple[str, ...]
 
 
-def _files(*digests: str) -> tuple[IdxFile, IdxFile, IdxFile, IdxFile]:
-    """Name the four files: Fashion-MNIST kept MNIST's names and shapes."""
+def _files(train: str, train_labels: str, test: str, test_labels: str) -> tuple[IdxFile, ...]:
+    """Name the four files with their digests: Fashion-MNIST kept MNIST's names and shapes."""
     return (
-        IdxFile("train-images-idx3-ubyte", (60_000, 28, 28), digests[0]),
-        IdxFile("train-labels-idx1-ubyte", (60_000,), digests[1]),
-        IdxFile("t10k-images-idx3-ubyte", (10_000, 28, 28), digests[2]),
-        IdxFile("t10k-labels-idx1-ubyte", (10_000,), digests[3]),
+        IdxFile("train-images-idx3-ubyte", (60_000, 28, 28), train),
+        IdxFile("train-labels-idx1-ubyte", (60_000,), train_labels),
+        IdxFile("t10k-images-idx3-ubyte", (10_000, 28, 28), test),
+        IdxFile("t10k-labels-idx1-ubyte", (10_000,), test_labels),
     )
 
 
@@ -85,16 +85,8 @@ FASHION_MNIST = IdxSource(
     ),
     mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
     class_names=(
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ),
 )
 
@@ -117,19 +109,13 @@ def data_folders(data_dir: str | os.PathLike[str] | None = None) -> list[Path]:
     return folders
 
 
-def file_names(name: str) -> tuple[str, ...]:
-    """Return the names under which a file is looked for, in this order.
+def find_file(folder: Path, name: str) -> Path | None:
+    """Return where `folder` holds the file `name`: as .gz, which is what `fetch` writes, or raw.
 
-    As .gz, which is what `fetch` writes, or raw; many tools that unpack it write a dot, such as in
-    train-images.idx3-ubyte.
+    Many tools that unpack it write a dot, such as in train-images.idx3-ubyte.
     """
     dotted = name.replace("-idx", ".idx")
-    return f"{name}.gz", name, f"{dotted}.gz", dotted
-
-
-def find_file(folder: Path, name: str) -> Path | None:
-    """Return where `folder` holds the file `name`, under one of its `file_names`, and no folder."""
-    paths = (folder / each for each in file_names(name))
+    paths = (folder / each for each in (f"{name}.gz", name, f"{dotted}.gz", dotted))
     return next((path for path in paths if path.exists() and not path.is_dir()), None)
 
 
@@ -142,9 +128,8 @@ def find(source: IdxSource, data_dir: str | os.PathLike[str] | None = None) -> l
     folders = data_folders(data_dir)
     for folder in [folder / source.name for folder in folders] + folders:
         paths = [find_file(folder, file.name) for file in source.files]
-        found = [path for path in paths if path is not None]
-        if len(found) == len(paths):
-            return found
+        if all(paths):
+            return [path for path in paths if path]
     return None
 
 
@@ -183,10 +168,8 @@ def read_small() -> tuple[Part, Part]:
     if digest != SMALL_SHA256:
         raise ValueError(f"{file}: sha256 is {digest[:12]}..., wanted {SMALL_SHA256[:12]}...: damaged?")
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return (
-            _part(arrays["train_images"], arrays["train_labels"]),
-            _part(arrays["test_images"], arrays["test_labels"]),
-        )
+        train, test = ((arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in ("train", "test"))
+        return _part(*train), _part(*test)
 
 
 def _part(images: np.ndarray, labels: np.ndarray) -> Part:

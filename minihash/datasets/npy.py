@@ -8,13 +8,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 
 from minihash import checks
 from minihash.datasets.blocks import NUMBER, BlockRows
-from minihash.datasets.rows import STATISTICS_ROWS, Statistics
+from minihash.datasets.rows import STATISTICS_ROWS, Statistics, first_not_finite
 from minihash.files import naming
 
 BLOCK_BYTES = 2**20
@@ -28,18 +28,14 @@ DAMAGES = (
 class NpyRows(BlockRows):
     """The rows of a file that `np.save` wrote: a matrix of real numbers, one column of it the targets.
 
-    Parameters
-    ----------
-    path : of the file: an array (rows, 1 + features) of any real dtype, in C or in Fortran order (a frame of
-        pandas is in the latter); what is read is float32.
+    path : of an array (rows, 1 + features) of any real dtype, in C or in Fortran order (a frame of pandas is
+        in the latter); what is read is float32.
     label_column : which column is the target, from 0; −1 is the last. None: there are no targets, only
         features; what is read has zeros for them.
 
     `statistics` are taken of the numbers as they are in the file, before they are rounded to float32.
 
-    Raises
-    ------
-    OSError if the file cannot be read; ValueError with its name if it holds something else.
+    Raises OSError if the file cannot be read; ValueError with its name if it holds something else.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, label_column: int | None = 0) -> None:
@@ -50,8 +46,8 @@ class NpyRows(BlockRows):
         rows, columns = shape
         whole = size == self._start + rows * columns * self._dtype.itemsize
         if rows < 1 or columns < 1 + (label_column is not None) or not whole:
-            found = f"{path}: has shape {shape} and {size} bytes"
-            raise ValueError(f"{found}, wanted (rows, 1 + features), a row at least, all of it")
+            wanted = "(rows, 1 + features), a row at least, all of it"
+            raise ValueError(f"{path}: has shape {shape} and {size} bytes, wanted {wanted}")
         self._order = list(range(columns))
         if label_column is not None:
             label = checks.integer("label_column", label_column, -columns, columns) % columns
@@ -61,77 +57,58 @@ class NpyRows(BlockRows):
 
     def read_block(self, file: BinaryIO, block: int, target: np.ndarray) -> int:
         count, columns, first = self._rows_of(block), len(self._order), block * self._block_rows
-        values = self._read(file, first, count)
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
-            target[:count, -columns:] = values[:, self._order]
+        target[:count, -columns:] = self._read(file, first, count)[:, self._order]
         target[:count, :-columns] = 0  # no targets
-        self._check_finite(target[:count], first)
         return count
 
     def _read(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
-        """Return some rows of the open file (count, columns), in its dtype."""
+        """Return some rows of the open file (count, columns), in its dtype, all finite in float32."""
         columns, size = len(self._order), self._dtype.itemsize
         if self._fortran:  # column after column: of each a piece
-            pieces = [(column * self._file_rows + first, count) for column in range(columns)]
+            places, pieces = [column * self._file_rows + first for column in range(columns)], (columns, count)
         else:
-            pieces = [(first * columns, count * columns)]
-        values = np.empty(count * columns, self._dtype)
-        memory, done = memoryview(cast(Any, values.view(np.uint8))), 0
-        for place, numbers in pieces:
+            places, pieces = [first * columns], (1, count * columns)
+        values = np.empty(pieces, self._dtype)
+        for place, piece in zip(places, values.view(np.uint8)):
             file.seek(self._start + place * size)
-            piece = memory[done : done + numbers * size]
             if cast(io.BufferedReader, file).readinto(piece) != len(piece):
                 raise ValueError(f"{self.path}: ends in row {first}, wanted {self._file_rows} rows")
-            done += len(piece)
-        return values.reshape((count, columns), order="F" if self._fortran else "C")
-
-    def _check_finite(self, rounded: np.ndarray, first: int) -> None:
-        """Refuse rows from `first` on that are not finite in float32."""
-        bad = np.flatnonzero(~np.isfinite(rounded).all(axis=1))
-        if len(bad):
-            found = f"{self.path}: has NaN or infinity in row {first + bad[0]}"
-            raise ValueError(f"{found}, wanted finite float32 numbers")
+        rows = values.T if self._fortran else values.reshape(count, columns)
+        if (bad := first_not_finite(rows)) is not None:
+            where = f"{self.path}: has NaN or infinity in row {first + bad}"
+            raise ValueError(f"{where}, wanted finite float32 numbers")
+        return rows
 
     def chunks(self, chunk_rows: int) -> Iterator[np.ndarray]:
         """Yield the rows in order, (n, columns), as they are in the file: in its dtype, targets in place.
 
-        Raises
-        ------
-        ValueError for a number that is not finite in float32; OSError if the file cannot be read.
+        Raises ValueError for a number that is not finite in float32; OSError if the file cannot be read.
         """
         end = self._first + self.rows
         with naming(self.path), open(self.path, "rb") as file:
             for first in range(self._first, end, chunk_rows):
-                values = self._read(file, first, min(chunk_rows, end - first))
-                with np.errstate(over="ignore"):
-                    self._check_finite(values.astype(NUMBER, copy=False), first)
-                yield values
+                yield self._read(file, first, min(chunk_rows, end - first))
 
     @functools.cached_property
     def statistics(self) -> Statistics:
         """Of all rows, which are read once; ValueError for a column whose spread float32 would lose."""
         label, features = self._order[: -self.features], self._order[-self.features :]
-        found, of_label = Statistics(self.features), Statistics(len(label))
+        of_features, of_label = Statistics(self.features), Statistics(len(label))
         for values in self.chunks(STATISTICS_ROWS):
             targets = values[:, label].astype(NUMBER) if label else np.zeros((len(values), 1))
             # In C order, as batches are: sums in another order have other last bits, and so another network.
-            found.add(np.take(values, features, axis=1), targets)
+            of_features.add(np.take(values, features, axis=1), targets)
             of_label.add(values[:, label], targets)
         try:
-            for statistics, columns in ((of_label, label), (found, features)):
+            for statistics, columns in ((of_label, label), (of_features, features)):
                 statistics.check_rounding([f"column {column}" for column in columns])
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from None
-        return found
+        return of_features
 
 
 def check_header(file: BinaryIO) -> None:
-    """Refuse a header said to be longer than the file, for which NumPy makes room; return to the beginning.
-
-    Raises
-    ------
-    ValueError that says so.
-    """
+    """Refuse a header said to be longer than the file, for which NumPy makes room; go back to the start."""
     start = file.read(12)
     length = int.from_bytes(start[8:10] if start[6:7] == b"\1" else start[8:12], "little")
     if length > os.fstat(file.fileno()).st_size:
@@ -149,6 +126,6 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, int], bool, np.
     except (*DAMAGES, KeyError) as error:
         raise ValueError(f"{path}: is no .npy file that can be read ({error})") from None
     if len(shape) != 2 or dtype.kind not in "fiub":
-        found = f"{path}: has shape {shape} ({dtype}, {'Fortran' if fortran else 'C'} order)"
-        raise ValueError(f"{found}, wanted a matrix of real numbers")
+        held = f"shape {shape} ({dtype}, {'Fortran' if fortran else 'C'} order)"
+        raise ValueError(f"{path}: has {held}, wanted a matrix of real numbers")
     return shape, fortran, dtype

@@ -83,37 +83,25 @@ class Statistics:
         """Refuse a column whose spread float32 would lose, with what to do.
 
         So it is where rounding changes the numbers by more than LOST of their standard deviation: those of a
-        time stamp in seconds, 1.7e9, to the next multiple of 128. A constant has no spread to lose.
-
-        Parameters
-        ----------
-        names : of the columns, in messages.
-
-        Raises
-        ------
-        ValueError with the first such column's name.
+        time stamp in seconds, 1.7e9, to the next multiple of 128. A constant has no spread to lose. The
+        ValueError has the first such column's name, of `names`.
         """
         for column in np.flatnonzero((self.rounding > LOST * self.std) & (self.std > 0)).tolist():
             mean, std, rounding = self.mean[column], self.std[column], self.rounding[column]
-            texts = (f"{mean:.{digits}g}" for digits in range(2, 17))
-            middle = next((text for text in texts if abs(float(text) - mean) < 1000 * std), f"{mean:.17g}")
-            found = f"{names[column]} has the standard deviation {std:.3g} around {mean:.10g}"
-            lost = f"and float32 would round it by {rounding:.3g}"
-            raise ValueError(f"{found}, {lost}: subtract {middle} first")
+            texts = (f"{mean:.{digits}g}" for digits in range(2, 18))
+            middle = next(text for text in texts if abs(float(text) - mean) < 1000 * std)
+            raise ValueError(
+                f"{names[column]} has the standard deviation {std:.3g} around {mean:.10g}, "
+                f"and float32 would round it by {rounding:.3g}: subtract {middle} first"
+            )
 
 
 def check_rounding(name: str, values: np.ndarray, shift: Any = 0.0) -> None:
     """Refuse a column of an array whose spread float32 would lose, as `Statistics.check_rounding` does.
 
-    Parameters
-    ----------
     name : of the array, in messages.
     values : (rows, columns).
     shift : a number or (columns,), subtracted before anything is rounded.
-
-    Raises
-    ------
-    ValueError with the first such column.
     """
     numbers = len(values) > 0 and values.dtype.kind in "fiu"
     if not numbers or np.result_type(values.dtype, np.float32) == np.float32:  # which holds them all
@@ -126,11 +114,18 @@ def check_rounding(name: str, values: np.ndarray, shift: Any = 0.0) -> None:
     columns = columns[(high > low)[columns]]
     if not len(columns):
         return
-    found, shifts = Statistics(len(columns)), np.broadcast_to(shift, low.shape)[columns]
+    statistics, shifts = Statistics(len(columns)), np.broadcast_to(shift, low.shape)[columns]
     for start in range(0, len(values), STATISTICS_ROWS):
         some = np.take(values[start : start + STATISTICS_ROWS], columns, axis=1)
-        found.add(some - shifts if shifts.any() else some, np.zeros(len(some)))
-    found.check_rounding([f"column {column} of {name}" for column in columns])
+        statistics.add(some - shifts if shifts.any() else some, np.zeros(len(some)))
+    statistics.check_rounding([f"column {column} of {name}" for column in columns])
+
+
+def first_not_finite(rows: np.ndarray) -> int | None:
+    """Return the first row of (rows, columns) that has NaN, or what is infinite in float32; None if none."""
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
+        finite = np.isfinite(rows.astype(np.float32, copy=False)).all(axis=1)
+    return None if finite.all() else int(finite.argmin())
 
 
 class Rows:
@@ -152,14 +147,9 @@ class Rows:
         return self.rows
 
     def batches(self, batch_size: int, rng: np.random.Generator | None = None) -> Batches:
-        """Yield every row once, in batches of so many; only the last is shorter.
+        """Yield every row once, in batches of `batch_size` rows; only the last is shorter.
 
-        Parameters
-        ----------
-        batch_size : rows of a batch, at least 1.
-        rng : shuffles them; None keeps their order.
-
-        What is yielded may be changed by the next batch.
+        `rng` shuffles them; None keeps their order. What is yielded may be changed by the next batch.
         """
         raise NotImplementedError
 
@@ -175,27 +165,14 @@ class Rows:
     @functools.cached_property
     def statistics(self) -> Statistics:
         """Of all rows; where they are not known, all are read."""
-        found = Statistics(self.features)
+        statistics = Statistics(self.features)
         for batch in self.batches(STATISTICS_ROWS):
-            found.add(batch.inputs, batch.targets)
-        return found
+            statistics.add(batch.inputs, batch.targets)
+        return statistics
 
 
 class ArrayRows(Rows):
-    """Rows in memory.
-
-    Parameters
-    ----------
-    inputs : (rows, features).
-    targets : (rows,) or (rows, …).
-    weight : (rows,), or None.
-
-    `arrays` are all three, as a batch.
-
-    Raises
-    ------
-    ValueError for masked entries.
-    """
+    """Rows in memory: the arrays of a `Batch`, kept as `arrays`; a ValueError for masked entries."""
 
     def __init__(self, inputs: np.ndarray, targets: np.ndarray, weight: np.ndarray | None = None) -> None:
         inputs, targets = checks.array("inputs", inputs), checks.array("targets", targets)

@@ -24,7 +24,7 @@ import numpy as np
 
 from minihash import checks
 from minihash.datasets.blocks import NUMBER, BlockRows
-from minihash.datasets.rows import Statistics
+from minihash.datasets.rows import Statistics, first_not_finite
 from minihash.files import naming
 
 MAGIC = b"minihash"
@@ -36,11 +36,8 @@ MAX_INDEX = 2**28  # bytes
 
 
 class StoreWriter:
-    """Writes rows to a file that is open for writing; `finish` makes a store of it.
+    """Writes rows to an empty binary file that is open for writing; `finish` makes a store of it.
 
-    Parameters
-    ----------
-    file : binary, empty.
     features : numbers in a row, the target and the weight not counted.
     weighted : whether each row has a weight.
 
@@ -67,21 +64,16 @@ class StoreWriter:
     def append(self, rows: np.ndarray) -> None:
         """Add rows (n, 1 + features), the target first, or (n, 2 + features) with the weight second.
 
-        Raises
-        ------
-        ValueError for another width, masked entries, NaN or infinity, or a negative weight.
+        Raises ValueError for another width, masked entries, NaN or infinity, or a negative weight.
         """
         rows = checks.array("rows", rows)
         if rows.ndim != 2 or rows.shape[1] != self._columns:
             raise ValueError(f"rows has shape {rows.shape}, wanted (rows, {self._columns})")
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
-            bad = np.flatnonzero(~np.isfinite(rows.astype(NUMBER)).all(axis=1))
-        if len(bad):
-            found = f"row {self.rows + bad[0]} has NaN or infinity"
-            raise ValueError(f"{found}, wanted finite float32 numbers")
-        if self.weighted and len(bad := np.flatnonzero(rows[:, 1] < 0)):
-            found = f"row {self.rows + bad[0]} has the weight {rows[bad[0], 1]:g}"
-            raise ValueError(f"{found}, wanted one >= 0")
+        if (bad := first_not_finite(rows)) is not None:
+            raise ValueError(f"row {self.rows + bad} has NaN or infinity, wanted finite float32 numbers")
+        if self.weighted and rows[:, 1].min(initial=0) < 0:
+            bad = int(np.argmax(rows[:, 1] < 0))
+            raise ValueError(f"row {self.rows + bad} has the weight {rows[bad, 1]:g}, wanted one >= 0")
         while len(rows):
             taken = rows[: self._block_rows - self._count]
             self._pending[self._count : self._count + len(taken)] = taken
@@ -91,31 +83,26 @@ class StoreWriter:
                 self._flush()
 
     def finish(self, names: Sequence[str] | None = None) -> None:
-        """Write what is left, and the index.
+        """Write what is left, and the index; `names` are those of the columns, in messages.
 
-        Parameters
-        ----------
-        names : of the columns, in messages.
-
-        Raises
-        ------
-        ValueError for a target or a feature whose spread float32 has lost (`Statistics.check_rounding`).
+        Raises ValueError for a target or a feature whose spread float32 has lost.
         """
         if self._count:
             self._flush()
         names = names or [f"column {column}" for column in range(self._columns)]
         self._targets.check_rounding(names[:1])
-        found = self._statistics
-        found.check_rounding(names[1 + self.weighted :])
+        of_features = self._statistics
+        of_features.check_rounding(names[1 + self.weighted :])
+        targets = {name: getattr(of_features, name) for name in ("low", "high", "whole")}
         index = {
-            "rows": found.rows,
+            "rows": of_features.rows,
             "features": self.features,
             "weighted": self.weighted,
             "block_rows": self._block_rows,
             "checksums": self._checksums,
-            "mean": found.mean.tolist(),
-            "std": found.std.tolist(),
-            "targets": {"low": found.low, "high": found.high, "whole": found.whole} if found.rows else None,
+            "mean": of_features.mean.tolist(),
+            "std": of_features.std.tolist(),
+            "targets": targets if of_features.rows else None,
         }
         content = json.dumps(index, allow_nan=False).encode()
         self._file.write(content + TAIL.pack(len(content), zlib.crc32(content), MAGIC))
@@ -135,17 +122,11 @@ class StoreWriter:
 class Store(BlockRows):
     """The rows of a file that `StoreWriter` wrote.
 
-    Parameters
-    ----------
-    path : of the file.
-
     `rows`, `features`, `weighted` and `statistics` are known at once; rows are read when they are asked for.
     `folder`: what to keep as long as the store is used, such as a temporary folder. `column_names`: those in
     the header of the file that it was made of, the target's among them, if they are known.
 
-    Raises
-    ------
-    OSError if the file cannot be read; ValueError with its name if it is no store or damaged.
+    Raises OSError if the file cannot be read; ValueError with its name if it is no store or damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -158,7 +139,7 @@ class Store(BlockRows):
         try:
             rows, features, block_rows = (int(index[name]) for name in ("rows", "features", "block_rows"))
             self._checksums = list(index["checksums"])
-            found = _statistics(index)
+            statistics = _statistics(index)
             weighted = bool(index["weighted"])
         except (KeyError, TypeError, ValueError, OverflowError):
             raise self._damaged("its index lacks what describes the rows") from None
@@ -166,10 +147,10 @@ class Store(BlockRows):
         if min(rows, block_rows) < 1 or HEAD.size + held + index_bytes != size:
             raise self._damaged(f"has {size} bytes, and its index tells of others")
         super().__init__(self.path, rows, features, weighted, block_rows)
-        fits = found.mean.shape == found.std.shape == (features,) and columns == self._columns
+        fits = statistics.mean.shape == (features,) and columns == self._columns
         if len(self._checksums) != self.num_blocks or not fits:
             raise self._damaged("its index does not fit its rows")
-        self.statistics = found
+        self.statistics = statistics
 
     def _read_index(self, file: BinaryIO, size: int) -> tuple[int, dict[str, Any], int]:
         """Return the numbers in a row, the index, and the bytes that it takes."""
@@ -185,10 +166,8 @@ class Store(BlockRows):
             raise self._damaged("ends early, or in something else")
         file.seek(size - TAIL.size - length)
         content = file.read(length)
-        if zlib.crc32(content) != checksum:
-            raise self._damaged("its index is damaged")
         try:
-            index = json.loads(content)
+            index = json.loads(content) if zlib.crc32(content) == checksum else None
         except (ValueError, RecursionError):
             index = None
         if not isinstance(index, dict):
@@ -211,9 +190,9 @@ class Store(BlockRows):
 def _statistics(index: dict[str, Any]) -> Statistics:
     """Return the statistics that an index holds; KeyError, TypeError or ValueError if it does not."""
     mean, std = (np.array(index[name], np.float64) for name in ("mean", "std"))
-    found = Statistics(len(mean))
-    found.rows = int(index["rows"])
-    found.mean, found._squares = mean, np.square(std.reshape(mean.shape)) * found.rows
-    targets = index["targets"]
-    found.low, found.high, found.whole = float(targets["low"]), float(targets["high"]), bool(targets["whole"])
-    return found
+    known, targets = Statistics(len(mean)), index["targets"]
+    known.rows = int(index["rows"])
+    with np.errstate(over="ignore"):  # of a damaged index, with a checksum that fits
+        known.mean, known._squares = mean, np.square(std.reshape(mean.shape)) * known.rows
+    known.low, known.high, known.whole = float(targets["low"]), float(targets["high"]), bool(targets["whole"])
+    return known

@@ -10,6 +10,7 @@ import http.server
 import os
 import socket
 import struct
+import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -102,8 +103,11 @@ def test_fetch_then_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr() == ("", "")  # no bar: stderr is no terminal
 
 
-def test_progress_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fetch("tiny", tmp_path, progress=True)
+def test_progress_bar(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    fetch("tiny", tmp_path)
     assert all(name in capsys.readouterr().err for name in all_files()[:1])
 
 
@@ -284,7 +288,7 @@ def test_a_file_that_cannot_be_read_again_is_named(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(idx, "_read", fail)
     with pytest.raises(OSError) as found:
-        fetch("tiny", tmp_path, progress=False)
+        fetch("tiny", tmp_path)
     first = tmp_path / "tiny" / f"{mnist.MNIST.files[0].name}.gz"
     assert (found.value.errno, found.value.filename) == (errno.EIO, str(first))
     assert listing(tmp_path) == []

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from minihash.datasets.csv_rows import without_mark
 from minihash.datasets.dataset import Part
-from minihash.datasets.text_files import encoding_of
 from minihash.files import naming
 
 SIDE = 28
@@ -46,8 +46,7 @@ def find(name: str, folders: Iterable[Path]) -> tuple[Path, Path] | None:
     folders = list(folders)
     for folder in [folder / name for folder in folders] + folders:
         places = [(folder / file, folder / SUBFOLDER / file) for file in FILES[name]]
-        found = [next((path for path in paths if path.is_file()), None) for paths in places]
-        train, test = found
+        train, test = (next((path for path in paths if path.is_file()), None) for paths in places)
         if train and test:
             return train, test
         if train or test:
@@ -89,6 +88,16 @@ def read(path: str | os.PathLike[str], rows: int, classes: int, transposed: bool
     if transposed:
         images = images.transpose(0, 2, 1)
     return images.reshape(rows, FEATURES), table[:, FEATURES].astype(np.int64)
+
+
+def encoding_of(path: str | os.PathLike[str]) -> str:
+    """Return Python's name for the encoding of a text file: UTF-8 if it has that mark, else plain bytes.
+
+    Raises ValueError if the mark says that it is UTF-16 or UTF-32; OSError if it cannot be read.
+    """
+    with naming(path), open(path, "rb") as file:
+        start = file.read(4)
+    return "latin-1" if without_mark(path, start) == start else "utf-8-sig"
 
 
 def _is_right(table: np.ndarray, classes: int) -> bool:
