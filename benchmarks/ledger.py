@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from benchmarks.locks import locked
 from minihash import strict_json
-from minihash.files import locked, naming
+from minihash.files import naming
 
 Record = dict[str, Any]
 

@@ -214,21 +214,6 @@ def _kept(error: OSError, where: Path, damaged: bool = False) -> OSError:
 
 
 @contextmanager
-def locked(file: IO) -> Iterator[None]:
-    """Wait until no other process holds the lock of an open file, and hold it.
-
-    Without effect on Windows, and with a warning where the file system has no locks.
-    """
-    if fcntl is not None:
-        lock(file, fcntl.flock, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        if fcntl is not None:
-            lock(file, fcntl.flock, fcntl.LOCK_UN)
-
-
-@contextmanager
 def claimed(path: str | os.PathLike[str]) -> Iterator[None]:
     """Hold a file that only one process at a time can hold, without waiting; where there are locks.
 

@@ -19,15 +19,15 @@ from minihash import checks, kernels, losses
 from minihash.kernels import threads
 from minihash.kernels.devices import CPU
 from minihash.kernels.panels import Block
-from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
+from minihash.layers import Dropout, Layer, ReLU, Sigmoid, Tanh
 from minihash.network import Network
-from minihash.whole_matrices import KINDS
+from minihash.whole_matrices import MATRICES
 
 LIMIT = 2**17  # weights of all matrices; in panels, more are as fast
 WIDTH = 2**13  # values of a row: a chunk with more of them leaves the cache
 SHARDS = 4  # of a batch, at most: enough for four threads, few enough to stay small
 SHARD_ROWS, SHARD_WORK = 64, 2**20  # rows, and rows · weights, that are worth a thread's while
-#: What kernels/fused_numba.py calls an activation.
+#: What kernels/fused_numba.py calls an activation, by its kind.
 ACTIVATIONS: dict[type[Layer], int] = {ReLU: 1, Tanh: 2, Sigmoid: 3}
 
 
@@ -46,7 +46,7 @@ def obstacle(network: Network) -> str:
     return ""
 
 
-def _stages(network: Network) -> list[tuple[HashedLinear | Linear, int]]:
+def _stages(network: Network) -> list[tuple[Any, int]]:
     """Return the layers with weights, each with the number of its activation; refuse all others."""
     if network.device is not CPU:
         raise ValueError(f"network is on {network.device}, wanted it on cpu")
@@ -54,16 +54,17 @@ def _stages(network: Network) -> list[tuple[HashedLinear | Linear, int]]:
         raise ValueError(f"the kernels are {kernels.module().__name__}, wanted those of Numba")
     if network.dtype.kind != "f":
         raise ValueError(f"network has dtype {network.dtype}, wanted float32 or float64")
-    stages: list[tuple[HashedLinear | Linear, int]] = []
+    stages: list[tuple[Any, int]] = []
     for position, layer in enumerate(network.layers):
-        if isinstance(layer, (HashedLinear, Linear)) and type(layer) in KINDS:
+        if type(layer) in MATRICES:
             stages.append((layer, 0))
         elif type(layer) in ACTIVATIONS and stages and not stages[-1][1]:
             stages[-1] = stages[-1][0], ACTIVATIONS[type(layer)]
         elif type(layer) is not Dropout or layer.rate:
-            wanted = "HashedLinear or Linear, and after each at most one of ReLU, Tanh and Sigmoid"
+            kinds = " or ".join(kind.__name__ for kind in MATRICES)
+            wanted = f"{kinds}, and after each at most one of ReLU, Tanh and Sigmoid"
             raise ValueError(f"layers[{position}] is a {type(layer).__name__}, wanted {wanted}")
-    size = sum(_size(layer) * KINDS[type(layer)].times(layer) for layer, _ in stages)
+    size = sum(_size(layer) * MATRICES.of(layer).times(layer) for layer, _ in stages)
     if not 0 < size <= LIMIT:
         raise ValueError(f"the network's matrices count as {size:.0f} weights, wanted 1 to {LIMIT}")
     units = stages[0][0].in_features + sum(layer.out_features for layer, _ in stages)
@@ -72,7 +73,7 @@ def _stages(network: Network) -> list[tuple[HashedLinear | Linear, int]]:
     return stages
 
 
-def _size(layer: HashedLinear | Linear) -> int:
+def _size(layer: Any) -> int:
     """Return how many weights the whole matrix has, a column of biases among them."""
     return layer.out_features * (layer.in_features + 1)
 
@@ -116,7 +117,7 @@ class FusedNetwork:
         self._gradients = np.empty((SHARDS, 2, ends[-1]), self.dtype)
         self._deltas = np.empty((SHARDS, 2, self._kernels.CHUNK * max(units[1:])), self.dtype)
         self._whole = [
-            KINDS[type(layer)](layer, self._matrices[start:end], self._gradients[0, 0, start:end])
+            MATRICES.of(layer)(layer, self._matrices[start:end], self._gradients[0, 0, start:end])
             for (layer, _), (start, end) in zip(stages, itertools.pairwise(ends))
         ]
         self._scaling = np.empty((2, units[0] - 1), self.dtype)

@@ -8,13 +8,16 @@ import numpy as np
 
 from minihash.hashing import SIGN
 from minihash.kernels.devices import CPU
-from minihash.layers import HashedLinear, Layer, Linear
+from minihash.layers import HashedLinear, Linear
+from minihash.layers.registry import Forms
 
 SPAN = (1, 0)  # of slots that hold a position each
 DENSE = 12  # times: so much sooner is a dense layer as fast by itself
+MATRICES: Forms[type[Dense]] = Forms("a fused step")
 
 
-class _Dense:
+@MATRICES.register(Linear)
+class Dense:
     """The whole matrix of a dense layer (out, in + 1), the bias its last column, and its gradient.
 
     Below each is a row of zeros (kernels/fused_numba.py).
@@ -43,7 +46,8 @@ class _Dense:
             grads["bias"][...] = self.gradient[:, -1]
 
 
-class _Hashed(_Dense):
+@MATRICES.register(HashedLinear)
+class Hashed(Dense):
     """The whole virtual matrix of a hashed layer.
 
     Where no bias is hashed, the last column is overwritten, and its gradient is not one of the weights.
@@ -74,7 +78,3 @@ class _Hashed(_Dense):
             gradient[:, -1] = 0
         grads["weight"].fill(0)
         self.kernels.aggregate(gradient, self.slots, SPAN, grads["weight"])
-
-
-#: By the type of a layer.
-KINDS: dict[type[Layer], type[_Dense]] = {Linear: _Dense, HashedLinear: _Hashed}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import strict
-from scipy.sparse import csr_array
 
 from minihash.kernels import Kernels as KernelsOfAMap
 from minihash.kernels.devices import GPU
@@ -33,33 +32,12 @@ class Kernels:
             setattr(self, function, unwrapping(getattr(module, function)))
 
 
-class Sparse:
-    """A sparse matrix that multiplies strict arrays."""
-
-    def __init__(self, matrix: Any) -> None:
-        self._matrix = matrix
-
-    @property
-    def T(self) -> Sparse:
-        return Sparse(self._matrix.T)
-
-    def __matmul__(self, other: strict.ndarray) -> strict.ndarray:
-        return strict.ndarray(self._matrix @ other._values)
-
-    def toarray(self) -> strict.ndarray:
-        return strict.ndarray(self._matrix.toarray())
-
-
 class StrictCard(GPU):
     """A GPU with strict arrays."""
 
     def __init__(self, module: Any, name: str = "KERNELS") -> None:
         super().__init__(strict, Kernels(module, name))
         self.waited = 0
-
-    def sparse(self, values: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> Sparse:
-        parts = [array._values for array in (values, indices, indptr)]
-        return Sparse(csr_array(tuple(parts), shape=shape))
 
     def synchronize(self) -> None:
         self.waited += 1

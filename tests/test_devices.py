@@ -15,7 +15,6 @@ import strict
 from strict_card import StrictCard
 
 from benchmarks.paper.low_rank_linear import LowRankLinear
-from benchmarks.paper.sparse_linear import SparseLinear
 from minihash import (
     Dropout,
     HashedLinear,
@@ -51,7 +50,6 @@ LAYERS = {
     "tiles, panels": functools.partial(hashed, tile=2, num_buckets=15, bias="free"),
     "dense": functools.partial(Linear, FEATURES, OUTPUTS),
     "low rank": functools.partial(LowRankLinear, FEATURES, OUTPUTS, rank=3),
-    "sparse": functools.partial(SparseLinear, FEATURES, OUTPUTS, num_weights=17),
     "relu": ReLU,
     "tanh": Tanh,
     "sigmoid": Sigmoid,

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.paper.claims import Claims
+from benchmarks.locks import Claims, locked
 from minihash import files
 from minihash.files import (
     check_outputs,
     check_writable,
     claimed,
-    locked,
     naming,
     replacing,
     replacing_all,

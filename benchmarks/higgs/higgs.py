@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ledger import Ledger, Record
+from benchmarks.locks import locked
 from minihash import checks, text
-from minihash.files import locked, replacing
+from minihash.files import replacing
 from minihash.machine import machine
 from minihash.size_matching import dense_sizes
 

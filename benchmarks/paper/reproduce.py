@@ -15,8 +15,8 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from benchmarks.ledger import Ledger, Record
+from benchmarks.locks import Claims
 from benchmarks.paper import data, methods
-from benchmarks.paper.claims import Claims
 from benchmarks.paper.grids import FIELDS, ROWS, Cell
 from benchmarks.paper.runs import run, teacher_cell, teacher_of
 from benchmarks.paper.settings import Settings, settings_of

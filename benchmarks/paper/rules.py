@@ -6,9 +6,10 @@ import json
 import os
 from typing import Any
 
+from benchmarks.locks import locked
 from benchmarks.paper.grids import ROWS, Cell
 from minihash import strict_json
-from minihash.files import locked, naming, replacing
+from minihash.files import naming, replacing
 from minihash.search import Found
 
 Rule = dict[str, Any]

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ledger import Record
+from benchmarks.locks import locked
 from benchmarks.paper import methods
 from benchmarks.paper.grids import ROWS, STORED_UNITS, UNITS, Cell, compression_of
 from benchmarks.paper.settings import Settings
 from minihash import losses, search
 from minihash.datasets import Dataset
 from minihash.datasets.dataset import Part
-from minihash.files import locked
 from minihash.network import Network
 from minihash.persistence import load, save
 from minihash.training import Callback, History, evaluate

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from minihash import checks
 from minihash.hashing import xxhash32
+from minihash.kernels.devices import Device
 from minihash.layers.base import WeightLayer
 from minihash.layers.registry import register
 
@@ -111,10 +113,15 @@ class SparseLinear(WeightLayer):
                 stop = min(start + height, end)
                 yield slice(start, stop), slice(self.indptr[start], self.indptr[stop]), count
 
+    def to(self, device: Device) -> None:
+        if device.xp is not np:
+            raise ValueError(f"a SparseLinear computes on the CPU, wanted cpu and not {device}")
+        super().to(device)
+
     def _matrix(self) -> Any:
         """Return W as a sparse matrix, which shares its memory with the weights."""
-        indices, indptr = self.device.resident(self.indices), self.device.resident(self.indptr)
-        return self.device.sparse(self.weight, indices, indptr, (self.out_features, self.in_features))
+        indices, indptr = self.indices, self.indptr
+        return csr_array((self.weight, indices, indptr), shape=(self.out_features, self.in_features))
 
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
         return (self._matrix() @ inputs.T).T + self.params["bias"], inputs
@@ -123,19 +130,18 @@ class SparseLinear(WeightLayer):
         self, saved: Any, grad_outputs: np.ndarray, need_grad_inputs: bool
     ) -> np.ndarray | None:
         # ∂L/∂W[i, j] = Σ δ_i a_j over the batch, for the kept (i, j) alone: a_j is gathered for each of them.
-        xp = self.device.xp
-        inputs, grads = xp.ascontiguousarray(saved.T), xp.ascontiguousarray(grad_outputs.T)
-        indices, grad_weight = self.device.resident(self.indices), self.grads["weight"]
+        inputs, grads = np.ascontiguousarray(saved.T), np.ascontiguousarray(grad_outputs.T)
+        indices, grad_weight = self.indices, self.grads["weight"]
         gathered = -(-self.num_weights // self.out_features) * len(saved)
         for rows, weights, count in self._blocks(gathered, self.device.panels):
             kept = inputs[indices[weights].reshape(-1, count)]  # (rows, count, batch)
-            xp.matmul(kept, grads[rows, :, None], out=grad_weight[weights].reshape(-1, count, 1))
-        xp.sum(grad_outputs, axis=0, out=self.grads["bias"])
+            np.matmul(kept, grads[rows, :, None], out=grad_weight[weights].reshape(-1, count, 1))
+        np.sum(grad_outputs, axis=0, out=self.grads["bias"])
         return (self._matrix().T @ grads).T if need_grad_inputs else None
 
     def virtual_weight_matrix(self) -> np.ndarray:
         """Return W with its zeros, (out_features, in_features): as large as a dense layer's."""
-        return self.device.get(self._matrix().toarray())
+        return self._matrix().toarray()
 
     @property
     def num_virtual(self) -> int:

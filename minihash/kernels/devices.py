@@ -95,12 +95,6 @@ class Device:
         """Return the copy on the device of an array of the host that never changes; it is moved once."""
         return array
 
-    def sparse(self, values: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> Any:
-        """Return a sparse matrix of compressed rows, which shares the memory of its parts."""
-        from scipy.sparse import csr_array  # as late as this: networks without it need not wait
-
-        return csr_array((values, indices, indptr), shape=shape)
-
     def buffer(self, name: str, shape: tuple[int, int], dtype: np.dtype) -> Any:
         """Return this thread's scratch array of that name, contiguous; its contents are undefined."""
         size = shape[0] * shape[1] * dtype.itemsize
@@ -175,13 +169,6 @@ class GPU(Device):
             self._resident[id(array)] = self.put(array)
             weakref.finalize(array, self._resident.pop, id(array), None)
         return self._resident[id(array)]
-
-    def sparse(self, values: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> Any:
-        if self.xp is np:
-            return super().sparse(values, indices, indptr, shape)
-        from cupyx.scipy.sparse import csr_matrix
-
-        return csr_matrix((values, indices, indptr), shape=shape)
 
     def synchronize(self) -> None:
         if self.xp is not np:
@@ -263,11 +250,10 @@ def _cupy() -> Any:
 
 
 def load_libraries() -> None:
-    """Load CuPy's libraries from their packages; where those are not, the system's may be found later."""
+    """Load CuPy's library from its package; where it is not, the system's may be found later."""
     pathfinder = _import("cuda.pathfinder")
-    for library in ("cublas", "cusparse"):
-        with contextlib.suppress(Exception):  # of pathfinder, which says in many words what _try_out will see
-            pathfinder.load_nvidia_dynamic_lib(library)
+    with contextlib.suppress(Exception):  # of pathfinder, which says in many words what _try_out will see
+        pathfinder.load_nvidia_dynamic_lib("cublas")
 
 
 def _try_out(gpu: GPU) -> None:

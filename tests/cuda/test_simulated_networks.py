@@ -107,7 +107,7 @@ def test_the_command_line_runs_on_the_simulator(tmp_path):
 
 @every_card
 @pytest.mark.parametrize(
-    "name", ["element, hashed", "element, free", "tiles, shared", "tiles, panels", "dropout", "sparse"]
+    "name", ["element, hashed", "element, free", "tiles, shared", "tiles, panels", "dropout"]
 )
 def test_layers_compute_the_same_on_a_simulated_card(card, name, products):
     """The layers that have kernels, forward and backward, in float32 (the kernels have both dtypes)."""

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import make_mnist_small
 from minihash import datasets
-from minihash.datasets import make_mnist_small, mnist
+from minihash.datasets import mnist
 
 DIGESTS = {
     "train_images": "dacd6fa4da869b18e6cd3c9760c176817eecee6a076143d7cb087d2f7da4d693",

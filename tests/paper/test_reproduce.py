@@ -279,7 +279,7 @@ def test_a_cell_of_another_process_is_left_to_it(tiny, tmp_path):
     planned = plan(CELLS[:2], 1)
     tmp_path.mkdir(exist_ok=True)
     program = (
-        "import sys; from benchmarks.paper.claims import Claims; claims = Claims(sys.argv[1]); "
+        "import sys; from benchmarks.locks import Claims; claims = Claims(sys.argv[1]); "
         "print(claims.take(sys.argv[2]), claims.take(sys.argv[2]), flush=True); sys.stdin.read()"
     )
     name = ledger_of(tmp_path).identity(planned[0])

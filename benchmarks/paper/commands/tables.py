@@ -43,11 +43,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train what is missing, then print and write the report."""
+    from benchmarks.locks import locked
     from benchmarks.paper import report
     from benchmarks.paper.grids import grid
     from benchmarks.paper.reproduce import ledger_of, plan, reproduce
     from minihash import figures
-    from minihash.files import locked
 
     chosen = grid(args.command, args.rows, args.datasets, args.layers)
     if args.command.startswith("figure"):

@@ -1,6 +1,6 @@
 """Make mnist-small.npz, the digits that come with the package, from the full MNIST.
 
-    python -m minihash.datasets.make_mnist_small --data-dir FOLDER
+    python -m benchmarks.make_mnist_small --data-dir FOLDER
 
 The bytes are the same on every run (with the same versions of NumPy and zlib; the arrays in the
 file are the same with any zlib).
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Make mnist-small.npz from the full MNIST.")
     parser.add_argument("--data-dir", help="folder with MNIST's four idx files")
     parser.add_argument(
-        "--output", type=Path, default=Path(__file__).with_name(mnist.SMALL_FILE), metavar="FILE"
+        "--output", type=Path, default=Path(mnist.__file__).with_name(mnist.SMALL_FILE), metavar="FILE"
     )
     args = parser.parse_args(argv)
     arrays = make_arrays(args.data_dir)

@@ -1,11 +1,29 @@
-"""Claims of processes, on one machine or on several that share a disk, on what each of them does."""
+"""Locks between processes, on one machine or on several that share a disk."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
 
 from minihash.files import fcntl, lock
+
+
+@contextmanager
+def locked(file: IO) -> Iterator[None]:
+    """Wait until no other process holds the lock of an open file, and hold it.
+
+    Without effect on Windows, and with a warning where the file system has no locks.
+    """
+    if fcntl is not None:
+        lock(file, fcntl.flock, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if fcntl is not None:
+            lock(file, fcntl.flock, fcntl.LOCK_UN)
 
 
 class Claims:
