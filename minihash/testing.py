@@ -214,7 +214,7 @@ def assert_linear_in_weights(layer: Layer, inputs: np.ndarray, seed: int = 0) ->
         return layer.forward(inputs)
 
     try:
-        first, second, both = map(outputs_of, (kept, others, mixed))
+        first, second, both = [outputs_of(values) for values in (kept, others, mixed)]
     finally:
         for array, numbers in zip(params, kept):
             array[...] = numbers
