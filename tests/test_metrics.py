@@ -160,6 +160,7 @@ def test_auc_that_is_not_defined_is_nan(weights):
         assert math.isnan(measured(AUC(), np.arange(3.0), labels, weights).value())
     scores = np.array([1, np.nan, 2])
     assert math.isnan(measured(AUC(), scores, [0, 0, 1], weights).value())
+    assert math.isnan(measured(AUC(), scores, [0, 0, 1], weights, cuts=[2]).value())  # nor is it forgotten
     assert measured(AUC(), scores, [0, 0, 1], [1, 0, 1]).value() == 1  # it does not count
     assert math.isnan(measured(AUC(), np.arange(3.0), [0, 0, 1], [1, 1, 0]).value())
 
