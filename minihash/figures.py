@@ -50,9 +50,8 @@ def draw(
 ) -> Any:
     """Let `fill(figure)` draw a figure of `size` inches, write it whole or not at all, and return it.
 
-    Without a path it is returned only, for a notebook to show. No window system is touched.
-    Raises ImportError without matplotlib, ValueError for an unknown ending, OSError if the file cannot be
-    written.
+    Without a path it is returned only, for a notebook to show. No window system is touched. It raises
+    ImportError without matplotlib, ValueError as `check_format`, and OSError if the file cannot be written.
     """
     ending = None if path is None else check_format(path)
     matplotlib = require_matplotlib()

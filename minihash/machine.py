@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,10 +27,8 @@ def machine() -> dict[str, Any]:
     """
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "processor": _processor(),
@@ -40,24 +39,21 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _commit() -> str:
-    folder = Path(__file__).parent
-    describe = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--exclude=*"]
-    if not (folder.parent / ".git").exists():  # installed into some other project's checkout, perhaps
+    checkout = Path(__file__).parent.parent
+    if not (checkout / ".git").exists():  # installed into some other project's checkout, perhaps
         return ""
+    describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
-        found = subprocess.run(describe, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+        return subprocess.run(describe, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
         return ""
-    return found.stdout.strip() if found.returncode == 0 else ""
 
 
 def cores() -> set[int]:
@@ -79,24 +75,15 @@ ALWAYS_THERE = 2**26  # bytes that are not worth asking for
 
 
 def check_memory(what: str, needed: float, wanted: str) -> None:
-    """Refuse what needs more memory than is available, before the system kills the process for it.
+    """Refuse what needs more bytes than are available, before the system kills the process for it.
 
-    Parameters
-    ----------
-    what : the subject of the message.
-    needed : bytes, about.
-    wanted : what would need less.
-
-    Raises
-    ------
-    ValueError; never where the system does not say how much is available.
+    The ValueError says what needs how much, and that what is `wanted` would need less. There is none where
+    the system does not say how much is available.
     """
-    if needed < ALWAYS_THERE:
-        return
-    available = available_memory()
+    available = available_memory() if needed >= ALWAYS_THERE else None
     if available is not None and needed > available:
-        found = f"{what} needs about {_gigabytes(needed)}, and {_gigabytes(available)} are available"
-        raise ValueError(f"{found}: wanted {wanted}")
+        amounts = f"about {_gigabytes(needed)}, and {_gigabytes(available)} are available"
+        raise ValueError(f"{what} needs {amounts}: wanted {wanted}")
 
 
 def _gigabytes(count: float) -> str:
@@ -110,12 +97,17 @@ def available_memory() -> int | None:
 
 def _numbers(path: str | Path) -> dict[str, int]:
     """Return the numbers of a file of the system by the words before them, "" if there are none."""
-    try:
-        lines = [line.split() for line in Path(path).read_text().splitlines()]
-    except (OSError, UnicodeDecodeError):
-        return {}
+    lines = [line.split() for line in _lines(path)]
     named = [["", *words] if len(words) == 1 else words for words in lines]
     return {words[0].rstrip(":"): int(words[1]) for words in named if len(words) > 1 and words[1].isdecimal()}
+
+
+def _lines(path: str | Path) -> list[str]:
+    """Return the lines of a file of the system, none where it is not to be read."""
+    try:
+        return Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
 
 
 def _free() -> Iterator[int]:
@@ -127,26 +119,20 @@ def _free() -> Iterator[int]:
 
 #: Of a control group, by the controllers of its line in /proc/self/cgroup ("" for version 2): the folder of
 #: all groups, the files with its limit and its use, and what of that are cached files, to be had back.
+CACHED = ("inactive_file", "active_file")
 GROUPS = {
-    "": ("", "memory.max", "memory.current", ("inactive_file", "active_file")),
-    "memory": (
-        *("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-        ("total_inactive_file", "total_active_file"),
-    ),
+    "": ("", "memory.max", "memory.current", CACHED),
+    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", [f"total_{x}" for x in CACHED]),
 }
 
 
 def _of_groups(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> Iterator[int]:
     """Yield what the limits of this process's control groups leave: of containers and batch systems."""
-    try:
-        lines = [line.split(":", 2) for line in Path(own).read_text().splitlines()]
-    except (OSError, UnicodeDecodeError):
-        return
-    for _, controllers, path in (line for line in lines if len(line) == 3):
-        if controllers not in GROUPS:
+    for words in (line.split(":", 2) for line in _lines(own)):
+        if len(words) < 3 or words[1] not in GROUPS:
             continue
-        folder, limit, use, cached = GROUPS[controllers]
-        group = Path(root, folder, path.lstrip("/"))
+        folder, limit, use, cached = GROUPS[words[1]]
+        group = Path(root, folder, words[2].lstrip("/"))
         for place in (group, *group.parents):
             if place == Path(root).parent:
                 break

@@ -16,29 +16,24 @@ FIRST = 1024  # numbers of a gradient that are looked at
 
 
 def check_building(sizes: Sequence[int], weights: Sequence[float], itemsize: int) -> None:
-    """Refuse a network that is to be made, by the numbers of weights of its layers.
-
-    Raises
-    ------
-    ValueError that says what it needs and what there is.
-    """
+    """Refuse a network to be made, by the numbers of weights of its layers, as `check_memory` does."""
     draws = initial_bytes(1, itemsize) - itemsize  # of a weight, while its layer is made
     needed = itemsize * sum(weights) + draws * max(weights)
     check_memory(f"a network {_shape(sizes)}", needed, "fewer units or more compression")
 
 
 def check_predicting(layers: Sequence[Layer], rows: int) -> None:
-    """Refuse to predict so many rows at once; raises as `check_building`."""
+    """Refuse to predict so many rows at once, as `check_memory` does."""
     widths = _widths(layers)
     needed = rows * max(map(sum, itertools.pairwise(widths))) * layers[0].dtype.itemsize
     check_memory(f"a network {_shape(_sizes(layers))}", needed, f"fewer units, or fewer rows than {rows}")
 
 
 def check_training(layers: Sequence[Layer], batch_size: int, slots: int) -> None:
-    """Refuse to train with batches of so many rows and so many numbers of the optimizer for each weight.
+    """Refuse to train with batches of so many rows and slots of the optimizer for each weight.
 
     It needs, beside the parameters, their gradients and slots, the outputs of all layers and two gradients
-    of outputs for a batch, and what a layer says. Raises as `check_building`.
+    of outputs for a batch, and what a layer says.
     """
     widths = _widths(layers)
     values = batch_size * (sum(widths) + 2 * max(widths)) * layers[0].dtype.itemsize

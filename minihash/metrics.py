@@ -10,7 +10,8 @@ measure that is not defined, as of no rows at all, is NaN, as AUC and R² are wh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,10 @@ PIECE = 2**16  # scores that are looked up together
 
 
 def larger_is_better(monitor: str, mode: str | None = None) -> bool:
-    """Tell whether larger figures of a name are better.
+    """Tell whether larger figures are better: by `mode`, "min" or "max", or by the name `monitor`.
 
-    Parameters
-    ----------
-    monitor : one of LARGER_IS_BETTER, with "validation_" before it or without.
-    mode : "min" or "max", for scores of one's own; None looks the name up.
-
-    Raises
-    ------
-    ValueError for a name that is not known, without a mode.
+    The name is one of LARGER_IS_BETTER, with "validation_" before it or without; ValueError for another one,
+    without a mode.
     """
     if mode is not None:
         return checks.choice("mode", mode, ("min", "max")) == "max"
@@ -101,8 +96,8 @@ class AUC:
     """
 
     def __init__(self) -> None:
-        self._scores = _Numbers(np.float32), _Numbers(np.float32)  # of negative rows, of positive rows
-        self._weights: tuple[_Numbers, _Numbers] | None = None
+        self._scores = [array("f"), array("f")]  # of negative rows, of positive rows
+        self._weights: list[array] | None = None
         self._nan = False
 
     def update(self, outputs: Any, targets: Any, sample_weight: Any = None) -> None:
@@ -112,38 +107,42 @@ class AUC:
             raise ValueError(f"outputs has shape {outputs.shape}, wanted (batch, 1) or (batch,)")
         targets = _match_shape(targets, outputs).ravel()
         _check_rows("targets", targets, (targets == 0) | (targets == 1), "0 or 1")
-        weight = _check_weight(sample_weight, len(outputs))
-        scores = outputs.ravel()
-        if weight is not None:
-            scores, targets, weight = (array[weight > 0] for array in (scores, targets, weight))
+        weight, scores = _check_weight(sample_weight, len(outputs)), outputs.ravel()
+        if weight is None:
+            weight = np.ones(len(scores))
+        else:
+            scores, targets, weight = (values[weight > 0] for values in (scores, targets, weight))
             if self._weights is None:
-                self._weights = _Numbers(np.float64), _Numbers(np.float64)
-                for numbers, before in zip(self._weights, self._scores):
-                    numbers.extend(np.ones(len(before.values)))
+                self._weights = [array("d", [1.0]) * len(before) for before in self._scores]
         self._nan = self._nan or bool(np.isnan(scores).any())
         for label in (0, 1):
             rows = targets == label
-            self._scores[label].extend(scores[rows])  # of none too: both are of one dtype then
+            self._scores[label] = _longer(self._scores[label], scores[rows])  # of none too: of one dtype then
             if self._weights is not None:
-                self._weights[label].extend(np.ones(rows.sum()) if weight is None else weight[rows])
+                self._weights[label] = _longer(self._weights[label], weight[rows])
 
     def value(self) -> float:
         """Return the area, 0 … 1, or NaN where rows are of one class only or a score is NaN.
 
         Scores are sorted where they are, and every positive one is looked up among the negative ones.
         """
-        negative, positive = (scores.values for scores in self._scores)
+        negative, positive = map(np.asarray, self._scores)
         if self._nan or not len(negative) or not len(positive):
             return math.nan
-        if self._weights is not None:
-            return _weighted_area(negative, positive, *(weights.values for weights in self._weights))
-        negative.sort()
-        positive.sort()  # neighbours are found near each other: a twentieth of the time
-        twice = 0  # pairs in order count 2, equal ones 1; an int, as there may be more than 2**53
-        for start in range(0, len(positive), PIECE):
-            piece = positive[start : start + PIECE]
-            twice += sum(int(negative.searchsorted(piece, side).sum()) for side in ("left", "right"))
-        return twice / (2 * len(negative) * len(positive))
+        if self._weights is None:
+            negative.sort()
+            positive.sort()  # neighbours are found near each other: a twentieth of the time
+            # Pairs in order count 2, equal ones 1; an int, as there may be more than 2**53.
+            twice = sum(int(below.sum()) for _, below in _ranks(negative, positive))
+            return twice / (2 * len(negative) * len(positive))
+        for scores, kept in zip((negative, positive), self._weights):
+            order, weight = scores.argsort(), np.asarray(kept)
+            scores[:], weight[:] = scores[order], weight[order]
+        negative_weight, weight = map(np.asarray, self._weights)
+        total = np.concatenate([[0.0], negative_weight.cumsum()])
+        total /= total[-1]
+        won = sum(weight[piece] @ total[below] for piece, below in _ranks(negative, positive))
+        return float(won / weight.sum() / 2)
 
 
 class R2:
@@ -166,7 +165,7 @@ class R2:
         _check_rows("targets", targets, np.isfinite(targets), "a finite number")
         weight = _check_weight(sample_weight, len(outputs))
         weight = np.ones(len(outputs)) if weight is None else weight
-        outputs, targets = outputs[weight > 0], targets[weight > 0]
+        outputs, targets, weight = (values[weight > 0] for values in (outputs, targets, weight))
         if self._rows and targets.shape[1] != len(self._mean):
             raise ValueError(f"outputs has {targets.shape[1]} features, wanted {len(self._mean)} as before")
         if not len(targets):
@@ -174,16 +173,14 @@ class R2:
         if not self._rows:
             self._origin = targets[0]  # the differences from it are exactly 0 where targets are all the same
             self._mean, self._squares, self._residual = np.zeros((3, targets.shape[1]))
-        with np.errstate(over="ignore", invalid="ignore"):
-            self._merge(targets - self._origin, targets - outputs, weight[weight > 0])
-
-    def _merge(self, targets: np.ndarray, residuals: np.ndarray, weight: np.ndarray) -> None:
         batch = float(weight.sum())
-        mean, share = weight @ targets / batch, batch / (self._weight + batch)
-        apart = mean - self._mean
-        self._squares += weight @ np.square(targets - mean) + np.square(apart) * self._weight * share
-        self._residual += weight @ np.square(residuals)
-        self._mean += apart * share
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._residual += weight @ np.square(targets - outputs)
+            targets = targets - self._origin
+            mean, share = weight @ targets / batch, batch / (self._weight + batch)
+            apart = mean - self._mean
+            self._squares += weight @ np.square(targets - mean) + np.square(apart) * self._weight * share
+            self._mean += apart * share
         self._rows, self._weight = self._rows + len(weight), self._weight + batch
 
     def value(self) -> float:
@@ -195,47 +192,28 @@ class R2:
         return float((1 - np.where(constant, np.sign(self._residual), missed)).mean())
 
 
-class _Numbers:
-    """Numbers in one array that grows in its place: nothing is copied where the system can move its pages."""
-
-    def __init__(self, dtype: Any) -> None:
-        self._held, self._count = np.empty(0, dtype), 0
-
-    @property
-    def values(self) -> np.ndarray:
-        """The numbers, to be used before the next ones come."""
-        return self._held[: self._count]
-
-    def extend(self, values: np.ndarray) -> None:
-        self._held = self._held.astype(np.result_type(self._held, values), copy=False)
-        end = self._count + len(values)
-        if end > len(self._held):
-            self._held.resize(max(end, len(self._held) * 17 // 16), refcheck=False)
-        self._held[self._count : end] = values
-        self._count = end
+def _longer(kept: array, values: np.ndarray) -> array:
+    """Add values to an array, of float64 where any are; it grows in place where the system can do that."""
+    if values.itemsize > kept.itemsize:
+        kept = array("d", np.asarray(kept, np.float64).tobytes())
+    kept.frombytes(values.astype(kept.typecode).tobytes())
+    return kept
 
 
-def _weighted_area(
-    negative: np.ndarray, positive: np.ndarray, negative_weight: np.ndarray, positive_weight: np.ndarray
-) -> float:
-    """Return AUC where every row has a weight; sorts all four arrays."""
-    for scores, weight in ((negative, negative_weight), (positive, positive_weight)):
-        order = scores.argsort()
-        scores[:], weight[:] = scores[order], weight[order]
-    below, twice = np.concatenate([[0.0], negative_weight.cumsum()]), 0.0
-    below /= below[-1]
+def _ranks(negative: np.ndarray, positive: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield pieces of sorted positive scores, with how many negative ones are below each, or not above."""
     for start in range(0, len(positive), PIECE):
-        piece, weight = positive[start : start + PIECE], positive_weight[start : start + PIECE]
-        twice += sum(weight @ below[negative.searchsorted(piece, side)] for side in ("left", "right"))
-    return float(twice / positive_weight.sum() / 2)
+        piece = slice(start, start + PIECE)
+        yield piece, negative.searchsorted(positive[piece], "left")
+        yield piece, negative.searchsorted(positive[piece], "right")
 
 
 def _check_outputs(outputs: Any) -> np.ndarray:
     """Return outputs as an array (batch, features)."""
     outputs = np.asarray(checks.array("outputs", outputs))
     if outputs.dtype.kind != "f" or outputs.ndim not in (1, 2) or outputs.shape[1:] == (0,):
-        found, wanted = f"shape {outputs.shape} ({outputs.dtype})", "(batch,) or (batch, features), floating"
-        raise ValueError(f"outputs has {found}, wanted {wanted}")
+        given, wanted = f"{outputs.shape} ({outputs.dtype})", "(batch,) or (batch, features), floating"
+        raise ValueError(f"outputs has shape {given}, wanted {wanted}")
     return outputs[:, None] if outputs.ndim == 1 else outputs
 
 

@@ -7,6 +7,7 @@ ending and OSError if the file cannot be written.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from minihash.training import History
 
 Path = str | os.PathLike[str] | None
 PER_ROW = 6  # images of units
+HATCHES = ("", "//", "..", "xx", "--", "oo")
 
 
 def learning_curves(histories: Mapping[str, History], path: Path = None) -> Any:
@@ -33,33 +35,29 @@ def learning_curves(histories: Mapping[str, History], path: Path = None) -> Any:
         if not len(history):
             raise ValueError(f"history of {name!r} has no epoch, wanted one at least")
     names = {name for history in histories.values() for name in history.records[0]}
-    classes, validated = "validation_error" in names, bool(names & {"validation_error", "validation_loss"})
+    classes = "validation_error" in names
+    validated = classes or "validation_loss" in names
     figure_of, percent = ("validation_error", 100) if classes else ("validation_loss", 1)
 
     def fill(figure: Any) -> None:
         panels = figure.subplots(1, 1 + validated, squeeze=False)[0]
         loss_axes, error_axes = panels[0], panels[-1]
-        runs = zip(histories.items(), figures.COLORS, figures.DASHES)
-        for (name, history), color, dash in runs:
-            style = {"color": color, "linestyle": dash, "label": name}
-            if len(history) == 1:
-                style["marker"] = "o"
+        for (name, history), color, dash in zip(histories.items(), figures.COLORS, figures.DASHES):
+            marker = "o" if len(history) == 1 else None
+            style = {"color": color, "linestyle": dash, "label": name, "marker": marker}
             loss_axes.plot(history["epoch"], history["loss"], **style)
             if figure_of in history.records[0]:
                 values = [percent * value for value in history[figure_of]]
                 error_axes.plot(history["epoch"], values, **style)
         if validated:
-            label = figure_of.replace("_", " ") + " (%)" * classes
-            error_axes.set(xlabel="epoch", ylabel=label)
+            error_axes.set(xlabel="epoch", ylabel=figure_of.replace("_", " ") + " (%)" * classes)
         loss_axes.set(xlabel="epoch", ylabel="training loss")
         for axes in panels:
             axes.xaxis.get_major_locator().set_params(integer=True)
-            if not any(value > 0 for line in axes.lines for value in line.get_ydata()):
-                continue  # zeros and NaN, of which a logarithmic axis shows nothing
-            axes.set_yscale("log")
-            axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("")
+            # Of zeros and NaN a logarithmic axis shows nothing.
+            if any(value > 0 for line in axes.lines for value in line.get_ydata()):
+                axes.set_yscale("log")
+                _label(axes.yaxis, "{x:g}")
         loss_axes.legend()
 
     return figures.draw(path, (8, 3.2), fill)
@@ -95,9 +93,8 @@ def bucket_map(
         edge = {"markeredgecolor": "black", "markeredgewidth": 0.3}
         axes.plot(columns, rows, ".", color="white", markersize=size, **edge)
 
-    limits = 0, max(1, map.tiles - 1)
     name = "bucket" if map.tile == 1 else "tile"
-    return _images(tiles.reshape(-1, *shape), units, limits, name, path, mark)
+    return _images(tiles.reshape(-1, *shape), units, (0, max(1, map.tiles - 1)), name, path, mark)
 
 
 def virtual_weights(layer: Layer, units: Sequence[int], shape: tuple[int, int], path: Path = None) -> Any:
@@ -131,21 +128,15 @@ def error_against_bytes(curves: Mapping[str, Sequence[tuple[float, float]]], pat
 
     def fill(figure: Any) -> None:
         axes = figure.subplots()
-        styles = zip(curves.items(), figures.COLORS, figures.MARKERS)
-        for place, ((name, points), color, marker) in enumerate(styles):
-            dash = figures.DASHES[place % len(figures.DASHES)]
+        styles = zip(curves.items(), figures.COLORS, figures.MARKERS, itertools.cycle(figures.DASHES))
+        for (name, points), color, marker, dash in styles:
             axes.plot(*zip(*sorted(points)), color=color, marker=marker, linestyle=dash, label=name)
         axes.set(xscale="log", yscale="log", xlabel="stored bytes", ylabel="error (%)")
-        for axis, form in ((axes.xaxis, "{x:,.0f}"), (axes.yaxis, "{x:g}")):
-            axis.get_major_locator().set_params(subs=(1, 2, 5))
-            axis.set_major_formatter(form)
-            axis.set_minor_formatter("")
+        _label(axes.xaxis, "{x:,.0f}")
+        _label(axes.yaxis, "{x:g}")
         axes.legend()
 
     return figures.draw(path, (5.4, 3.6), fill)
-
-
-HATCHES = ("", "//", "..", "xx", "--", "oo")
 
 
 def step_times(steps: Mapping[str, Mapping[str, float]], path: Path = None) -> Any:
@@ -161,9 +152,8 @@ def step_times(steps: Mapping[str, Mapping[str, float]], path: Path = None) -> A
     def fill(figure: Any) -> None:
         axes = figure.subplots()
         ends = np.zeros(len(steps))
-        for place, part in enumerate(parts):
+        for part, color, hatch in zip(parts, itertools.cycle(figures.COLORS), itertools.cycle(HATCHES)):
             lengths = np.array([max(0.0, times.get(part, 0.0)) for times in steps.values()])
-            color, hatch = figures.COLORS[place % len(figures.COLORS)], HATCHES[place % len(HATCHES)]
             style = {"color": color, "hatch": hatch, "edgecolor": "white"}
             axes.barh(range(len(steps)), lengths, left=ends, label=part, **style)
             ends += lengths
@@ -174,6 +164,13 @@ def step_times(steps: Mapping[str, Mapping[str, float]], path: Path = None) -> A
         figure.legend(ncols=len(parts), loc="outside upper center")
 
     return figures.draw(path, (7, 1.2 + 0.45 * len(steps)), fill)
+
+
+def _label(axis: Any, form: str) -> None:
+    """Label a logarithmic axis at 1, 2 and 5."""
+    axis.get_major_locator().set_params(subs=(1, 2, 5))
+    axis.set_major_formatter(form)
+    axis.set_minor_formatter("")
 
 
 def _check_units(layer: Layer, units: Sequence[int], shape: tuple[int, int]) -> None:

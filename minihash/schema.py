@@ -41,8 +41,7 @@ class Schema:
             checks.integer("target", self.target, 0, self.columns)
         checks.boolean("header", self.header)
         checks.boolean("standardized", self.standardized)
-        names = self.feature_names
-        if names is not None:
+        if (names := self.feature_names) is not None:
             listed = isinstance(names, Sequence) and not isinstance(names, str)
             if not listed or not all(isinstance(name, str) for name in names):
                 raise ValueError(f"feature_names is {names!r}, wanted a name for each feature")

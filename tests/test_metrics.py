@@ -160,6 +160,7 @@ def test_auc_that_is_not_defined_is_nan(weights):
         assert math.isnan(measured(AUC(), np.arange(3.0), labels, weights).value())
     scores = np.array([1, np.nan, 2])
     assert math.isnan(measured(AUC(), scores, [0, 0, 1], weights).value())
+    assert math.isnan(measured(AUC(), scores, [0, 0, 1], weights, cuts=[2]).value())  # nor is it forgotten
     assert measured(AUC(), scores, [0, 0, 1], [1, 0, 1]).value() == 1  # it does not count
     assert math.isnan(measured(AUC(), np.arange(3.0), [0, 0, 1], [1, 1, 0]).value())
 
@@ -310,6 +311,32 @@ def test_r2_that_is_not_defined_is_nan():
 def test_a_row_without_weight_does_not_count_first_either():
     outputs, targets = np.zeros(3), np.array([1e200, 1, 2])
     assert measured(R2(), outputs, targets, [0, 1, 1]).value() == pytest.approx(-9)
+
+
+# ---------------------------------------------------------------------------------------- what is better
+
+
+@pytest.mark.parametrize("larger", [True, False])
+def test_only_what_is_really_better_is_better(larger):
+    sign = 1 if larger else -1
+    assert metrics.better(sign * 1.5, sign * 1.0, larger)
+    assert not metrics.better(sign * 1.0, sign * 1.0, larger) and not metrics.better(0, sign * 1.0, larger)
+    assert not metrics.better(sign * 1.5, sign * 1.0, larger, by=0.5)
+    assert metrics.better(sign * 1.5, sign * 1.0, larger, by=0.25)
+    for never in (math.nan, math.inf, -math.inf):
+        assert not metrics.better(never, 0, larger)
+    assert metrics.better(-sign * 1e300, metrics.worst(larger), larger)
+
+
+def test_names_and_modes_say_whether_larger_is_better():
+    larger = {name: metrics.larger_is_better(name) for name in metrics.LARGER_IS_BETTER}
+    assert larger == {"loss": False, "error": False, "accuracy": True, "auc": True, "r2": True}
+    assert all(metrics.larger_is_better(f"validation_{name}") == value for name, value in larger.items())
+    assert metrics.larger_is_better("mine", "max") and not metrics.larger_is_better("auc", "min")
+    with pytest.raises(ValueError, match="^monitor is 'mine', wanted mode='min' or 'max' with it, or one of"):
+        metrics.larger_is_better("mine")
+    with pytest.raises(ValueError, match="^mode is 'most', wanted one of 'min', 'max'"):
+        metrics.larger_is_better("loss", "most")
 
 
 # -------------------------------------------------------------------------------- against scikit-learn

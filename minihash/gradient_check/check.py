@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from minihash import checks
-from minihash.gradient_check import diagnosis
-from minihash.gradient_check.derivatives import Derivatives
+from minihash.gradient_check.derivatives import Line, is_analytic, random_direction
+from minihash.gradient_check.diagnosis import diagnose
 from minihash.gradient_check.grid import value_dtype
 from minihash.gradient_check.objective import FunctionObjective, ModuleObjective, Objective
 from minihash.gradient_check.report import FLOAT32, ArrayReport, GradientReport, Offender, severity
@@ -20,6 +19,7 @@ from minihash.layers import Layer
 from minihash.network import Network
 
 MAX_OFFENDERS = 32  # of one array; more only cost time
+TWIN, EVERY_PLACE = "float64 twin", "every place"  # as reports say it
 
 
 def check_gradients(
@@ -83,32 +83,20 @@ def check_gradients(
         return _Check(objective, rng, max_coordinates, directions).run()
 
 
-@dataclass(frozen=True)
-class _Comparison:
-    """A claimed derivative beside the numerical one; `right` too if it is between the slopes at a kink."""
-
-    claimed: float
-    expected: float
-    tolerance: float
-    right: bool
-
-    @property
-    def error(self) -> float:
-        return abs(self.claimed - self.expected)
-
-
 class _Check:
     """One run of the check."""
 
     def __init__(
         self, objective: Objective, rng: np.random.Generator, max_coordinates: int, directions: int
     ) -> None:
-        self.objective = objective
+        self.objective, self.rng = objective, rng
         self.max_coordinates, self.directions = max_coordinates, directions
         self.point = objective.variables
         self.claimed = objective.gradients(self.point, np.float64)
         self.rounding = Rounding(objective, self.claimed, rng, value_dtype(objective))
-        self.derivatives = Derivatives(objective, self.rounding, rng)
+        self.analytic = is_analytic(objective, self.rounding, rng)
+        differences = FLOAT32 if self.rounding.value_dtype == np.float32 else "differences"
+        self.method = "complex step" if self.analytic else differences
 
     def run(self) -> GradientReport:
         arrays = [self._check_array(name) for name in self.point if self.point[name].size]
@@ -118,21 +106,17 @@ class _Check:
             own = self.objective.gradients(self.point, np.float32)
             arrays += [self._compare_float32(report, own[report.name]) for report in arrays]
             outputs = self._compare_outputs()
-        sentences = diagnosis.diagnose(self.objective, arrays)
-        return GradientReport(arrays, problems, sentences, outputs)
+        return GradientReport(arrays, problems, diagnose(self.objective, arrays), outputs)
+
+    def _line(self, name: str, direction: np.ndarray) -> Line:
+        return Line(self.objective, self.rounding, name, direction, self.point)
 
     def _check_array(self, name: str) -> ArrayReport:
         shape = self.point[name].shape
-        report = ArrayReport(
-            name,
-            "float64",
-            self._method(),
-            "every place",
-            *(np.full(shape, np.nan), np.full(shape, np.nan), 0.0, 0.0),
-        )
-        report.has_kink = any(
-            self.derivatives.kink(name, self._random_direction(name)).found for _ in range(2)
-        )
+        unknown = np.full(shape, np.nan), np.full(shape, np.nan)
+        report = ArrayReport(name, "float64", self.method, EVERY_PLACE, *unknown)
+        looks = (self._line(name, random_direction(self.rng, shape)).kink() for _ in range(2))
+        report.has_kink = any(kink is not None for kink in looks)
         if self.point[name].size <= self.max_coordinates:
             for looked_at, index in enumerate(np.ndindex(shape)):
                 if self._has_enough(report):
@@ -142,13 +126,8 @@ class _Check:
         else:
             report.checked = f"{self.directions} directions"
             for _ in range(self.directions):
-                self._check_direction(report, self._random_direction(name))
+                self._check_direction(report, random_direction(self.rng, shape))
         return report
-
-    def _method(self) -> str:
-        if self.derivatives.analytic:
-            return "complex step"
-        return FLOAT32 if self.rounding.value_dtype == np.float32 else "differences"
 
     @staticmethod
     def _has_enough(report: ArrayReport) -> bool:
@@ -156,28 +135,17 @@ class _Check:
         report.stopped |= len(report.offenders) >= MAX_OFFENDERS
         return report.stopped
 
-    def _random_direction(self, name: str) -> np.ndarray:
-        return self.derivatives.random_direction(name)
-
     def _check_place(self, report: ArrayReport, index: tuple[int, ...]) -> bool:
         """Check one number of an array; return whether it is right."""
-        direction = np.zeros(self.point[report.name].shape)
-        direction[index] = 1.0
-        found = self._compare(report, direction)
-        report.errors[index], report.tolerances[index] = found.error, found.tolerance
-        if report.has_kink:
-            kink = self.derivatives.kink(report.name, direction)
-            if kink.found:
-                report.kinks[index] = (kink.low, kink.high)
-        if not found.right:
-            self._report(report, index, found)
-        return found.right
-
-    @staticmethod
-    def _report(report: ArrayReport, index: tuple[int, ...] | None, found: _Comparison) -> None:
-        precision = f"float64, {report.method}"
-        numbers = found.claimed, found.expected, found.tolerance
-        report.offenders.append(Offender(report.name, index, *numbers, precision))
+        line = self._line(report.name, _at(index, report.errors.shape))
+        result, right = self._compare(report, line, index)
+        report.errors[index], report.tolerances[index] = result.error, result.tolerance
+        kink = line.kink() if report.has_kink else None
+        if kink is not None:
+            report.kinks[index] = kink
+        if not right:
+            report.offenders.append(result)
+        return right
 
     def _check_direction(self, report: ArrayReport, direction: np.ndarray) -> bool:
         """Check the derivative along a direction; where it is wrong, bisect to the places that are.
@@ -191,8 +159,8 @@ class _Check:
             index = tuple(int(i) for i in np.unravel_index(places[0], direction.shape))
             known = {offender.index for offender in report.offenders}
             return index not in known and self._check_place(report, index)
-        found = self._compare(report, direction)
-        if found.right:
+        result, right = self._compare(report, self._line(report.name, direction), None)
+        if right:
             return True
         parts = []
         for half in np.array_split(places, 2):
@@ -200,34 +168,35 @@ class _Check:
             part.flat[half] = direction.flat[half]
             parts.append(self._check_direction(report, part))
         if all(parts):
-            self._report(report, None, found)
+            report.offenders.append(result)
         return False
 
-    def _compare(self, report: ArrayReport, direction: np.ndarray) -> _Comparison:
-        """Compare claimed and numerical derivative along a direction."""
-        name = report.name
+    def _compare(
+        self, report: ArrayReport, line: Line, index: tuple[int, ...] | None
+    ) -> tuple[Offender, bool]:
+        """Compare claimed and numerical derivative along a line; return both, and whether that is right.
+
+        So it is, too, between the slopes at a kink, and where the values are the integral of the gradient.
+        """
+        name, direction = line.name, line.direction
         moved = direction != 0  # elsewhere NaN times 0 would be NaN
         claimed = float((self.claimed[name][moved] * direction[moved]).sum())
-        numeric = self.derivatives.along(name, direction)
+        numeric = line.complex_step() if self.analytic else line.difference()
         tolerance = self.rounding.along(name, direction) + 2 * numeric.error
+        agrees, between = abs(claimed - numeric.value) <= tolerance, False
+        if not agrees:
+            kink = line.kink()
+            between = kink is not None and kink[0] - tolerance <= claimed <= kink[1] + tolerance
+            report.has_kink |= between
+            if not between and line.integrates():
+                agrees, tolerance = True, abs(claimed - numeric.value)  # so much was not seen
         size = max(abs(claimed), typical(self.claimed[name]) * norm(direction))
         report.resolution = max(report.resolution, _resolution(np.array(tolerance), np.array(size)))
-        agrees = abs(claimed - numeric.value) <= tolerance
-        between = not agrees and self._is_between_slopes(name, direction, claimed, tolerance)
-        report.has_kink |= between
-        if not (agrees or between) and self.derivatives.integrates(name, direction):
-            agrees, tolerance = True, abs(claimed - numeric.value)  # so much was not seen
-            report.resolution = max(report.resolution, _resolution(np.array(tolerance), np.array(size)))
-        found = _Comparison(claimed, numeric.value, tolerance, agrees or between)
-        if agrees or (not between and np.count_nonzero(direction) == 1):
-            report.worst = float(np.maximum(report.worst, found.error / tolerance))  # NaN stays
-        return found
-
-    def _is_between_slopes(self, name: str, direction: np.ndarray, claimed: float, tolerance: float) -> bool:
-        kink = self.derivatives.kink(name, direction)
-        return kink.found and kink.low - tolerance <= claimed <= kink.high + tolerance
-
-    # --------------------------------------------------------------------------------- float32
+        precision = f"float64, {report.method}"
+        result = Offender(name, index, claimed, numeric.value, tolerance, precision)
+        if agrees or (not between and index is not None):
+            report.worst = float(np.maximum(report.worst, result.error / tolerance))  # NaN stays
+        return result, agrees or between
 
     def _compare_float32(self, exact: ArrayReport, gradient: np.ndarray) -> ArrayReport:
         """Compare the gradient of the module's own float32 with that of its float64 twin.
@@ -235,57 +204,50 @@ class _Check:
         At a kink, or near one, rounding may put float32 on the other side: there it is held to the slopes of
         both, or to what the gradient is at points that differ in their last places.
         """
-        name = exact.name
+        name, twins = exact.name, self.claimed[exact.name]
         tolerances = self.rounding.tolerance(name, self.rounding.arrays[name], np.float32)
-        report = self._compare_with_twin(name, gradient, self.claimed[name], tolerances)
+        errors = np.abs(gradient.astype(np.float64) - twins)
         slopes = dict(exact.kinks)
-        wrong = np.argwhere(~(report.errors <= tolerances))
-        if exact.has_kink and exact.checked != "every place":
-            for index in map(tuple, wrong[:MAX_OFFENDERS].tolist()):
-                direction = np.zeros(gradient.shape)
-                direction[index] = 1.0
-                kink = self.derivatives.kink(name, direction)
-                if kink.found:
-                    slopes[index] = (kink.low, kink.high)
-        for index, (low, high) in slopes.items():
-            outside = _distance(gradient[index], low, high)
-            report.errors[index] = np.minimum(report.errors[index], outside)  # NaN stays
-        if not (report.errors <= tolerances).all():
+        if exact.has_kink and exact.checked != EVERY_PLACE:
+            for index in map(tuple, np.argwhere(~(errors <= tolerances))[:MAX_OFFENDERS].tolist()):
+                kink = self._line(name, _at(index, gradient.shape)).kink()
+                if kink is not None:
+                    slopes[index] = kink
+        for index, ends in slopes.items():
+            errors[index] = np.minimum(errors[index], _distance(gradient[index], *ends))  # NaN stays
+        if not (errors <= tolerances).all():
             outside = _distance(gradient, *self.rounding.float32_range(name))
-            report.errors = np.where(outside <= tolerances, outside, report.errors)
-        return self._name_offenders(report, gradient, self.claimed[name])
+            errors = np.where(outside <= tolerances, outside, errors)
+        return _report_of_twins(name, gradient, twins, errors, tolerances)
 
     def _compare_outputs(self) -> ArrayReport:
         """Compare the outputs of the module's own float32 with those of its float64 twin."""
-        own, exact = (self.objective.outputs(self.point, dtype) for dtype in (np.float32, np.float64))
-        tolerances = self.rounding.outputs_tolerance(np.abs(own - exact))
-        report = self._compare_with_twin(OUTPUTS, own, exact, tolerances)
-        return self._name_offenders(report, own, exact)
+        own, twins = (self.objective.outputs(self.point, dtype) for dtype in (np.float32, np.float64))
+        errors = np.abs(own - twins)
+        return _report_of_twins(OUTPUTS, own, twins, errors, self.rounding.outputs_tolerance(errors))
 
-    @staticmethod
-    def _compare_with_twin(
-        name: str, own: np.ndarray, exact: np.ndarray, tolerances: np.ndarray
-    ) -> ArrayReport:
-        errors = np.abs(own.astype(np.float64) - exact)
-        resolution = _resolution(tolerances, np.maximum(np.abs(exact), typical(exact)))
-        return ArrayReport(
-            *(name, "float32", "float64 twin", "every place"), errors, tolerances, 0.0, resolution
-        )
 
-    @staticmethod
-    def _name_offenders(report: ArrayReport, own: np.ndarray, exact: np.ndarray) -> ArrayReport:
-        """Fill in the worst error and the offenders, the worst ones."""
-        errors, tolerances = report.errors, report.tolerances
-        report.worst = float((errors / tolerances).max(initial=0.0))
-        wrong = np.argwhere(~(errors <= tolerances))
-        report.stopped = len(wrong) > MAX_OFFENDERS
-        offenders = []
-        for index in map(tuple, wrong.tolist()):
-            claimed, expected, tolerance = (float(array[index]) for array in (own, exact, tolerances))
-            precision = "float32, float64 twin"
-            offenders.append(Offender(report.name, index, claimed, expected, tolerance, precision))
-        report.offenders = sorted(offenders, key=severity, reverse=True)[:MAX_OFFENDERS]
-        return report
+def _report_of_twins(
+    name: str, own: np.ndarray, twins: np.ndarray, errors: np.ndarray, tolerances: np.ndarray
+) -> ArrayReport:
+    """Report an array of the module's own float32 beside that of its float64 twin, the worst places first."""
+    report = ArrayReport(name, "float32", TWIN, EVERY_PLACE, errors, tolerances)
+    report.worst = float((errors / tolerances).max(initial=0.0))
+    report.resolution = _resolution(tolerances, np.maximum(np.abs(twins), typical(twins)))
+    offenders = []
+    for index in map(tuple, np.argwhere(~(errors <= tolerances)).tolist()):
+        claimed, expected, tolerance = (float(array[index]) for array in (own, twins, tolerances))
+        offenders.append(Offender(name, index, claimed, expected, tolerance, f"float32, {TWIN}"))
+    report.stopped = len(offenders) > MAX_OFFENDERS
+    report.offenders = sorted(offenders, key=severity, reverse=True)[:MAX_OFFENDERS]
+    return report
+
+
+def _at(index: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """Return the direction of one place."""
+    direction = np.zeros(shape)
+    direction[index] = 1.0
+    return direction
 
 
 def _distance(values: np.ndarray, low: Any, high: Any) -> np.ndarray:

@@ -1,9 +1,8 @@
-"""Derivatives along directions: by complex steps where they can be trusted, else by differences."""
+"""Derivatives along lines: by complex steps where they can be trusted, else by differences."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,168 +22,154 @@ MOVES = 3  # points beside a kink that are asked whether the function is analyti
 
 
 @dataclass(frozen=True)
-class Kink:
-    """The derivatives from the two sides, with their errors; `found` says whether they differ."""
+class Line:
+    """An objective on the line `point + t · direction`, with the direction in one of its arrays."""
 
-    found: bool
-    low: float
-    high: float
+    objective: Objective
+    rounding: Rounding
+    name: str
+    direction: np.ndarray
+    point: Arrays
 
+    def value(self, t: Any) -> Any:
+        """Return the value at t, for complex t in complex numbers.
 
-class Derivatives:
-    """Derivatives of an objective's value. `analytic` says whether they are complex steps."""
-
-    def __init__(self, objective: Objective, rounding: Rounding, rng: np.random.Generator) -> None:
-        self.objective, self.rounding, self.rng = objective, rounding, rng
-        self.point = objective.variables
-        self.analytic = self._is_analytic()
-
-    def along(self, name: str, direction: np.ndarray) -> Derivative:
-        """Return the derivative along a direction in one array."""
-        return (self._complex_step if self.analytic else self._difference)(name, direction, self.point)
-
-    def kink(self, name: str, direction: np.ndarray, point: Arrays | None = None) -> Kink:
-        """Compare the derivatives from the two sides, from steps of two sizes.
-
-        Large ones alone would take a smooth bend for a kink. Much smaller ones would miss a kink that is so
-        near that float32 may be beyond it.
+        Where values are float32's, NaN stands for what is beyond the function: large steps may lead there.
         """
-        function = self._function(name, direction, np.float64, self.point if point is None else point)
-        seen = []
-        for step in self._step(name, direction) * np.array(KINK_STEPS):
-            seen.append(_slopes(function, float(step), self.rounding.value_noise))
-            if not seen[-1].found:
-                break
-        return seen[-1] if not seen[-1].found else min(seen, key=lambda kink: kink.high - kink.low)
+        try:
+            return self.objective.value(self._at(t), np.complex128 if np.iscomplexobj(t) else np.float64)
+        except Exception:
+            if np.iscomplexobj(t) or not self._in_float32:
+                raise
+            return np.nan
 
-    def integrates(self, name: str, direction: np.ndarray) -> bool:
+    def complex_step(self) -> Derivative:
+        """Return the derivative at t = 0 by a complex step."""
+        return numerics.complex_step(self.value)
+
+    def difference(self) -> Derivative:
+        """Return the derivative at t = 0 by differences."""
+        method = numerics.noisy_difference if self._in_float32 else numerics.central_difference
+        return method(self.value, self._step, self.rounding.value_noise)
+
+    def kink(self) -> tuple[float, float] | None:
+        """Return the slopes of the two sides, the lower first, each with its error; None if they agree.
+
+        Steps of two sizes are asked. Large ones alone would take a smooth bend for a kink. Much smaller ones
+        would miss a kink that is so near that float32 may be beyond it.
+        """
+        slopes = []
+        for factor in KINK_STEPS:
+            sides = [
+                numerics.one_sided(self.value, factor * self._step, side, self.rounding.value_noise)
+                for side in (1, -1)
+            ]
+            slack = 10 * sum(side.error for side in sides)
+            low, high = sorted(side.value for side in sides)
+            if not high - low > slack:
+                return None
+            slopes.append((low - slack, high + slack))
+        return min(slopes, key=lambda ends: ends[1] - ends[0])
+
+    def integrates(self) -> bool:
         """Tell whether `f(t) − f(−t)` is the integral of the claimed gradient, for large t in float32.
 
         That holds whatever bends and kinks are in between. Differences err where float32 hides a kink that is
         near the point.
         """
-        if self.rounding.value_dtype != np.float32:
-            return False
-        step = self._step(name, direction)
-        return all(self._integrates(name, direction, part * step) for part in SEGMENTS)
+        return self._in_float32 and all(self._integrates(part * self._step) for part in SEGMENTS)
 
-    def _integrates(self, name: str, direction: np.ndarray, step: float) -> bool:
-        function = self._function(name, direction, np.float64, self.point)
+    def _integrates(self, step: float) -> bool:
         means = []
         for count in SLOPES:
             places = (np.arange(count) + 0.5) / count * 2 - 1
-            means.append(np.mean([self._claimed_slope(name, direction, step * place) for place in places]))
-        difference = (function(step) - function(-step)) / (2 * step)
-        slack = self.rounding.value_noise / step + self.rounding.along(name, direction)
+            means.append(np.mean([self._claimed_slope(step * place) for place in places]))
+        difference = (self.value(step) - self.value(-step)) / (2 * step)
+        slack = self.rounding.value_noise / step + self.rounding.along(self.name, self.direction)
         middle, spread = (min(means) + max(means)) / 2, max(means) - min(means)
         return bool(abs(difference - middle) <= 3 * spread + slack)
 
-    def _claimed_slope(self, name: str, direction: np.ndarray, t: float) -> float:
-        moved = self.point | {name: self.point[name] + t * direction}
+    def _claimed_slope(self, t: float) -> float:
         try:
-            return float((self.objective.gradients(moved, np.float64)[name] * direction).sum())
+            gradient = self.objective.gradients(self._at(t), np.float64)[self.name]
+            return float((gradient * self.direction).sum())
         except Exception:  # beyond what the function takes
             return np.nan
 
-    def random_direction(self, name: str) -> np.ndarray:
-        # Of different lengths in each place: equal and opposite errors must not cancel.
-        shape = self.point[name].shape
-        return self.rng.choice([-1.0, 1.0], shape) * self.rng.uniform(0.5, 1.5, shape)
-
-    def _is_analytic(self) -> bool:
-        """Tell whether complex steps can be trusted: differences along random directions do not refute them.
-
-        At a kink they may differ. Points beside it are asked then, where exact zeros are none any more.
-        """
-        names = [name for name in self.point for _ in range(2) if self.point[name].size]
-        return all(self._agrees(name, self.random_direction(name)) for name in names)
-
-    def _agrees(self, name: str, direction: np.ndarray) -> bool:
-        try:
-            with warnings.catch_warnings():  # of what discards the imaginary part
-                warnings.simplefilter("ignore")
-                value = self._function(name, direction, np.complex128, self.point)(1j * numerics.COMPLEX_STEP)
-        except Exception:  # whatever a forward pass says that was not made for complex numbers
-            return False
-        if not np.iscomplexobj(value):
-            return False
-        for point in (self.point, *(self._beside() for _ in range(MOVES))):
-            if not self._refuted(name, direction, point):
-                return True
-            if not self.kink(name, direction, point).found:
-                return False
-        return False
-
-    def _beside(self) -> Arrays:
-        """Return a point a little off that of the check."""
-        return {
-            name: array + STEP * self.rounding.scale(name) * self.random_direction(name)
-            for name, array in self.point.items()
-        }
-
-    def _refuted(self, name: str, direction: np.ndarray, point: Arrays) -> bool:
+    def refutes_complex_step(self) -> bool:
         """Tell whether differences contradict the complex step, from whichever first step they start.
 
         Where one of them supports it, it is the others that are wrong: the function is too fast for them.
         """
-        step = self._complex_step(name, direction, point).value
-        tolerance = self.rounding.along(name, direction)
-        difference = self._difference(name, direction, point)
-        distance = abs(step - difference.value)
+        exact = self.complex_step().value
+        tolerance = self.rounding.along(self.name, self.direction)
+        difference = self.difference()
+        distance = abs(exact - difference.value)
         if distance <= 10 * difference.error + tolerance:
             return False
-        function = self._function(name, direction, np.float64, point)
-        start, noise = self._step(name, direction), self.rounding.value_noise
-        others = numerics.central_differences(function, start, noise)
+        others = numerics.central_differences(self.value, self._step, self.rounding.value_noise)
         slacks = [10 * other.error + tolerance for other in others]
-        supported = [
-            abs(step - other.value) <= slack < 0.1 * distance for other, slack in zip(others, slacks)
-        ]
-        return not any(supported)
+        return not any(
+            abs(exact - other.value) <= slack < 0.1 * distance for other, slack in zip(others, slacks)
+        )
 
-    def _function(self, name: str, direction: np.ndarray, dtype: Any, point: Arrays) -> Callable[[Any], Any]:
-        """Return the objective as a function of t, with `direction` times t added to one array."""
+    def _at(self, t: Any) -> Arrays:
+        return self.point | {self.name: self.point[self.name] + t * self.direction}
 
-        def function(t: Any) -> Any:
-            return self.objective.value(point | {name: point[name] + t * direction}, dtype)
+    @property
+    def _in_float32(self) -> bool:
+        return self.rounding.value_dtype == np.float32
 
-        large_steps = dtype == np.float64 and self.rounding.value_dtype == np.float32
-        return _where_defined(function) if large_steps else function
-
-    def _complex_step(self, name: str, direction: np.ndarray, point: Arrays) -> Derivative:
-        return numerics.complex_step(self._function(name, direction, np.complex128, point))
-
-    def _difference(self, name: str, direction: np.ndarray, point: Arrays) -> Derivative:
-        function = self._function(name, direction, np.float64, point)
-        step, noise = self._step(name, direction), self.rounding.value_noise
-        if self.rounding.value_dtype == np.float32:
-            return numerics.noisy_difference(function, step, noise)
-        return numerics.central_difference(function, step, noise)
-
-    def _step(self, name: str, direction: np.ndarray) -> float:
-        moved = float(np.abs(self.point[name][direction != 0]).mean())
+    @property
+    def _step(self) -> float:
+        moved = float(np.abs(self.point[self.name][self.direction != 0]).mean())
         # A tiny number among large ones is moved on their scale: on its own, rounding would drown it.
-        if self.rounding.value_dtype == np.float32:
+        scale = self.rounding.scale(self.name)
+        if self._in_float32:
             # Each number moves by so much, and not all together: the rounding of a large sum would drown it.
-            typical_move = norm(direction) / float(np.sqrt(np.count_nonzero(direction)))
-            return FLOAT32_STEP * max(moved, self.rounding.scale(name)) / typical_move
-        return STEP * max(moved, 0.1 * self.rounding.scale(name)) / norm(direction)
+            typical_move = norm(self.direction) / float(np.sqrt(np.count_nonzero(self.direction)))
+            return FLOAT32_STEP * max(moved, scale) / typical_move
+        return STEP * max(moved, 0.1 * scale) / norm(self.direction)
 
 
-def _where_defined(function: Callable[[float], float]) -> Callable[[float], float]:
-    """Return the function, but NaN where large steps lead beyond what it takes."""
-
-    def value(t: float) -> float:
-        try:
-            return function(t)
-        except Exception:
-            return np.nan
-
-    return value
+def random_direction(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Return numbers of either sign and different sizes: equal and opposite errors must not cancel."""
+    return rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape)
 
 
-def _slopes(function: Callable[[float], float], step: float, noise: float) -> Kink:
-    right, left = (numerics.one_sided(function, step, side, noise) for side in (1, -1))
-    slack = 10 * (right.error + left.error)
-    low, high = sorted((right.value, left.value))
-    return Kink(high - low > slack, low - slack, high + slack)
+def is_analytic(objective: Objective, rounding: Rounding, rng: np.random.Generator) -> bool:
+    """Tell whether complex steps can be trusted: differences along random directions do not refute them.
+
+    At a kink they may differ. Points beside it are asked then, where exact zeros are none any more.
+    """
+    point = objective.variables
+
+    def beside() -> Arrays:
+        return {
+            name: array + STEP * rounding.scale(name) * random_direction(rng, array.shape)
+            for name, array in point.items()
+        }
+
+    def agrees(name: str) -> bool:
+        direction = random_direction(rng, point[name].shape)
+        if not _takes_complex(Line(objective, rounding, name, direction, point)):
+            return False
+        for start in (point, *(beside() for _ in range(MOVES))):
+            line = Line(objective, rounding, name, direction, start)
+            if not line.refutes_complex_step():
+                return True
+            if line.kink() is None:
+                return False
+        return False
+
+    return all(agrees(name) for name in point for _ in range(2) if point[name].size)
+
+
+def _takes_complex(line: Line) -> bool:
+    """Tell whether a function gives complex numbers for complex ones."""
+    try:
+        with warnings.catch_warnings():  # of what discards the imaginary part
+            warnings.simplefilter("ignore")
+            return np.iscomplexobj(line.value(1j * numerics.COMPLEX_STEP))
+    except Exception:  # whatever a forward pass says that was not made for complex numbers
+        return False

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from minihash.gradient_check.objective import Arrays, Objective
+from minihash.gradient_check.objective import Objective
 from minihash.gradient_check.rounding import typical
 
-PROBES = 8  # points near that of the check
-FAR, NEAR = 0.03, 1e-5  # how near, relative to the numbers of an array: half of the points each
+PROBES = 4  # points far from and near that of the check, of each so many
+FAR, NEAR = 0.03, 1e-5  # how far, relative to the numbers of an array
 SEED = 0  # of the probes: those of the check are drawn as if there were none
 FINE, COARSE = 18, 10  # bits of a value: more are float32's, fewer a count's or a fraction's
 COUNTS = 2.0**20  # a whole number below is a count, and not rounded
@@ -24,29 +24,23 @@ def value_dtype(objective: Objective) -> Any:
     """
     rng = np.random.default_rng(SEED)
     far, near = (_stages(objective, size, rng) for size in (FAR, NEAR))
-    found = any(_is_float32(*stage) for stage in zip(far, near))
-    return np.float32 if found else np.float64
+    return np.float32 if any(map(_is_float32, far, near)) else np.float64
 
 
 def _stages(objective: Objective, size: float, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return each stage's numbers (points, numbers) at points as near as that."""
+    """Return each stage's numbers (points, numbers) at points a little off, which are not float32's."""
     seen = []
-    for _ in range(PROBES // 2):
+    for _ in range(PROBES):
+        moved = {
+            name: array + size * rng.uniform(-1, 1, array.shape) * np.maximum(np.abs(array), 0.1 * scale)
+            for name, array in objective.variables.items()
+            for scale in [typical(array) or 1.0]
+        }
         try:
-            found = objective.stages(_beside(objective.variables, size, rng))
+            seen.append([np.ravel(stage) for stage in objective.stages(moved)])
         except Exception:  # whatever is said of a point that was not asked for
             continue
-        seen.append([np.ravel(stage) for stage in found])
     return [np.array(stage) for stage in zip(*seen)]
-
-
-def _beside(point: Arrays, size: float, rng: np.random.Generator) -> Arrays:
-    """Return a point a little off, whose numbers are not float32's."""
-    moved = {}
-    for name, array in point.items():
-        least = 0.1 * (typical(array) or 1.0)
-        moved[name] = array + size * rng.uniform(-1, 1, array.shape) * np.maximum(np.abs(array), least)
-    return moved
 
 
 def _is_float32(far: np.ndarray, near: np.ndarray) -> bool:

@@ -43,19 +43,12 @@ def heat_map(report: GradientReport, path: str | os.PathLike[str]) -> None:
 def _panel(axes: Any, array: ArrayReport) -> Any:
     """Draw one array."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.log10(array.errors / array.tolerances)
-    grid = _wrap(np.where(np.isneginf(ratio), -9.0, ratio))
+        ratio = np.array(np.log10(array.errors / array.tolerances))
+    ratio[np.isneginf(ratio)] = -9.0
+    if ratio.ndim != 2:  # a square's rows, filled up with NaN
+        width = max(1, int(np.ceil(np.sqrt(ratio.size))))
+        ratio = np.append(ratio, np.full(-ratio.size % width, np.nan)).reshape(-1, width)
     axes.set_facecolor("0.8")
     axes.grid(False)
     axes.set(xticks=[], yticks=[], title=f"{array.name}, {array.precision}\n{array.checked}: {array.status}")
-    return axes.imshow(grid, cmap="RdBu_r", vmin=-3, vmax=3, interpolation="nearest", aspect="auto")
-
-
-def _wrap(values: np.ndarray) -> np.ndarray:
-    """Return a matrix as it is, and a vector as rows of a square, filled up with NaN."""
-    if values.ndim == 2:
-        return values
-    width = max(1, int(np.ceil(np.sqrt(values.size))))
-    padded = np.full(-(-values.size // width) * width, np.nan)
-    padded[: values.size] = values.ravel()
-    return padded.reshape(-1, width)
+    return axes.imshow(ratio, cmap="RdBu_r", vmin=-3, vmax=3, interpolation="nearest", aspect="auto")

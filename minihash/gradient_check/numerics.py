@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-EPSILON = float(np.finfo(np.float64).eps)
 COMPLEX_STEP = 1e-40  # its square vanishes beside 1, and it is far from underflow
 SHRINK = 2.0  # of the step, from one row of the Richardson table to the next
 ROWS = 8
@@ -16,7 +15,7 @@ DECADES = 7  # first steps 1, 0.1, … 1e-6 times the one asked for, where that 
 NOISY_STARTS, NOISY_SHRINK, NOISY_ROWS = 10, 4.0, 4  # tables that reach to a millionth of the step
 PROBE, PROBE_ROWS = 1e-3, 4  # a small table of a much smaller step
 
-Quotient = Callable[[float], tuple[float, float]]  # t -> difference quotient of step t, and its noise
+Function = Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,10 @@ class Derivative:
 
     value: float
     error: float
+
+    def agrees(self, other: Derivative) -> bool:
+        """Tell whether the errors explain how far two derivatives are apart."""
+        return abs(self.value - other.value) <= 3 * (self.error + other.error)
 
 
 def complex_step(function: Callable[[complex], complex]) -> Derivative:
@@ -38,132 +41,101 @@ def complex_step(function: Callable[[complex], complex]) -> Derivative:
     return Derivative(complex(function(1j * COMPLEX_STEP)).imag / COMPLEX_STEP, 0.0)
 
 
-def central_difference(
-    function: Callable[[float], float], step: float, noise: float | None = None
-) -> Derivative:
+def central_difference(function: Function, step: float, noise: float) -> Derivative:
     """Return f'(0) by central differences, Richardson-extrapolated, with the best entry's error.
 
     Differences `(f(t) − f(−t)) / 2t` with t = step, step/2, … have errors in even powers of t, which
     the table cancels one by one. The error of an entry is estimated by its distance from the two it
     was made of, plus what rounding f can do; of all entries that with the smallest estimate is taken,
-    and checked against that of a second table with other steps.
+    and checked against that of a second table with other steps. Where a much smaller step contradicts
+    both, what most steps of several decades agree on is taken.
 
     Parameters
     ----------
     function : f, smooth around 0.
     step : of the first difference, above 0.
-    noise : rounding error of f's values; by default a few units of their last place, which is too
-        little where f sums larger terms of both signs.
+    noise : rounding error of f's values.
 
     Source: Ridders: Accurate computation of F'(x) and F'(x) F''(x), Adv. Eng. Software 1982.
     """
-    return _extrapolate(_central_quotient(function, noise), step, powers=2)
+    quotients = _central(function, noise)
+    first, probe = quotients.pair(step), quotients.table(PROBE * step, PROBE_ROWS)
+    if first.agrees(probe) and first.error <= 10 * probe.error:
+        return first
+    # Too large a step can look exact, and so can rounding.
+    finite = [one for one in central_differences(function, step, noise) if np.isfinite(one.error)]
+    agreed = [one for one in finite if 2 * sum(map(one.agrees, finite)) >= len(finite)]
+    best = _best(agreed or finite)
+    spread = 0.0 if agreed else max((abs(best.value - one.value) for one in finite), default=np.inf)
+    return Derivative(best.value, max(best.error, spread))
 
 
-def central_differences(
-    function: Callable[[float], float], step: float, noise: float | None = None
-) -> list[Derivative]:
+def central_differences(function: Function, step: float, noise: float) -> list[Derivative]:
     """Return f'(0) by central differences from first steps over decades, `step` the largest."""
-    return _decades(_central_quotient(function, noise), step, powers=2)
+    return [_central(function, noise).pair(step / 10**decade) for decade in range(DECADES)]
 
 
-def noisy_difference(function: Callable[[float], float], step: float, noise: float) -> Derivative:
+def noisy_difference(function: Function, step: float, noise: float) -> Derivative:
     """Return f'(0) by central differences of values with large errors, such as those of float32.
 
     Tables of a few rows start at ever smaller steps. Large ones may lead beyond a kink, and look exact there;
     small ones drown in the noise. So the error of a table is also its distance from the next two, and from
     any of smaller steps that contradicts it. The table with the smallest error is taken.
     """
-    quotient = _central_quotient(function, noise)
-    steps = [step / NOISY_SHRINK**start for start in range(NOISY_STARTS)]
-    found = [_table(quotient, start, powers=2, rows=NOISY_ROWS) for start in steps]
-    finite = [one for one in found if np.isfinite(one.error)]
-    if not finite:
-        return Derivative(np.nan, np.inf)
+    quotients = _central(function, noise)
+    tables = [quotients.table(step / NOISY_SHRINK**start, NOISY_ROWS) for start in range(NOISY_STARTS)]
+    finite = [table for table in tables if np.isfinite(table.error)]
     judged = []
-    for place, one in enumerate(finite):
-        below = finite[place + 1 :]
-        others = below[:2] + [other for other in below if not _agree(one, other)]
-        distances = [abs(one.value - other.value) for other in others]
-        judged.append(Derivative(one.value, max([one.error, *distances])))
-    return min(judged, key=lambda one: one.error)
+    for place, table in enumerate(finite):
+        smaller = finite[place + 1 :]
+        others = smaller[:2] + [other for other in smaller if not table.agrees(other)]
+        distances = [abs(table.value - other.value) for other in others]
+        judged.append(Derivative(table.value, max([table.error, *distances])))
+    return _best(judged)
 
 
-def _central_quotient(function: Callable[[float], float], noise: float | None) -> Quotient:
-    def quotient(t: float) -> tuple[float, float]:
-        right, left = function(t), function(-t)
-        return (right - left) / (2 * t), _noise(noise, right, left) / t
-
-    return quotient
-
-
-def one_sided(
-    function: Callable[[float], float], step: float, side: int, noise: float | None = None
-) -> Derivative:
+def one_sided(function: Function, step: float, side: int, noise: float) -> Derivative:
     """Return the derivative of f at 0 from the right (side = 1) or from the left (side = −1)."""
     start = function(0.0)
-
-    def quotient(t: float) -> tuple[float, float]:
-        value = function(side * t)
-        return side * (value - start) / t, 2 * _noise(noise, value, start) / t
-
-    return _pair(quotient, step, powers=1)
+    return _Quotients(lambda t: side * (function(side * t) - start) / t, 2 * noise, powers=1).pair(step)
 
 
-def _noise(noise: float | None, *values: float) -> float:
-    return 8 * EPSILON * max(map(abs, values)) if noise is None else noise
+@dataclass(frozen=True)
+class _Quotients:
+    """Difference quotients of step t, whose errors are a series in t^powers, plus noise / t."""
+
+    at: Function
+    noise: float
+    powers: int
+
+    def pair(self, step: float) -> Derivative:
+        """Return the better of two tables; an estimate may be small by luck, so their distance counts."""
+        first, second = (self.table(start, ROWS) for start in (step, OTHER_START * step))
+        best = _best([first, second])
+        return Derivative(best.value, max(best.error, abs(first.value - second.value)))
+
+    def table(self, step: float, rows: int) -> Derivative:
+        """Extrapolate the quotients to t = 0."""
+        best = Derivative(np.nan, np.inf)
+        previous: list[float] = []
+        for row in range(rows):
+            t = step / SHRINK**row
+            entries = [self.at(t)]
+            grown = self.noise / t  # extrapolation adds noise of this row and, less of it, of those before
+            for column, older in enumerate(previous, start=1):
+                factor = SHRINK ** (self.powers * column)
+                entries.append((factor * entries[-1] - older) / (factor - 1))
+                grown *= (factor + 1) / (factor - 1)
+                distance = max(abs(entries[-1] - entries[-2]), abs(entries[-1] - older))
+                best = _best([best, Derivative(entries[-1], distance + 2 * grown)])
+            previous = entries
+        return best
 
 
-def _extrapolate(quotient: Quotient, step: float, powers: int) -> Derivative:
-    """Extrapolate from `step`, or from what tables over decades of steps agree on where that is too large."""
-    found = _pair(quotient, step, powers)
-    probe = _table(quotient, PROBE * step, powers, PROBE_ROWS)
-    if _agree(found, probe) and found.error <= 10 * probe.error:
-        return found
-    return _consensus(_decades(quotient, step, powers))
+def _central(function: Function, noise: float) -> _Quotients:
+    return _Quotients(lambda t: (function(t) - function(-t)) / (2 * t), noise, powers=2)
 
 
-def _decades(quotient: Quotient, step: float, powers: int) -> list[Derivative]:
-    return [_pair(quotient, step / 10**decade, powers) for decade in range(DECADES)]
-
-
-def _consensus(found: list[Derivative]) -> Derivative:
-    """Return the best of those that most agree with: too large a step can look exact, and so can rounding."""
-    finite = [one for one in found if np.isfinite(one.error)]
-    if not finite:
-        return Derivative(np.nan, np.inf)
-    agreed = [one for one in finite if 2 * sum(_agree(one, other) for other in finite) >= len(finite)]
-    best = min(agreed or finite, key=lambda one: one.error)
-    spread = 0.0 if agreed else max(abs(best.value - one.value) for one in finite)
-    return Derivative(best.value, max(best.error, spread))
-
-
-def _agree(one: Derivative, other: Derivative) -> bool:
-    return abs(one.value - other.value) <= 3 * (one.error + other.error)
-
-
-def _pair(quotient: Quotient, step: float, powers: int) -> Derivative:
-    """Return the better of two tables; an estimate may be small by luck, so their distance counts."""
-    found = [_table(quotient, start, powers, ROWS) for start in (step, OTHER_START * step)]
-    best = min(found, key=lambda derivative: derivative.error)
-    return Derivative(best.value, max(best.error, abs(found[0].value - found[1].value)))
-
-
-def _table(quotient: Quotient, step: float, powers: int, rows: int) -> Derivative:
-    """Extrapolate quotient(t) to t = 0, its error being a series in t^powers, plus noise of a known size."""
-    best = Derivative(np.nan, np.inf)
-    previous: list[float] = []
-    for row in range(rows):
-        value, noise = quotient(step / SHRINK**row)
-        entries = [value]
-        grown = noise  # extrapolation adds the noise of this row and, less of it, of those before
-        for column, older in enumerate(previous, start=1):
-            factor = SHRINK ** (powers * column)
-            entries.append((factor * entries[-1] - older) / (factor - 1))
-            grown *= (factor + 1) / (factor - 1)
-            distance = max(abs(entries[-1] - entries[-2]), abs(entries[-1] - older))
-            error = distance + 2 * grown
-            if error < best.error:
-                best = Derivative(entries[-1], error)
-        previous = entries
-    return best
+def _best(derivatives: list[Derivative]) -> Derivative:
+    """Return the first with the smallest error; NaN with an infinite error if there are none."""
+    return min(derivatives, key=lambda one: one.error, default=Derivative(np.nan, np.inf))

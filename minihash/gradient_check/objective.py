@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class Objective:
         raise NotImplementedError
 
     def gradients(self, variables: Arrays, dtype: Any) -> Arrays:
+        """Return copies: they may be buffers used again."""
         raise NotImplementedError
 
     def outputs(self, variables: Arrays, dtype: Any) -> np.ndarray:
@@ -46,10 +47,9 @@ class Objective:
         """Return what is wrong with the gradients beyond their values."""
         raise NotImplementedError
 
-    @contextmanager
-    def jittered(self, rng: np.random.Generator, size: float) -> Iterator[None]:
+    def jittered(self, rng: np.random.Generator, size: float) -> AbstractContextManager[None]:
         """Inside, numbers that are not in `variables` have relative errors of about `size` too."""
-        yield
+        return nullcontext()
 
 
 class FunctionObjective(Objective):
@@ -66,19 +66,15 @@ class FunctionObjective(Objective):
 
     def gradients(self, variables: Arrays, dtype: Any) -> Arrays:
         result = self._call(variables, dtype)
-        # A copy: it may be a buffer used again.
         return {INPUTS: _gradient("function", result, self.variables[INPUTS].shape).copy()}
 
     def problems(self) -> list[str]:
         """Look for a value or a gradient that is another the second time."""
-        found = []
-        for _ in range(2):
-            value, gradient = _pair("function", self._call(self.variables, self.dtype))
-            found.append({"value": np.array(value), "gradient": np.array(gradient)})
+        pairs = (_pair("function", self._call(self.variables, self.dtype)) for _ in range(2))
+        first, second = (dict(zip(("value", "gradient"), map(np.array, pair))) for pair in pairs)
         return [
             f"the {name} of the function is another the second time: is it random, or does it accumulate?"
-            for name in found[0]
-            if not np.array_equal(found[0][name], found[1][name], equal_nan=True)
+            for name in _changed(first, second)
         ]
 
     def _call(self, variables: Arrays, dtype: Any) -> Any:
@@ -101,84 +97,58 @@ class ModuleObjective(Objective):
         rng: np.random.Generator,
     ) -> None:
         check_on_host("target", module)
-        self.module = module
-        self.dtype = module.dtype
+        self.module, self.dtype, self.targets = module, module.dtype, targets
         self.loss = None if loss is None else losses.get(loss)
         if loss is None and targets is not None:
             raise ValueError("targets are for a loss, and loss is None")
         if loss is not None and targets is None:
             raise ValueError("targets is None, wanted those of the loss")
-        self.targets = targets
         # In the module's own precision first, so that all twins see the very same numbers.
         inputs = checks.matrix(INPUTS, _check_inputs(inputs), module.in_features, self.dtype)
-        own = {INPUTS: inputs, **module.params}
-        self.variables = {name: array.astype(np.float64) for name, array in own.items()}
+        self.variables = {name: a.astype(np.float64) for name, a in {INPUTS: inputs, **module.params}.items()}
         self._twins: dict[np.dtype, Layer | Network] = {}
-        self._errors: Callable[[np.ndarray], np.ndarray] | None = None  # of what passes between layers
-        outputs = self._first_outputs()
-        self.cotangent = rng.uniform(0.5, 1.5, outputs.shape) * rng.choice([-1.0, 1.0], outputs.shape)
-
-    def twin(self, dtype: Any) -> Layer | Network:
-        """Return the module's copy in `dtype`."""
-        dtype = np.dtype(dtype)
-        if dtype not in self._twins:
-            self._twins[dtype] = twin_of(self.module, dtype)
-        return self._twins[dtype]
+        self._errors: Callable[[np.ndarray], Any] | None = None  # factors of what passes between layers
+        shape = self._first_outputs().shape
+        self.cotangent = rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)
 
     def outputs(self, variables: Arrays, dtype: Any) -> np.ndarray:
-        return self._forward(variables, dtype).copy()
+        return self._forward(variables, dtype)[1].copy()
 
     def value(self, variables: Arrays, dtype: Any) -> Any:
-        outputs = self._forward(variables, dtype)
+        outputs = self._forward(variables, dtype)[1]
         if self.loss is None:
             return (self.cotangent * outputs).sum()
         return _value("loss", self.loss(outputs, self.targets), dtype)
 
     def stages(self, variables: Arrays) -> list[np.ndarray]:
-        found = super().stages(variables)  # the parameters are in the twin after it
-        twin = self.twin(np.float64)
-        rewind(twin, self.module)
-        inputs = variables[INPUTS]
-        inputs = twin.scale(inputs) if isinstance(twin, Network) else inputs
-        for layer in layers_of(twin):
-            inputs = layer.forward(inputs, training=True)
-            found.append(np.array(inputs))
-        return found
+        between = self._layers_forward(self._twin(variables, np.float64), variables[INPUTS])
+        return [*super().stages(variables), *map(np.array, between[1:])]
 
     def gradients(self, variables: Arrays, dtype: Any) -> Arrays:
-        outputs = self._forward(variables, dtype)
-        twin = self.twin(dtype)
-        grad_inputs = self._backward(twin, self._grad_outputs(outputs).astype(dtype))
-        gradients = {INPUTS: np.asarray(grad_inputs).copy()} | {
-            name: array.copy() for name, array in twin.grads.items()
-        }
+        twin, outputs = self._forward(variables, dtype)
+        grad_outputs = self._grad_outputs(outputs, dtype)
+        if self._errors is None:
+            grad_inputs = twin.backward(grad_outputs)
+        else:
+            grad_inputs = self._layers_backward(twin, grad_outputs)[-1]
+            grad_inputs = grad_inputs * twin.input_scale if isinstance(twin, Network) else grad_inputs
+        gradients = _copies({INPUTS: np.asarray(grad_inputs), **twin.grads})
         for name in gradients.keys() - self.variables.keys():
             raise ValueError(f"gradient of {name} belongs to no parameter")
         for name, array in self.variables.items():
-            if name not in gradients or gradients[name].shape != array.shape:
-                found = gradients[name].shape if name in gradients else "missing"
-                raise ValueError(f"gradient of {name} is {found}, wanted shape {array.shape}")
+            shape = gradients[name].shape if name in gradients else "missing"
+            if shape != array.shape:
+                raise ValueError(f"gradient of {name} is {shape}, wanted shape {array.shape}")
         return gradients
 
-    def named_layers(self) -> list[tuple[str, Layer]]:
-        """Return the float64 layers, each with the prefix of its parameters' names."""
-        twin = self.twin(np.float64)
-        whole = isinstance(twin, Network)
-        return [(f"{place}." if whole else "", layer) for place, layer in enumerate(layers_of(twin))]
-
-    def layer_io(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the inputs and grad_outputs (float64) of one layer, at the point of the check."""
-        outputs = self._forward(self.variables, np.float64)
-        grad = self._grad_outputs(outputs).astype(np.float64)
-        twin = self.twin(np.float64)
-        for layer in reversed(layers_of(twin)[position + 1 :]):
-            grad = np.asarray(layer.backward(grad))
-        inputs = self.variables[INPUTS]
-        inputs = twin.scale(inputs) if isinstance(twin, Network) else inputs
-        for layer, original in list(zip(layers_of(twin), layers_of(self.module)))[:position]:
-            rewind(layer, original)
-            inputs = layer.forward(inputs, training=True)
-        return inputs, grad
+    def layer_passes(self) -> list[tuple[str, Layer, np.ndarray, np.ndarray]]:
+        """Return of each float64 layer its parameters' prefix, itself, its inputs and its grad_outputs."""
+        twin = self._twin(self.variables, np.float64)
+        *between, outputs = self._layers_forward(twin, self.variables[INPUTS])
+        grads = self._layers_backward(twin, self._grad_outputs(outputs, np.float64))
+        layers = layers_of(twin)
+        prefixes = [f"{place}." for place in range(len(layers))] if isinstance(twin, Network) else [""]
+        return list(zip(prefixes, layers, between, grads[-2::-1]))
 
     @contextmanager
     def jittered(self, rng: np.random.Generator, size: float) -> Iterator[None]:
@@ -194,43 +164,40 @@ class ModuleObjective(Objective):
         inputs = self.variables[INPUTS].astype(self.dtype)
         outputs = module.forward(inputs, training=True)
         first_outputs = outputs.copy()
-        grad_outputs = self._grad_outputs(outputs).astype(self.dtype)
-        others = {INPUTS: inputs, "grad_outputs": grad_outputs} | {
-            f"the array {name}": array for name, array in module.params.items()
-        }
-        before = {name: array.copy() for name, array in others.items()}
-        grad_inputs = np.asarray(module.backward(grad_outputs))
-        found = [
-            f"forward and backward change {name}"
-            for name, array in others.items()
-            if not np.array_equal(array, before[name], equal_nan=True)
-        ]
-        gradients = {f"the gradient of {INPUTS}": grad_inputs} | {
-            f"the gradient of {name}": array for name, array in module.grads.items()
-        }
-        found += [
+        grad_outputs = self._grad_outputs(outputs, self.dtype)
+        params = {f"the array {name}": array for name, array in module.params.items()}
+        others = {INPUTS: inputs, "grad_outputs": grad_outputs, **params}
+        before = _copies(others)
+        gradients = {INPUTS: np.asarray(module.backward(grad_outputs)), **module.grads}
+        problems = [f"forward and backward change {name}" for name in _changed(before, others)]
+        gradients = {f"the gradient of {name}": array for name, array in gradients.items()}
+        pairs = (
+            *itertools.combinations(gradients.items(), 2),
+            *itertools.product(gradients.items(), others.items()),
+        )
+        problems += [
             f"{name} and {other} share memory: writing one changes the other"
-            for (name, array), (other, another) in _pairs(gradients, others)
+            for (name, array), (other, another) in pairs
             if np.shares_memory(array, another)
         ]
-        first = {name: array.copy() for name, array in module.grads.items()}
+        first = _copies(module.grads)
         rewind(module, self.module)
         again = module.forward(before[INPUTS], training=True)
         if not np.array_equal(again, first_outputs, equal_nan=True):
-            found.append("forward gives other outputs the second time: are its random generators attributes?")
+            question = "are its random generators attributes?"
+            problems.append(f"forward gives other outputs the second time: {question}")
         module.backward(before["grad_outputs"])
-        found += [
+        problems += [
             f"the gradient of {name} is another the second time: does it accumulate?"
-            for name, array in module.grads.items()
-            if not np.array_equal(array, first[name], equal_nan=True)
+            for name in _changed(first, module.grads)
         ]
-        return found + self._problems_of_the_first_layer(module, before[INPUTS], before["grad_outputs"])
+        return problems + self._problems_of_the_first_layer(module, before[INPUTS], before["grad_outputs"])
 
     def _problems_of_the_first_layer(
         self, module: Layer | Network, inputs: np.ndarray, grad_outputs: np.ndarray
     ) -> list[str]:
         """Compare the gradients without that of the inputs, as training wants them, with those of all."""
-        full = {name: array.copy() for name, array in module.grads.items()}
+        full = _copies(module.grads)
         for array in module.grads.values():
             array[...] = np.nan
         rewind(module, self.module)
@@ -240,8 +207,8 @@ class ModuleObjective(Objective):
             returned = module.backward(grad_outputs, need_grad_inputs=False)
         except Exception as error:  # whatever a layer says that never met it
             return [f"{call} raises {type(error).__name__}: {error}"]
-        found = [] if returned is None else [f"{call} returns a {type(returned).__name__}, wanted None"]
-        return found + [
+        problems = [] if returned is None else [f"{call} returns a {type(returned).__name__}, wanted None"]
+        return problems + [
             f"{call} gives the gradient of {name} another value"
             for name, array in module.grads.items()
             if not _close(array, full[name])
@@ -250,7 +217,7 @@ class ModuleObjective(Objective):
     def _first_outputs(self) -> np.ndarray:
         """Return the outputs in the module's own precision; refuse what is not a matrix."""
         try:
-            outputs = self._forward(self.variables, self.dtype)
+            outputs = self._forward(self.variables, self.dtype)[1]
         except (AttributeError, IndexError, TypeError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise ValueError(f"forward failed ({problem}): are its outputs (batch, out_features)?") from error
@@ -258,33 +225,56 @@ class ModuleObjective(Objective):
             raise ValueError(f"forward returned shape {np.shape(outputs)}, wanted (batch, out_features)")
         return outputs
 
-    def _forward(self, variables: Arrays, dtype: Any) -> np.ndarray:
-        twin = self.twin(dtype)
+    def _twin(self, variables: Arrays, dtype: Any) -> Layer | Network:
+        """Return the module's copy in `dtype`, with the parameters of `variables`, before its first draw."""
+        dtype = np.dtype(dtype)
+        if dtype not in self._twins:
+            self._twins[dtype] = twin_of(self.module, dtype)
+        twin = self._twins[dtype]
         for name, array in twin.params.items():
             array[...] = variables[name]
         rewind(twin, self.module)
-        outputs = variables[INPUTS].astype(dtype)
+        return twin
+
+    def _forward(self, variables: Arrays, dtype: Any) -> tuple[Layer | Network, np.ndarray]:
+        """Return a twin and its outputs."""
+        twin, inputs = self._twin(variables, dtype), variables[INPUTS].astype(dtype)
         if self._errors is None:
-            return twin.forward(outputs, training=True)
-        outputs = twin.scale(outputs) if isinstance(twin, Network) else outputs
+            return twin, twin.forward(inputs, training=True)
+        return twin, self._layers_forward(twin, inputs)[-1]
+
+    def _layers_forward(self, twin: Layer | Network, inputs: np.ndarray) -> list[np.ndarray]:
+        """Return what goes into each layer, and the outputs."""
+        passed = [twin.scale(inputs) if isinstance(twin, Network) else inputs]
         for layer in layers_of(twin):
-            outputs = layer.forward(outputs, training=True)
-            if not outputs.flags.writeable:
-                outputs = outputs.copy()
-            outputs *= self._errors(outputs)  # in place: the layer may have kept them for its backward
-        return outputs
+            outputs = layer.forward(passed[-1], training=True)
+            if self._errors is not None:
+                outputs = outputs if outputs.flags.writeable else outputs.copy()
+                outputs *= self._errors(outputs)  # in place: the layer may have kept them for its backward
+            passed.append(outputs)
+        return passed
 
-    def _backward(self, twin: Layer | Network, grad: np.ndarray) -> Any:
-        if self._errors is None:
-            return twin.backward(grad)
+    def _layers_backward(self, twin: Layer | Network, grad_outputs: np.ndarray) -> list[np.ndarray]:
+        """Return the gradients of the outputs, of what is between the layers and of what enters the first."""
+        passed = [grad_outputs]
         for layer in reversed(layers_of(twin)):
-            grad = np.asarray(layer.backward(grad * self._errors(grad)))
-        return grad * twin.input_scale if isinstance(twin, Network) else grad
+            grad = passed[-1] if self._errors is None else passed[-1] * self._errors(passed[-1])
+            passed.append(np.asarray(layer.backward(grad)))
+        return passed
 
-    def _grad_outputs(self, outputs: np.ndarray) -> np.ndarray:
+    def _grad_outputs(self, outputs: np.ndarray, dtype: Any) -> np.ndarray:
         if self.loss is None:
-            return self.cotangent
-        return _gradient("loss", self.loss(outputs, self.targets), outputs.shape)
+            return self.cotangent.astype(dtype)
+        return _gradient("loss", self.loss(outputs, self.targets), outputs.shape).astype(dtype)
+
+
+def _copies(arrays: Arrays) -> Arrays:
+    return {name: array.copy() for name, array in arrays.items()}
+
+
+def _changed(before: Arrays, after: Arrays) -> list[str]:
+    """Return the names of the arrays that are not the same to the last bit; NaN is."""
+    return [name for name, array in after.items() if not np.array_equal(array, before[name], equal_nan=True)]
 
 
 def _pair(name: str, result: Any) -> tuple[Any, Any]:
@@ -298,8 +288,7 @@ def _value(name: str, result: Any, dtype: Any) -> Any:
     value = _pair(name, result)[0]
     if np.ndim(value) != 0:
         raise ValueError(f"{name} returned a value of shape {np.shape(value)}, wanted a number")
-    kinds = "fiubc" if np.dtype(dtype).kind == "c" else "fiub"
-    if np.asarray(value).dtype.kind not in kinds:
+    if np.asarray(value).dtype.kind not in ("fiubc" if np.dtype(dtype).kind == "c" else "fiub"):
         raise ValueError(f"{name} returned the value {value!r}, wanted a real number")
     return value
 
@@ -321,14 +310,8 @@ def _check_inputs(inputs: Any) -> np.ndarray:
     return inputs
 
 
-def _close(found: np.ndarray, wanted: np.ndarray) -> bool:
+def _close(array: np.ndarray, wanted: np.ndarray) -> bool:
     """Tell whether two ways to compute the same agree up to what rounding may do to sums."""
     relative = float(np.sqrt(np.finfo(wanted.dtype).eps))
     size = np.abs(wanted).max(initial=0.0, where=np.isfinite(wanted))
-    return np.allclose(found, wanted, rtol=relative, atol=relative * float(size), equal_nan=True)
-
-
-def _pairs(gradients: Arrays, others: Arrays) -> Iterator[tuple[Any, Any]]:
-    """Yield every pair of two gradients, and every pair of a gradient and another array."""
-    yield from itertools.combinations(gradients.items(), 2)
-    yield from itertools.product(gradients.items(), others.items())
+    return np.allclose(array, wanted, rtol=relative, atol=relative * float(size), equal_nan=True)

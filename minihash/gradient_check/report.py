@@ -8,13 +8,14 @@ import numpy as np
 
 from minihash import text
 
-SHOWN = 8  # offenders, and contributions of one
+SHOWN = 8  # offenders, and places of a kink
 FLOAT32 = "float32 differences"  # the method where values are float32's, whatever goes in
-#: Why and what to do.
+#: Why an array is inconclusive and what to do, by whether its values are float32's.
 ADVICE = {
     True: "its values are float32's, which hide small errors; let the function compute in float64",
     False: "rounding hides errors of the size in 'resolution'; try other inputs, of size 1, or float64",
 }
+HEADER = ("gradient", "shape", "precision", "method", "checked", "error/tol.", "resolution", "")
 
 
 class GradientError(AssertionError):
@@ -42,24 +43,27 @@ class Offender:
             return f"{self.name} along a random direction"
         return f"{self.name}[{', '.join(map(str, self.index))}]"
 
+    @property
+    def error(self) -> float:
+        return abs(self.claimed - self.expected)
+
     def __str__(self) -> str:
-        error = abs(self.claimed - self.expected)
         line = (
             f"{self.place}: claimed {self.claimed:.8g}, expected {self.expected:.8g} "
-            f"(off by {error:.2g}, tolerance {self.tolerance:.2g}, {self.precision})"
+            f"(off by {self.error:.2g}, tolerance {self.tolerance:.2g}, {self.precision})"
         )
         return f"{line}\n    {self.note}" if self.note else line
 
 
 def severity(offender: Offender) -> float:
     """Return error / tolerance, infinite for what is not a number."""
-    ratio = abs(offender.claimed - offender.expected) / offender.tolerance
+    ratio = offender.error / offender.tolerance
     return np.inf if np.isnan(ratio) else ratio
 
 
 @dataclass
 class ArrayReport:
-    """What was found in the gradient of one array.
+    """What is known of the gradient of one array.
 
     `errors` and `tolerances` have the array's shape, NaN where a place was not checked by itself;
     `resolution` is the relative error (against the array's typical gradient) that would have been seen.
@@ -71,8 +75,8 @@ class ArrayReport:
     checked: str
     errors: np.ndarray
     tolerances: np.ndarray
-    worst: float  # error / tolerance, directions included
-    resolution: float
+    worst: float = 0.0  # error / tolerance, directions included
+    resolution: float = 0.0
     offenders: list[Offender] = field(default_factory=list)
     kinks: dict[tuple[int, ...], tuple[float, float]] = field(default_factory=dict)  # place -> its slopes
     has_kink: bool = False
@@ -86,10 +90,17 @@ class ArrayReport:
             return "inconclusive"
         return "kink" if self.has_kink else "ok"
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The array's row under HEADER."""
+        shape = "x".join(map(str, self.errors.shape)) or "1"
+        sizes = f"{self.worst:.2g}", f"{self.resolution:.1e}"
+        return self.name, shape, self.precision, self.method, self.checked, *sizes, self.status
+
 
 @dataclass
 class GradientReport:
-    """What `check_gradients` found.
+    """What `check_gradients` returns.
 
     Attributes
     ----------
@@ -117,8 +128,7 @@ class GradientReport:
     @property
     def offenders(self) -> list[Offender]:
         """All wrong gradients, the worst (by error / tolerance) first."""
-        found = [offender for row in self.rows for offender in row.offenders]
-        return sorted(found, key=severity, reverse=True)
+        return sorted((one for row in self.rows for one in row.offenders), key=severity, reverse=True)
 
     @property
     def kinks(self) -> dict[str, list[tuple[int, ...]]]:
@@ -131,31 +141,18 @@ class GradientReport:
             raise GradientError("\n" + str(self))
 
     def __str__(self) -> str:
-        wrong = len(self.offenders)
-        rows = [
-            (
-                array.name,
-                "x".join(map(str, array.errors.shape)) or "1",
-                array.precision,
-                array.method,
-                array.checked,
-                f"{array.worst:.2g}",
-                f"{array.resolution:.1e}",
-                array.status,
-            )
-            for array in self.rows
-            if array is not self.outputs or array.status != "ok"  # right outputs need no row
-        ]
-        header = ("gradient", "shape", "precision", "method", "checked", "error/tol.", "resolution", "")
-        lines = [f"gradient check: {self._verdict()}", text.table(header, rows, left=5)]
+        offenders = self.offenders
+        shown = [row for row in self.rows if row is not self.outputs or row.status != "ok"]
+        lines = [f"gradient check: {self._verdict()}"]
+        lines.append(text.table(HEADER, [row.cells for row in shown], left=5))
         lines += [f"problem: {problem}" for problem in self.problems]
         lines += [f"diagnosis: {sentence}" for sentence in self.diagnosis]
-        lines += [str(offender) for offender in self.offenders[:SHOWN]]
-        if wrong > SHOWN:
-            lines.append(f"... and {wrong - SHOWN} more")
+        lines += map(str, offenders[:SHOWN])
+        if len(offenders) > SHOWN:
+            lines.append(f"... and {len(offenders) - SHOWN} more")
         for name, places in self.kinks.items():
-            shown = ", ".join(map(str, places[:SHOWN])) or "somewhere (too large to look at each place)"
-            lines.append(f"kink in {name}, where a derivative from the left differs: {shown}")
+            where = ", ".join(map(str, places[:SHOWN])) or "somewhere (too large to look at each place)"
+            lines.append(f"kink in {name}, where a derivative from the left differs: {where}")
         return "\n".join(lines)
 
     def _verdict(self) -> str:

@@ -28,48 +28,39 @@ class Rounding:
     """
 
     def __init__(
-        self, objective: Objective, claimed: Arrays, rng: np.random.Generator, value_dtype: Any = np.float64
+        self, objective: Objective, claimed: Arrays, rng: np.random.Generator, value_dtype: Any
     ) -> None:
         self.objective, self.rng, self.point = objective, rng, objective.variables
-        self._ranges: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.value_dtype = value_dtype
-        size = FLOAT32_EPSILON
+        self._ranges: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         value = objective.value(self.point, np.float64)
         exact = claimed | {OUTPUTS: objective.outputs(self.point, np.float64)}
-        changes: dict[str, list[np.ndarray]] = {name: [] for name in exact}
-        value_changes = []
-        for _ in range(JITTERS):
-            moved = self._moved()
-            with objective.jittered(rng, size):
-                found = objective.gradients(moved, np.float64)
-                found[OUTPUTS] = objective.outputs(moved, np.float64)
-                value_changes.append(abs(objective.value(moved, np.float64) - value) / size)
-            for name, array in found.items():
-                changes[name].append(np.abs(array - exact[name]) / size)
-        self.value = float(np.nanmax([0.0, *value_changes]) + abs(value))
-        self.arrays = {
-            name: _spread(np.median(change, axis=0)) + np.abs(exact[name]) for name, change in changes.items()
-        }
+        values, neighbours = zip(*(self._neighbour() for _ in range(JITTERS)))
+        changes = [abs(near - value) / FLOAT32_EPSILON for near in values]
+        self.value = float(np.nanmax([0.0, *changes]) + abs(value))
+        self.arrays = {}
+        for name, array in exact.items():
+            change = np.median([np.abs(near[name] - array) / FLOAT32_EPSILON for near in neighbours], axis=0)
+            self.arrays[name] = change + typical(change) + np.abs(array)  # a single one may be small by luck
 
-    def _moved(self) -> Arrays:
-        """Return the point of the check with its float32 last places changed."""
-        return {
+    def _neighbour(self) -> tuple[float, Arrays]:
+        """Return value, gradients and outputs (float64) at a point that float32 may take for this one."""
+        moved = {
             name: array * (1 + FLOAT32_EPSILON * self.rng.uniform(-1, 1, array.shape))
             for name, array in self.point.items()
         }
+        with self.objective.jittered(self.rng, FLOAT32_EPSILON):
+            gradients = self.objective.gradients(moved, np.float64)
+            outputs = self.objective.outputs(moved, np.float64)
+            return self.objective.value(moved, np.float64), gradients | {OUTPUTS: outputs}
 
     def float32_range(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the smallest and largest of an array (float64) at points that float32 may take for this."""
         if not self._ranges:
-            found = []
-            for _ in range(NEIGHBOURS):
-                moved = self._moved()
-                with self.objective.jittered(self.rng, FLOAT32_EPSILON):
-                    found.append(self.objective.gradients(moved, np.float64))
-                    found[-1][OUTPUTS] = self.objective.outputs(moved, np.float64)
-            for key in found[0]:
-                gradients = np.array([gradient[key] for gradient in found])
-                self._ranges[key] = gradients.min(axis=0), gradients.max(axis=0)
+            neighbours = [self._neighbour()[1] for _ in range(NEIGHBOURS)]
+            for key in neighbours[0]:
+                arrays = np.array([near[key] for near in neighbours])
+                self._ranges[key] = arrays.min(axis=0), arrays.max(axis=0)
         return self._ranges[name]
 
     @property
@@ -122,8 +113,3 @@ def norm(values: np.ndarray) -> float:
     if largest == 0 or not np.isfinite(largest):
         return largest
     return largest * float(np.linalg.norm(values / largest))
-
-
-def _spread(change: np.ndarray) -> np.ndarray:
-    """Add the array's typical change to each: a single one may be small by luck."""
-    return change + typical(change)

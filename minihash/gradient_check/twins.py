@@ -38,8 +38,7 @@ def _recast(array: np.ndarray, dtype: Any, roots: dict[int, np.ndarray]) -> np.n
     if root is array:
         return recast
     start = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
-    strides = [stride // root.itemsize * recast.itemsize for stride in array.strides]
-    offset = start // root.itemsize * recast.itemsize
+    offset, *strides = (step // root.itemsize * recast.itemsize for step in (start, *array.strides))
     return np.ndarray(array.shape, recast.dtype, recast, offset, strides)
 
 
@@ -62,24 +61,24 @@ def rewind(copied: Any, original: Any) -> None:
     elif isinstance(original, random.Random):
         copied.setstate(original.getstate())
     else:
-        held = dict(_held(copied))
-        for key, value in _held(original):
+        held = _held(copied)
+        for key, value in _held(original).items():
             if type(held.get(key)) is type(value):
                 rewind(held[key], value)
 
 
-def _held(value: Any) -> list[tuple[Any, Any]]:
+def _held(value: Any) -> dict[Any, Any]:
     """Return what a layer, network, list, tuple or dict holds, by name or place."""
     if isinstance(value, (Layer, Network)):
-        return list(vars(value).items())
+        return vars(value)
     if isinstance(value, dict):
-        return list(value.items())
-    return list(enumerate(value)) if isinstance(value, (list, tuple)) else []
+        return value
+    return dict(enumerate(value)) if isinstance(value, (list, tuple)) else {}
 
 
 def _modules(value: Any) -> Iterator[Layer | Network]:
     """Yield the layers and networks in a module, itself first."""
     if isinstance(value, (Layer, Network)):
         yield value
-    for _, held in _held(value):
+    for held in _held(value).values():
         yield from _modules(held)

@@ -9,7 +9,7 @@ import numpy as np
 
 from minihash.sklearn import inputs, scores
 from minihash.sklearn.estimator import HashedMLP
-from minihash.sklearn.found import ClassifierMixin, check_classification_targets, column_or_1d
+from minihash.sklearn.installed import ClassifierMixin, check_classification_targets, column_or_1d
 from minihash.sources import ClassWeight
 
 
@@ -66,9 +66,6 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
     _: KW_ONLY
     class_weight: Any = None
 
-    _measure = "accuracy"
-    _stratified = True
-
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
         """Train for one epoch on these rows, going on from the last call, and return the estimator.
 
@@ -85,8 +82,8 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the likeliest class of each row, (rows,), or an indicator matrix, for X (rows, features)."""
-        found = self._decide(self._outputs(X))
-        return found if self._multilabel else self.classes_[found]
+        decided = self._decide(self._outputs(X))
+        return decided if self._multilabel else self.classes_[decided]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the fraction of rows, by weight, that are right in all their labels."""
@@ -148,8 +145,8 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
     def _encode_labels(self, y: np.ndarray, classes: Any) -> np.ndarray:
         """Return the place of each label in `classes_`."""
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            found = f"classes is {_listed(np.unique(classes))}"
-            raise ValueError(f"{found}, wanted {_listed(self.classes_)} as in the first call, or None")
+            wanted = f"{_listed(self.classes_)} as in the first call, or None"
+            raise ValueError(f"classes is {_listed(np.unique(classes))}, wanted {wanted}")
         place_of, (labels, places) = self._places, np.unique(y, return_inverse=True)
         unknown = [label for label in labels.tolist() if label not in place_of]
         if unknown:

@@ -18,9 +18,8 @@ class Convergence(KeepLastGood):
     ----------
     tol : improvement that counts.
     patience : epochs.
-    score : of the network on rows held out; the weights of the best one are put back in the end. None
-        watches the training loss, and leaves the weights as they are.
-    measure : what the score is, one of `metrics.LARGER_IS_BETTER`.
+    score : of the network on rows held out, the larger the better; the weights of the best one are put back
+        in the end. None watches the training loss, and leaves the weights as they are.
     say : what prints a line an epoch, or None.
 
     After training, at Ctrl-C too, `history` and `scores` have the finished epochs, and `best` is the best
@@ -32,14 +31,12 @@ class Convergence(KeepLastGood):
         tol: float,
         patience: int,
         score: Callable[[], float] | None,
-        measure: str,
         say: Callable[[str], object] | None,
     ) -> None:
         super().__init__()
         self.tol, self.patience, self.score, self.say = tol, patience, score, say
         self.scores: list[float] = []
-        self._larger = metrics.larger_is_better("loss" if score is None else measure)
-        self.best, self._waited = metrics.worst(self._larger), 0
+        self.best, self._waited = metrics.worst(score is not None), 0
         self._best_weights: Weights = {}
 
     def on_epoch_end(self, network: Network, history: History) -> bool:
@@ -51,12 +48,12 @@ class Convergence(KeepLastGood):
             super().on_epoch_end(network, history)
             if self.score is not None:
                 self.scores.append(figure)
-            far = metrics.better(figure, self.best, self._larger, by=self.tol)
+            larger = self.score is not None
+            far = metrics.better(figure, self.best, larger, by=self.tol)
             self._waited = 0 if far else self._waited + 1
-            if metrics.better(figure, self.best, self._larger):
+            if metrics.better(figure, self.best, larger):
                 self.best = figure
-                if self.score is not None:
-                    self._best_weights = weights_of(network)
+                self._best_weights = weights_of(network) if larger else {}
         if self.say is not None:
             self.say(line)
         return self._waited > self.patience

@@ -18,7 +18,7 @@ from minihash.optimizers import SGD, Adam, Optimizer
 from minihash.schema import Schema
 from minihash.sklearn import inputs
 from minihash.sklearn.convergence import Convergence
-from minihash.sklearn.found import BaseEstimator, ConvergenceWarning, check_is_fitted, validate_data
+from minihash.sklearn.installed import BaseEstimator, ConvergenceWarning, check_is_fitted, validate_data
 from minihash.sources import ClassWeight
 from minihash.tasks import LOSSES
 from minihash.training import fit
@@ -66,9 +66,7 @@ class HashedMLP(BaseEstimator):
     verbose: bool = False
 
     _task = ""  # of `tasks.LOSSES`
-    _measure = ""  # what `_score` is, in the words of `metrics.LARGER_IS_BETTER`
-    _numeric = False  # whether targets are numbers
-    _stratified = False  # whether rows are held out of each class alike
+    _numeric = False  # whether targets are numbers; of classes, rows are held out of each alike
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Train for `max_iter` epochs at most, and return the estimator.
@@ -147,8 +145,8 @@ class HashedMLP(BaseEstimator):
 
     def _check(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None) -> Batch:
         """Return rows as the loss wants them; `reset` learns what they are, and starts the random numbers."""
-        wanted = {"accept_sparse": "csr", "multi_output": True, "y_numeric": self._numeric}
         X, y = checks.unmasked("X", X), checks.unmasked("y", y)
+        wanted = {"accept_sparse": "csr", "multi_output": True, "y_numeric": self._numeric}
         X, y = validate_data(self, X, y, reset=reset, **wanted)
         if reset:
             self._rng = np.random.default_rng(inputs.seed_of(self.random_state))
@@ -158,7 +156,7 @@ class HashedMLP(BaseEstimator):
     def _hold_out(self, rows: Batch) -> tuple[Batch, Callable[[], float]]:
         """Return the rows to train on, and what scores the network on the others."""
         fraction = checks.number("validation_fraction", self.validation_fraction, 0, 1)
-        train, held_out = inputs.split(rows, self._stratified, fraction, self._rng)
+        train, held_out = inputs.split(rows, not self._numeric, fraction, self._rng)
 
         def score() -> float:
             outputs = inputs.predict(self.network_, held_out.inputs)
@@ -192,19 +190,16 @@ class HashedMLP(BaseEstimator):
             dtype=dtype,
         )
         names = getattr(self, "feature_names_in_", None)
-        self.network_.schema = Schema(
-            self._task,
-            feature_names=None if names is None else tuple(map(str, names)),
-            standardized=standardize,
-        )
+        names = None if names is None else tuple(map(str, names))
+        self.network_.schema = Schema(self._task, feature_names=names, standardized=standardize)
         self.n_layers_ = len(sizes) + 2
         self.loss_curve_: list[float] = []
 
     def _train(self, rows: Batch, plan: Plan, score: Callable[[], float] | None = None) -> bool:
         """Train the network, and note how it went; False if Ctrl-C ended it, after an epoch at least."""
         say = terminal.say if self.verbose else None
-        convergence = Convergence(plan.tol, plan.patience, score, self._measure, say)
-        whole = True
+        convergence = Convergence(plan.tol, plan.patience, score, say)
+        whole = False
         try:
             fit(
                 self.network_,
@@ -218,8 +213,8 @@ class HashedMLP(BaseEstimator):
                 callbacks=[convergence],
                 progress=False,
             )
+            whole = True
         except KeyboardInterrupt:
-            whole = False
             if not convergence.epochs:
                 raise
         self.network_.to(self.network_.device)  # forgets the last batch, which pickles would hold

@@ -27,23 +27,23 @@ class SparseRows(Rows):
     """
 
     def __init__(self, inputs: Any, targets: np.ndarray, weight: np.ndarray | None) -> None:
-        self.inputs, self.targets, self.weight = inputs, targets, weight
+        self.matrix = Batch(inputs, targets, weight)
         self.rows, self.features = inputs.shape
         self.weighted = weight is not None
 
     def batches(self, batch_size: int, rng: np.random.Generator | None = None) -> Batches:
         order = np.arange(self.rows) if rng is None else rng.permutation(self.rows)
         for start in range(0, self.rows, batch_size):
-            rows = order[start : start + batch_size]
-            weight = None if self.weight is None else self.weight[rows]
-            yield Batch(self.inputs[rows].toarray(), self.targets[rows], weight)
+            inputs: Any
+            inputs, targets, weight = _take(self.matrix, order[start : start + batch_size])
+            yield Batch(inputs.toarray(), targets, weight)
 
     @functools.cached_property
     def statistics(self) -> Statistics:
         """Of the targets alone: nobody asks for the inputs'."""
-        found = Statistics(0)
-        found.add(np.empty((self.rows, 0)), self.targets)
-        return found
+        statistics = Statistics(0)
+        statistics.add(np.empty((self.rows, 0)), self.matrix.targets)
+        return statistics
 
 
 def is_sparse(X: Any) -> bool:
@@ -112,18 +112,9 @@ def standardization(rows: Batch, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
 def split(
     rows: Batch, stratified: bool, fraction: float, rng: np.random.Generator
 ) -> tuple[Batch, Batch]:
-    """Return the rows to train on and those to hold out, drawn at random.
+    """Return the rows to train on and a fraction to hold out, drawn at random; ValueError if they are few.
 
-    Parameters
-    ----------
-    rows : all of them.
-    stratified : hold out of each class alike; targets (rows,) are then labels.
-    fraction : to hold out.
-    rng : draws.
-
-    Raises
-    ------
-    ValueError if they are too few.
+    Of targets (rows,) that are labels, `stratified` holds out of each class alike.
     """
     count = len(rows.targets)
     order = rng.permutation(count)
@@ -133,8 +124,8 @@ def split(
     parts = _take(rows, order[~held_out]), _take(rows, order[held_out])
     train, hold = (len(p.targets) if p.weight is None else np.count_nonzero(p.weight) for p in parts)
     if train < 1 or hold < 2:  # R² wants two
-        found = f"validation_fraction is {fraction:g} of {count} rows: {hold} to hold out, {train} others"
-        raise ValueError(f"{found}, wanted two and one at least, with weights > 0")
+        parts_are = f"{hold} to hold out, {train} others, wanted two and one at least, with weights > 0"
+        raise ValueError(f"validation_fraction is {fraction:g} of {count} rows: {parts_are}")
     return parts
 
 

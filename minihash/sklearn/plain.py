@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minihash import checks
+from minihash.sklearn.inputs import is_sparse
 from minihash.sklearn.scores import accuracy, r2
 
 
@@ -63,11 +64,11 @@ def validate_data(
 ) -> Any:
     """Return X, and y if it is given, as arrays that fit; `reset` learns the features' number and names."""
     _check_names(estimator, X, reset)
-    X = X.tocsr() if _is_sparse(X) else np.asarray(X)
+    X = X.tocsr() if is_sparse(X) else np.asarray(X)
     if X.ndim != 2 or 0 in X.shape or X.dtype.kind not in "fiub":
         wanted = "real numbers (rows, features), at least one"
         raise ValueError(f"X has shape {X.shape} ({X.dtype}), wanted {wanted}")
-    if not np.isfinite(X.data if _is_sparse(X) else X).all():
+    if not np.isfinite(X.data if is_sparse(X) else X).all():
         raise ValueError("X has NaN or infinity, wanted finite numbers")
     if reset:
         estimator.n_features_in_ = X.shape[1]
@@ -75,7 +76,7 @@ def validate_data(
         raise ValueError(f"X has {X.shape[1]} features, wanted {estimator.n_features_in_} as in fit")
     if isinstance(y, str):
         return X
-    y = y if _is_sparse(y) else np.asarray(y)
+    y = y if is_sparse(y) else np.asarray(y)
     if y.shape[:1] != X.shape[:1] or y.ndim not in (1, 2):
         raise ValueError(f"y has shape {y.shape}, wanted {X.shape[0]} rows as X, of one number or several")
     return X, y
@@ -94,10 +95,6 @@ def _check_names(estimator: Any, X: Any, reset: bool) -> None:
         for place, (name, wanted) in enumerate(zip(names, known)):
             if name != wanted:
                 raise ValueError(f"X has the feature {name!r} in column {place}, wanted {wanted!r} as in fit")
-
-
-def _is_sparse(array: Any) -> bool:
-    return hasattr(array, "tocsr")
 
 
 def check_is_fitted(estimator: Any, attribute: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from minihash.sklearn import inputs, scores
 from minihash.sklearn.estimator import HashedMLP
-from minihash.sklearn.found import RegressorMixin, column_or_1d
+from minihash.sklearn.installed import RegressorMixin, column_or_1d
 
 
 @dataclass(eq=False, repr=False)
@@ -30,7 +30,6 @@ class HashedMLPRegressor(RegressorMixin, HashedMLP):
     """
 
     _task = "regression"
-    _measure = "r2"
     _numeric = True
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:

@@ -1,5 +1,6 @@
 """Base classes and checks: scikit-learn's, or plain ones where it is not installed."""
 
+# flake8: noqa: F401
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.exceptions import ConvergenceWarning
@@ -18,14 +19,3 @@ except ModuleNotFoundError:
     )
 except ImportError as error:  # a name is missing
     raise ImportError(f"minihash.sklearn wants scikit-learn 1.6 or newer: {error}") from None
-
-__all__ = [
-    "BaseEstimator",
-    "ClassifierMixin",
-    "ConvergenceWarning",
-    "RegressorMixin",
-    "check_classification_targets",
-    "check_is_fitted",
-    "column_or_1d",
-    "validate_data",
-]
