@@ -9,19 +9,25 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from minihash import losses
+from minihash.export.onnx.forms import FORMS
+from minihash.export.targets import targets
+from minihash.layers.registry import LAYERS
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 IN_SHELL = [DOCS / f"{name}.md" for name in ("commands", "tutorial")]
-IN_PYTHON = "choose distributed python pytorch search sklearn store testing training".split()
-WRAPPED = [README, *(DOCS / f"{name}.md" for name in ("commands", "datasets", "notebooks", "python"))]
+IN_PYTHON = "choose distributed extending python pytorch search sklearn store testing training".split()
+WRAPPED = [README, *(DOCS / f"{name}.md" for name in "commands datasets extending notebooks python".split())]
 
 #: What stands in for an environment. A training of digits has one epoch; .ci/run does it whole.
 STAND_INS = {
@@ -118,8 +124,21 @@ def test_the_readmes_python_ends_in_labels(capsys: pytest.CaptureFixture[str]) -
     assert len(labels) == 20 and sum(map(str.__eq__, predicted, labels)) >= 15
 
 
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """Forget afterwards what a page has registered."""
+    known: list[dict] = [LAYERS, losses.LOSSES, targets(), FORMS._forms]
+    before = [dict(one) for one in known]
+    yield
+    for one, kept in zip(known, before):
+        one.clear()
+        one.update(kept)
+
+
 @pytest.mark.parametrize("name", IN_PYTHON)
-def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_blocks_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registries: None
+) -> None:
     monkeypatch.chdir(tmp_path)
     run_python(DOCS / f"{name}.md")
 

@@ -118,6 +118,22 @@ def test_the_test_sees_the_package() -> None:
     assert says("minihash.kernels.numba_cpu", "numba") and says("minihash.layers.base", "numpy.random")
 
 
+def lines_of(*names: str) -> int:
+    """Lines of Python, C and templates in folders and files of the package."""
+    files = [path for name in names for path in [ROOT / name, *(ROOT / name).rglob("*")] if path.is_file()]
+    code = [path for path in files if path.suffix == ".py" or path.parent.name == "templates"]
+    return sum(path.read_text("utf-8").count("\n") for path in code)
+
+
+def test_the_house_is_small() -> None:
+    """Who needs more raises a number, in a commit of its own that says why."""
+    engine = "hashing.py maps.py kernels virtual_matrix.py layers losses optimizers.py schedules.py"
+    assert lines_of(".") <= 20_100
+    assert lines_of(*engine.split(), "initializers.py", "network.py") <= 5_550
+    files = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file()]
+    assert [name for name in files if lines_of(name) > 350] == []
+
+
 def test_every_module_is_in_a_room() -> None:
     assert [module for module in NAMES if room_of(module) not in FLOOR] == []
 
