@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from minihash import datasets, testing
 from minihash.cli import main
 from minihash.kernels import threads
 
-testing.load_profile()
+testing.load_profile(os.environ.get("MINIHASH_PROFILE", "dev"))
 
 
 @pytest.fixture

@@ -120,6 +120,7 @@ def test_a_resumed_training_ends_in_the_same_bits(folder, tmp_path, kind, steps)
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "again").read_bytes() and len(again) == EPOCHS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_processes_end_in_the_same_bits(folder, tmp_path, kind) -> None:
     """SIGKILL at random moments, again and again; MINIHASH_KILLS=100 for the figure in docs/training.md."""
@@ -397,6 +398,7 @@ def test_callbacks_keep_arrays_and_numbers_of_any_kind(tmp_path) -> None:
             run(Counting({what: value}), what)
 
 
+@pytest.mark.slow
 def test_a_loss_with_settings_is_the_same_in_another_process(tmp_path) -> None:
     loss = functools.partial(losses.distillation, temperature=2.0, weight=0.5)
     targets = losses.distillation_targets(np.zeros(8, int), np.ones((8, 2)))

@@ -142,6 +142,7 @@ def scores(network: Network, seed: int) -> dict[str, float]:
     return evaluate(network, (INPUTS, LABELS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_processes_train_and_predict(method: str) -> None:
     wanted = [trained("element", 0), trained("large", 1)]  # the pool of threads is there before the fork
@@ -155,6 +156,7 @@ def test_processes_train_and_predict(method: str) -> None:
     assert given == [scores(made("tiles"), 2), scores(made("large"), 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("fork" not in METHODS, reason="needs os.fork")
 @pytest.mark.parametrize("name", ["element", "large"])
 def test_a_process_forked_in_the_middle_of_a_training(name: str) -> None:
@@ -179,6 +181,7 @@ def test_a_process_forked_in_the_middle_of_a_training(name: str) -> None:
     assert_equal(found, [wanted] * 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_joblib(backend: str) -> None:
     joblib = pytest.importorskip("joblib")

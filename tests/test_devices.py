@@ -576,6 +576,7 @@ def test_what_runs_is_tried_out(card):
     devices._try_out(card)
 
 
+@pytest.mark.slow
 def test_the_cpu_never_touches_cuda():
     code = """
 import sys, numpy, minihash

@@ -19,6 +19,8 @@ from minihash import fit, load, machine, mlp
 from minihash.training import mpi
 from minihash.training.shards import Shards, nodes, tree_sum
 
+pytestmark = pytest.mark.slow  # processes of MPI
+
 MPI = Path(sys.executable).with_name("mpiexec")
 WORKER = Path(mpi_worker.__file__)
 

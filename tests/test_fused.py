@@ -509,7 +509,7 @@ def hashed(seed=0, **options):
 @pytest.mark.parametrize(
     "layers, message",
     [
-        ([ReLU(), hashed()], r"layers\[0\] is a ReLU, wanted HashedLinear or Linear"),
+        ([ReLU(), hashed()], r"layers\[0\] is a ReLU, wanted Linear or HashedLinear"),
         ([hashed(), ReLU(), Tanh()], r"layers\[2\] is a Tanh"),
         ([hashed(), Dropout(0.5)], r"layers\[1\] is a Dropout"),
         ([hashed(), SparseLinear(4, 4, num_weights=5, seed=1)], r"layers\[1\] is a SparseLinear"),

@@ -135,6 +135,7 @@ def test_gradients_of_softmax_with_probabilities():
     assert_right(small(), losses.softmax_cross_entropy, PROBABILITIES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "owner, name",
     [

@@ -40,7 +40,7 @@ from minihash.persistence import load
 from minihash.quantization import quantize
 from minihash.training import checkpoint
 
-EXAMPLES = int(os.environ.get("MINIHASH_FUZZ", "500"))
+EXAMPLES = int(os.environ.get("MINIHASH_FUZZ", "100"))
 WEIGHED = 8  # of so many examples the memory of one is measured, which takes several times as long
 MEMORY = 32 * 2**20  # of files of a few kB
 INPUTS, LABELS = np.arange(48, dtype=np.uint8).reshape(12, 4), np.arange(12) % 3

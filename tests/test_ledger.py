@@ -84,6 +84,7 @@ def write_many(path, name):
         Ledger(path, KEY).append({"name": name, "seed": seed, "padding": "x" * 5000})
 
 
+@pytest.mark.slow
 def test_processes_do_not_mix_their_lines(ledger):
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=write_many, args=(ledger.path, name)) for name in "ab"]

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow  # measures processes of its own
+
 VIRTUAL = 4096 * 4096 * 4  # bytes of V in float32
 BOUND = VIRTUAL // 2
 

@@ -95,6 +95,7 @@ def run_python(page: Path) -> dict[str, Any]:
     return namespace
 
 
+@pytest.mark.slow
 def test_the_readme_as_pasted(tmp_path: Path) -> None:
     printed, calls = paste(README, tmp_path)
     assert calls == ["pip install -q .", "pip install -q .[test]", "pytest -q -rs"]
@@ -113,6 +114,7 @@ def test_the_readme_as_pasted(tmp_path: Path) -> None:
     assert np.mean(classes != np.loadtxt(checkout / "points.csv", delimiter=",")[:, 0]) < 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", IN_SHELL, ids=lambda page: page.name)
 def test_pages_as_pasted(page: Path, tmp_path: Path) -> None:
     assert "wrote model.h" in paste(page, tmp_path)[0]

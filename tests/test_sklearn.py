@@ -53,6 +53,7 @@ def python(code: str, **environment: str) -> str:
 ARRAY_API = "check_array_api_input"  # is skipped unless a variable was set before SciPy was imported
 
 
+@pytest.mark.slow
 @parametrize_with_checks([HashedMLPClassifier(), HashedMLPRegressor()])
 @pytest.mark.filterwarnings("default")
 def test_checks(estimator: Any, check: Any) -> None:
@@ -60,6 +61,7 @@ def test_checks(estimator: Any, check: Any) -> None:
         check(estimator)
 
 
+@pytest.mark.slow
 def test_check_of_the_array_api() -> None:
     code = f"""
 from sklearn.utils.estimator_checks import {ARRAY_API}
@@ -121,6 +123,7 @@ assert not any(name.startswith("sklearn.") for name in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_without_scikit_learn() -> None:
     lines = python(ABSENT).splitlines()
     assert lines == [
@@ -147,6 +150,7 @@ def test_minihash_is_imported_without_scikit_learn() -> None:
     python("import sys; from minihash import *; import minihash.cli; assert 'sklearn' not in sys.modules")
 
 
+@pytest.mark.slow
 def test_an_old_scikit_learn_is_refused() -> None:
     code = """
 import sklearn.utils.validation
@@ -185,6 +189,7 @@ def test_set_output_names_the_features() -> None:
     assert list(model[-1].feature_names_in_) == list(FRAME.columns)
 
 
+@pytest.mark.slow
 def test_grid_search_in_two_processes() -> None:
     grid = {"compression": [1 / 64, 1 / 2], "hidden_layer_sizes": [(20,), 8]}
     search = GridSearchCV(HashedMLPClassifier(**FEW), grid, cv=2, n_jobs=2).fit(WINE, CULTIVAR)

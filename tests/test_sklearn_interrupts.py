@@ -146,6 +146,7 @@ def test_ctrl_c_in_a_warm_start_keeps_its_finished_epochs(fail_in: Any) -> None:
     assert model.n_iter_ == 2 and len(model.loss_curve_) == 5 and model.loss_ == model.loss_curve_[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_ctrl_c_at_any_moment(early_stopping: bool) -> None:

@@ -98,6 +98,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_output_ends_no_training(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         argv = [*TRAIN, "--out", str(tmp_path / "model")]

@@ -124,6 +124,7 @@ def test_networks_that_are_compared_have_a_checkpoint_each(tmp_path: Path, run: 
     assert (status, err) == (0, "") and out.count("\ngoing on from ") == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_with_a_message_and_the_run_goes_on(number: int, status: int, tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "minihash", "train", "--hidden", "100", "--epochs", "4"]

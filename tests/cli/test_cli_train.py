@@ -377,6 +377,7 @@ def test_a_link_is_followed(tmp_path: Path, run: Run) -> None:
     assert (tmp_path / "link").is_symlink() and load(tmp_path / "target").in_features == 784
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_does_not_stop_the_training(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

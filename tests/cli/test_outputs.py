@@ -31,12 +31,9 @@ TWICE = {
     "train, log and plot": "train --data {rows} --log {new} --plot {new}",
     "train, settings and log": "train --data {rows} --out {new} --log {new}.settings.json",
     "tune, journal and out": "tune {rows} --journal {new} --out {new}",
-    "tune, out and settings": "tune mnist-small --out {new} --settings {new}",
-    "bench": "bench --out {new} --plot {new}",
 }
 NOWHERE = {
     "inspect": "inspect {model} --plot {none}/a.png",
-    "show": "data show mnist-small --out {none}/a.png",
     "predict": "predict {model} {rows} --out {none}/a",
     "export": "export {model} --format onnx --out {none}/a",
     "convert": "data convert {rows} {none}/a",

@@ -134,6 +134,7 @@ def test_two_buffers_are_all_the_memory(tmp_path, monkeypatch):
 # ----------------------------------------------------------------------------------------- damage
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_noticed(tmp_path):
     path = tmp_path / "a.mh"
     write(path, rows_of(10))

@@ -15,6 +15,8 @@ from minihash.network import Network
 from minihash.optimizers import Adam
 from minihash.quantization import quantize
 
+pytestmark = pytest.mark.slow  # trains, and simulates a chip
+
 STACK = 200  # bytes
 DIGITS = 20
 TILES = {"element": 1, "tiles": 99}

@@ -17,6 +17,8 @@ from minihash.export import to_c
 from minihash.export.c.text import number, strings
 from minihash.schema import Schema
 
+pytestmark = pytest.mark.slow  # needs a compiler
+
 NAMES = ("two words", 'a "quote"', "back\\slash", "what??!", "één\tй😀", "7" * 300)
 
 

@@ -17,6 +17,8 @@ from minihash.export import to_c
 from minihash.layers import HashedLinear, Linear, ReLU, Sigmoid, Tanh
 from minihash.quantization import quantize
 
+pytestmark = pytest.mark.slow  # needs compilers
+
 EVERY_LAYER = [
     HashedLinear(20, 40, num_buckets=100, seed=1),
     ReLU(),

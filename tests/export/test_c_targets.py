@@ -17,6 +17,8 @@ from minihash.export import to_c
 from minihash.layers import HashedLinear, Sigmoid, Tanh
 from minihash.optimizers import SGD
 
+pytestmark = pytest.mark.slow  # needs cross compilers and simulators
+
 AVR = "-std=c99 -Os -Wall -Wextra -Wpedantic -Werror -ffunction-sections -fdata-sections".split()
 CORTEX = "-mcpu=cortex-m3 -mthumb -Os -ffunction-sections -nostartfiles -Wl,--gc-sections".split()
 SMALL = "atmega328p"  # 32 KB of flash, 2 KB of RAM

@@ -18,6 +18,8 @@ from minihash.export.plan import make_plan
 from minihash.layers import HashedLinear, Linear, ReLU, Tanh
 from minihash.optimizers import SGD
 
+pytestmark = pytest.mark.slow  # needs a compiler
+
 LEARNING_RATE = 0.02
 STEEPEST = 20.0
 

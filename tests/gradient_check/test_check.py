@@ -242,6 +242,7 @@ def compares(x):
     return float((x.real**2).sum()), 2 * x.real
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Modulus, RealOnly])
 @pytest.mark.parametrize("max_coordinates", [1000, 5])
 @both_dtypes
@@ -374,6 +375,7 @@ def test_a_kink_excuses_no_other_place():
     assert places(check_gradients(function, [0.0, 1.0, -2.0])) == [(1,)]
 
 
+@pytest.mark.slow
 def test_float32_on_the_other_side_of_a_kink_is_not_wrong():
     # Sums that are 0 but for rounding: float32 and float64 take different branches.
     network = Network([Linear(4, 1, bias=False), ReLU()])
@@ -878,6 +880,7 @@ def test_a_hundred_thousand_virtual_weights_take_under_ten_seconds(dtype):
     assert processor_time(network) < 10
 
 
+@pytest.mark.slow
 def test_the_network_of_the_paper_is_checked_in_seconds():
     network = mlp([784, 1000, 10], compression=1 / 64, seed=1)
     assert network.num_virtual == 795_010

@@ -13,6 +13,8 @@ from minihash.gradient_check import check_gradients
 from minihash.gradient_check.numerics import noisy_difference
 from minihash.layers import Layer
 
+pytestmark = pytest.mark.slow  # many evaluations
+
 Function = Callable[[np.ndarray], tuple[Any, Any]]
 METHOD = "float32 differences"
 
@@ -91,6 +93,7 @@ def test_one_wrong_place_is_found() -> None:
     assert report.offenders[0].precision == f"float64, {METHOD}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 3])
 def test_kinks_that_float32_hides_are_no_errors(seed: int) -> None:
     function, x = perceptron(seed), np.random.default_rng(seed).normal(size=(8, 30))

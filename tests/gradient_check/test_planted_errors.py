@@ -13,6 +13,8 @@ from minihash.gradient_check import GradientError, check, check_gradients
 from minihash.kernels import numpy_cpu, panels, shared
 from minihash.testing import randomize
 
+pytestmark = pytest.mark.slow  # one by one in networks of all kinds
+
 BATCH, IN, OUT, BUCKETS, SEED = 3, 5, 6, 8, 3
 INPUTS = np.random.default_rng(0).uniform(0.2, 1.5, (BATCH, IN)) * [1, -1, 1, 1, -1]
 I, J = 2, 3  # the virtual weight that errors are planted in

@@ -16,6 +16,8 @@ from minihash.datasets.files import open_dataset
 from minihash.datasets.store import StoreWriter
 from minihash.layers import HashedLinear
 
+pytestmark = pytest.mark.slow  # trains in processes of its own
+
 SLIDES = "8 buckets a layer"
 
 

@@ -80,6 +80,7 @@ def numpy_step():
     return strict(TINY_STEP + no_numba, MINIHASH_KERNELS="numpy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{}, {"MINIHASH_KERNELS": "numba"}])
 def test_numba_kernels_train_like_the_numpy_ones(numpy_step, environment):
     name, ref = numpy_step.splitlines()

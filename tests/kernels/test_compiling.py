@@ -51,6 +51,7 @@ def run(folder: Path, program: str = ROW, **environment: str) -> list[str]:
     return found.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_compiled_once_and_never_stale(package: Path) -> None:
     first = run(package)
     assert first[1] == "0"
@@ -62,6 +63,7 @@ def test_compiled_once_and_never_stale(package: Path) -> None:
     assert len(list(package.glob("minihash/kernels/__pycache__/minihash-*"))) == 2
 
 
+@pytest.mark.slow
 def test_the_cache_goes_where_numba_is_told(package: Path) -> None:
     there = package / "there"
     run(package, NUMBA_CACHE_DIR=str(there))
@@ -69,11 +71,13 @@ def test_the_cache_goes_where_numba_is_told(package: Path) -> None:
     assert not list(package.glob("minihash/kernels/__pycache__/minihash-*"))
 
 
+@pytest.mark.slow
 def test_without_a_place_to_write_to(package: Path) -> None:
     # Nobody can make a folder there, not even root.
     assert run(package, NUMBA_CACHE_DIR="/proc/nowhere")[1] == "0"
 
 
+@pytest.mark.slow
 def test_without_source_files_and_in_a_zip(package: Path) -> None:
     names = "from minihash.kernels.compiling import directories; print([one.name for one in directories()])"
     ref = run(package, program=names)

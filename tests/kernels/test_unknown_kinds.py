@@ -60,7 +60,7 @@ def test_a_map_that_a_device_has_no_kernels_of(layer: HashedLinear, name: str) -
 
 def test_a_layer_of_another_map_is_not_fused() -> None:
     network = Network([Spiral(4, 3, num_buckets=5), ReLU()])
-    assert obstacle(network).startswith("layers[0] is a Spiral, wanted HashedLinear or Linear")
+    assert obstacle(network).startswith("layers[0] is a Spiral, wanted Linear or HashedLinear")
     with pytest.raises(ValueError, match="a Spiral, wanted"):
         FusedNetwork(network)
 

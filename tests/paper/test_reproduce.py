@@ -140,6 +140,7 @@ def test_nothing_is_begun_after_the_budget(tiny, tmp_path):
     assert run_all(CELLS, tmp_path, budget_minutes=10) == 0
 
 
+@pytest.mark.slow
 def test_processes_share_the_cells(tmp_path):
     cells = [Cell("mnist-small", 3, row, "1/64", 0, 0) for row in ("NN", "LRD", "DK", "HashNet")]
     seen = []

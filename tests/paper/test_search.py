@@ -300,6 +300,7 @@ def start(journal, hangs):
     return subprocess.Popen(command, env={**os.environ, "MINIHASH_NUM_THREADS": "1"}, **pipes)
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_one_trial_and_others_share_the_rest(tmp_path: Path):
     """The third trial of 8 is killed, its last line torn; two processes at once do the other six."""
     journal = tmp_path / "journal"

@@ -98,3 +98,5 @@ def test_wrong_arguments(fails: Fails, tmp_path: Path) -> None:
     rules = tmp_path / "rules"
     rules.write_text("{}")
     assert "is no list of rules" in fails(1, "tune", "mnist-small", "--settings", rules)
+    twice = ("--out", tmp_path / "new", "--settings", tmp_path / "new")
+    assert "is to be written twice" in fails(1, "tune", "mnist-small", *twice)

@@ -16,6 +16,8 @@ from benchmarks.speed.timing import Ratio, Samples
 from minihash.kernels import devices, numpy_cpu
 from minihash.layers import HashedLinear
 
+pytestmark = pytest.mark.slow  # measures
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -99,3 +101,8 @@ def test_without_pytorch(run: Run, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     status, _, err = run("small")
     assert (status, err) == (1, "minihash: error: bench compares with PyTorch: pip install torch\n")
+
+
+def test_two_outputs_of_one_name(fails: Callable[..., str], tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    assert "is to be written twice" in fails(1, "--out", new, "--plot", new)
