@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from minihash import datasets, testing
+from minihash import datasets, testing, virtual_matrix
 from minihash.cli import main
-from minihash.kernels import threads
+from minihash.kernels import panels, threads
 
 testing.load_profile(os.environ.get("MINIHASH_PROFILE", "dev"))
 
@@ -22,6 +22,13 @@ def set_num_threads():
     """`threads.set_num_threads`, undone after the test."""
     yield threads.set_num_threads
     threads.set_num_threads(None)
+
+
+@pytest.fixture
+def share_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Share products wherever there are fewer tiles than rows, however small they are."""
+    monkeypatch.setattr(panels, "SMALL_WORK", 0)
+    monkeypatch.setattr(virtual_matrix, "ADDITION", 0)
 
 
 @pytest.fixture

@@ -49,13 +49,6 @@ def test_gradients_of_hashed_networks(activation, bias, signed, dtype):
     assert_right(small(activation, bias=bias, signed=signed, dtype=dtype))
 
 
-@pytest.fixture
-def share_always(monkeypatch):
-    """Share products wherever there are fewer tiles than rows, however small they are."""
-    monkeypatch.setattr(panels, "SMALL_WORK", 0)
-    monkeypatch.setattr(virtual_matrix, "ADDITION", 0)
-
-
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("bias", ["hashed", "free", "none"])
 @both_dtypes

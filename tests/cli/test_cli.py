@@ -8,20 +8,18 @@ import resource
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Fails, Run
 
 from minihash import Network, datasets, evaluate, losses, mlp, save
 from minihash.layers import Linear
 from minihash.persistence import load
 from minihash.schema import Schema
 
-Run = Callable[..., tuple[int, str, str]]
-Fails = Callable[..., str]
 COMMANDS = ("train", "evaluate", "predict", "inspect", "gradcheck", "data")
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-from minihash.datasets.store import Store
+from helpers import Run
 
-Run = Callable[..., tuple[int, str, str]]
-Fails = Callable[..., str]
+from minihash.datasets.store import Store
 
 
 def test_convert(run: Run, tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import Fails, Run
 
 from minihash import evaluate
 from minihash.cli import main
@@ -16,8 +16,6 @@ from minihash.datasets.csv_rows import convert
 from minihash.datasets.files import open_dataset
 from minihash.persistence import load
 
-Run = Callable[..., tuple[int, str, str]]
-Fails = Callable[..., str]
 TRAIN = ("train", "--hidden", "12", "--compression", "1/2", "--dropout", "0", "--input-dropout", "0")
 TRAIN = (*TRAIN, "--epochs", "20", "--learning-rate", "0.02", "--batch-size", "16", "--activation", "tanh")
 ROWS = 400

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Fails, Run
 
 from minihash import Dropout, HashedLinear, Linear, Network, Tanh, save
 from minihash.gradient_check import check_gradients
 from minihash.kernels import panels
 from minihash.persistence import load
 from minihash.testing import randomize
-
-Run = Callable[..., tuple[int, str, str]]
-Fails = Callable[..., str]
 
 
 @pytest.fixture

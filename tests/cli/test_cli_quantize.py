@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import Run
 
 from minihash import QuantizedHashedLinear, load, mlp, quantization, save
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture

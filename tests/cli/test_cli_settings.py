@@ -9,13 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import Fails, Run
 
-Run = Callable[..., tuple[int, str, str]]
-Fails = Callable[..., str]
 TINY = ("train", "--epochs", "2", "--hidden", "9")
 
 

@@ -7,20 +7,18 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Fails, Run
 
 from minihash import datasets, evaluate, fit, mlp, optimizers, schedules
 from minihash.callbacks import EarlyStopping
 from minihash.persistence import load
 from minihash.size_matching import dense_sizes
 
-Run = Callable[..., tuple[int, str, str]]
-Fails = Callable[..., str]
 TINY = ("train", "--epochs", "1", "--hidden", "20")
 
 

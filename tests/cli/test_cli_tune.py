@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import Fails, Run
 
 from minihash import search
 from minihash.cli import build_parser
 from minihash.cli.tune import Printer
 from minihash.search import Settings
 
-Run = Callable[..., tuple[int, str, str]]
-Fails = Callable[..., str]
 SHORT = ("--hidden", 5, "--epochs", 1, "--trials", 2)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-Run = Callable[..., tuple[int, str, str]]
+from helpers import Run
 
 
 def test_warmup(run: Run) -> None:

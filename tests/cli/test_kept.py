@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Run
 
 from minihash import Network, persistence
 from minihash.cli import train
@@ -18,7 +18,6 @@ from minihash.persistence import load
 from minihash.training import Callback, History
 from minihash.training.checkpoint import Checkpoint
 
-Run = Callable[..., tuple[int, str, str]]
 TRAIN = ("train", "--hidden", "4", "--compression", "1", "--epochs", "5", "--batch-size", "8", "--data")
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import Fails
 
-Fails = Callable[..., str]
 COMMANDS = {
     "train --out": "train --data {rows} --out {rows}",
     "train --log": "train --data {rows} --log {rows}",

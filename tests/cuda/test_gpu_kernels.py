@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import integers
 from numba import cuda
 
 from minihash.kernels import devices, numba_cpu, numba_cuda, panels, shared_cuda
@@ -18,10 +19,6 @@ BUCKETS = {"few": 7, "in shared memory": 1021, "many": 100_003}
 
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 every_size = pytest.mark.parametrize("num_buckets", BUCKETS.values(), ids=BUCKETS)
-
-
-def integers(shape, dtype, seed=0):
-    return np.random.default_rng(seed).integers(-9, 10, shape).astype(dtype)
 
 
 def run(kernel, *arguments):

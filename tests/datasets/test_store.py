@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,13 +25,6 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(store, "BLOCK_ROWS", 4)
     monkeypatch.setattr(blocks, "BLOCKS", 3)
     monkeypatch.setattr(csv_rows, "CHUNK_BYTES", 64)
-
-
-def rows_of(count, features=3, seed=0):
-    """Rows that are all different: the target is the row's number."""
-    rows = np.random.default_rng(seed).normal(size=(count, 1 + features)).astype(np.float32)
-    rows[:, 0] = np.arange(count)
-    return rows
 
 
 def write(path, rows):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from c_tools import require, run
+from helpers import with_nan
 
 from minihash import Network, mlp
 from minihash.export import to_c
@@ -25,12 +26,6 @@ class Other(Linear):
 @pytest.fixture
 def network() -> Network:
     return mlp([8, 6, 3], compression=0.5, seed=1)
-
-
-def with_nan() -> Network:
-    layer = Linear(2, 2)
-    layer.weight = np.full((2, 2), np.nan)
-    return Network([layer])
 
 
 @pytest.mark.parametrize(

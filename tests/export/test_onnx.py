@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 from c_tools import networks
+from helpers import with_nan
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -223,12 +224,6 @@ def test_the_same_bytes_each_time_and_the_network_is_left_as_it_was(tmp_path: Pa
     to_onnx(network, tmp_path / "b.onnx")
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     assert all(np.array_equal(before[name], array) for name, array in network.params.items())
-
-
-def with_nan() -> Network:
-    layer = Linear(2, 2)
-    layer.weight = np.full((2, 2), np.nan)
-    return Network([layer])
 
 
 @pytest.mark.parametrize(

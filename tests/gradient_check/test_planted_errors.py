@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from minihash import HashedLinear, Linear, Network, ReLU, Tanh, kernels, virtual_matrix
+from minihash import HashedLinear, Linear, Network, ReLU, Tanh, kernels
 from minihash.gradient_check import GradientError, check, check_gradients
 from minihash.kernels import numpy_cpu, panels, shared
 from minihash.testing import randomize
@@ -21,13 +21,6 @@ I, J = 2, 3  # the virtual weight that errors are planted in
 TILES = {"single weights": 1, "shared products": 2}
 every_size = pytest.mark.parametrize("max_coordinates", [1000, 0], ids=["every place", "bisected"])
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-
-
-@pytest.fixture
-def share_always(monkeypatch):
-    """Share products wherever there are fewer tiles than rows, however small they are."""
-    monkeypatch.setattr(panels, "SMALL_WORK", 0)
-    monkeypatch.setattr(virtual_matrix, "ADDITION", 0)
 
 
 def planted(damage, kind=HashedLinear):

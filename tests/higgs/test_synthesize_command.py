@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import Fails, Run
 
 from minihash.datasets.store import Store
-
-Run = Callable[..., tuple[int, str, str]]
-Fails = Callable[..., str]
 
 
 def test_synthesize(run: Run, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import naive
 import numpy as np
 import pytest
+from helpers import integers
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -78,11 +79,6 @@ def at_the_limits(test):
         block = Block(name, 10, tile, 2**32 - 1, True, (LIMIT - 9, LIMIT - 9), tile - 1, (9, 9))
         test = example(block=block)(test)
     return test
-
-
-def integers(shape, dtype, seed=0):
-    """Whole numbers, so that sums are exact in any order."""
-    return np.random.default_rng(seed).integers(-9, 10, shape).astype(dtype)
 
 
 def slots_of(block):

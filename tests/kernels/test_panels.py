@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import integers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,11 +16,6 @@ from minihash.maps import BucketMap
 SEED = 2015
 tiles = pytest.mark.parametrize("tile", [1, 5])
 both_paths = pytest.mark.parametrize("small", [True, False], ids=["small", "panels"])
-
-
-def integers(shape, dtype=np.float32, seed=0):
-    """Whole numbers, so that sums are exact in any order."""
-    return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
 
 
 def random(shape, dtype=np.float32, seed=0):

@@ -8,6 +8,7 @@ from pathlib import Path
 import naive
 import numpy as np
 import pytest
+from helpers import integers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,11 +20,6 @@ MAPS = {"element": {}, "tiles": {"tile": 2}, "tiles that overlap": {"tile": 3}}
 every_bias = pytest.mark.parametrize("bias", BIASES)
 every_map = pytest.mark.parametrize("arguments", MAPS.values(), ids=MAPS)
 both_paths = pytest.mark.parametrize("small", [True, False], ids=["small", "panels"])
-
-
-def integers(shape, dtype=np.float32, seed=0):
-    """Whole numbers, so that sums are exact in any order."""
-    return np.random.default_rng(seed).integers(-6, 7, shape).astype(dtype)
 
 
 def fill(layer, make=integers):

@@ -5,17 +5,13 @@ from __future__ import annotations
 import naive
 import numpy as np
 import pytest
+from helpers import integers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minihash import Linear
 
 extents = st.integers(1, 6)
-
-
-def integers(shape, dtype, seed):
-    """Whole numbers, so that sums are exact in any order."""
-    return np.random.default_rng(seed).integers(-6, 7, shape).astype(dtype)
 
 
 @given(extents, extents, extents, st.booleans(), st.sampled_from([np.float32, np.float64]))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import Fails, Run
 
 from benchmarks.paper import data
 from benchmarks.paper.data import made
-
-Run = Callable[..., tuple[int, str, str]]
-Fails = Callable[..., str]
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import tracemalloc
 import naive
 import numpy as np
 import pytest
+from helpers import integers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,11 +18,6 @@ from minihash import Network, load, save
 from minihash.gradient_check import check_gradients
 
 BLOCKS = (1, 7, 2**18)
-
-
-def integers(shape, dtype=np.float32, seed=0):
-    """Whole numbers, so that sums are exact in any order."""
-    return np.random.default_rng(seed).integers(-6, 7, shape).astype(dtype)
 
 
 @st.composite

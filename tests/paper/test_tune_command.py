@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import Fails, Run
 
 from benchmarks.paper import search
 from benchmarks.paper.rules import read_rules
 from minihash.cli import build_parser
 
-Run = Callable[..., tuple[int, str, str]]
-Fails = Callable[..., str]
 SHORT = ("--hidden", 5, "--epochs", 1, "--trials", 2)
 
 

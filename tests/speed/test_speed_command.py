@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import Run
 from strict_card import StrictCard
 
 from benchmarks.speed import breakdown, card_cases, cases
@@ -17,8 +18,6 @@ from minihash.kernels import devices, numpy_cpu
 from minihash.layers import HashedLinear
 
 pytestmark = pytest.mark.slow  # measures
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 def test_samples_compare_sides_round_by_round() -> None:
