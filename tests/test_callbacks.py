@@ -362,3 +362,95 @@ def test_a_score_that_nobody_measures_is_refused() -> None:
         return 0.0, np.zeros_like(outputs)
 
     assert evaluate(mlp([2, 2]), DATA, loss=mine) == {"loss": 0.0}
+
+
+def test_callbacks_before_any_training() -> None:
+    stopping, kept = EarlyStopping(), KeepLastGood()
+    assert stopping.state() == {"best": math.inf, "best_epoch": 0}
+    assert kept.state() == {"epochs": 0} and (kept.epochs, kept.divergence, kept.interrupt) == (0, None, None)
+    assert ReduceOnPlateau(SGD()).state() == {"best": math.inf, "since": 0}
+
+
+@pytest.mark.parametrize(
+    "callback, settings",
+    [
+        (EarlyStopping(), {"patience": 10, "monitor": "validation_error", "restore_best": True}),
+        (EarlyStopping(2, "x", False, "max"), {"patience": 2, "monitor": "x", "restore_best": False}),
+        (ReduceOnPlateau(SGD()), {"patience": 5, "monitor": "validation_loss", "factor": 0.1, "lowest": 0.0}),
+        (GradientClipping(2.5), {"limit": 2.5}),
+    ],
+)
+def test_what_a_resumed_training_must_have_too(callback: Any, settings: dict[str, Any]) -> None:
+    mode = {"mode": "max"} if callback.settings().get("monitor") == "x" else {}
+    assert callback.settings() == settings | mode
+
+
+def test_best_weights_are_not_put_back_unless_wanted() -> None:
+    network, stopping = mlp([2, 2]), EarlyStopping(9, "loss", restore_best=False)
+    told(stopping, 0.5, network=network)
+    assert stopping.state().keys() == {"best", "best_epoch"}
+
+
+def test_states_of_long_trainings_and_of_interrupted_ones() -> None:
+    stopping, reduce = EarlyStopping(), ReduceOnPlateau(SGD(), patience=2000)
+    stopping.restore({"best": 0.5, "best_epoch": 1000})
+    reduce.restore({"best": 0.5, "since": 1000})
+    assert (stopping.best_epoch, reduce.since) == (1000, 1000)
+    network, kept = mlp([2, 2]), KeepLastGood()
+    kept.on_train_begin(network)
+    before = network.params["0.weight"].copy()
+    network.params["0.weight"] += 1
+    kept.on_interrupt(network, History())
+    np.testing.assert_array_equal(network.params["0.weight"], before)
+    kept.restore({"epochs": 1000})
+    assert kept.state() == {"epochs": 1000}
+
+
+@pytest.mark.parametrize(
+    "callback, name",
+    [(EarlyStopping(), "best_epoch"), (ReduceOnPlateau(SGD()), "since"), (KeepLastGood(), "epochs")],
+)
+def test_which_numbers_of_epochs_are_restored(callback: Any, name: str) -> None:
+    for epochs in (0, 2**62 - 1):
+        callback.restore({"best": 0.5, name: epochs})
+        assert callback.state()[name] == epochs
+    for epochs in (-1, 2**62):
+        with pytest.raises(ValueError, match=f"^{name} is {epochs}, wanted"):
+            callback.restore({"best": 0.5, name: epochs})
+
+
+def test_the_largest_of_the_lowest_rates() -> None:
+    assert ReduceOnPlateau(SGD(), lowest=1e6).lowest == 1e6
+    with pytest.raises(ValueError, match=r"^lowest is 1e\+06, wanted"):
+        ReduceOnPlateau(SGD(), lowest=1e6 + 0.5)
+
+
+def test_what_only_looks_stops_nothing(tmp_path: Path) -> None:
+    kept = KeepLastGood()
+    for callback in (kept, Log(tmp_path / "log.csv"), PrintEpochs(say=lambda line: None)):
+        assert told(callback, 0.5, 0.5) == [False, False]
+    kept.on_train_begin(mlp([2, 2]))
+    assert kept.state()["epochs"] == 0
+
+
+@pytest.mark.parametrize("limit", [1e30, 50.0, 5.0])
+def test_small_gradients_are_not_made_larger(limit: float) -> None:
+    network = mlp([1, 1])
+    weight, bias = network.grads.values()
+    weight[...], bias[...] = 3.0, 4.0
+    GradientClipping(limit).on_gradients(network)
+    assert (weight.item(), bias.item()) == (3.0, 4.0)
+
+
+@pytest.mark.parametrize("make, name", [(PrintEpochs, "every"), (EarlyStopping, "patience")])
+def test_the_longest_waits(make: Any, name: str) -> None:
+    assert getattr(make(2**31 - 1), name) == 2**31 - 1
+    for epochs in (0, 2**31):
+        with pytest.raises(ValueError, match=f"^{name} is {epochs}, wanted"):
+            make(epochs)
+
+
+def test_a_negative_figure_is_restored() -> None:
+    stopping = EarlyStopping(3, "validation_r2")
+    stopping.restore({"best": -5.0, "best_epoch": 2})
+    assert stopping.best == -5.0 and stopping.is_better(-4.0) and not stopping.is_better(-6.0)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minihash import hashing
+from minihash.maps import BucketMap
 
 MAX = 2**32 - 1
 uint32s = st.one_of(st.integers(0, MAX), st.sampled_from([0, 1, MAX - 1, MAX]))
@@ -130,3 +131,31 @@ def test_layer_seed_equals_naive(position, network_seed):
 def test_layer_seed_refuses(seed):
     with pytest.raises(ValueError, match="seed is"):
         hashing.layer_seed(0, seed)
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (0.5, "i is 0.5, wanted integers"),
+        (np.array([0.5]), "i is an array of float64, wanted integers"),
+        ([3, -2, -1], "i is -2, wanted 0 <= i < 2"),
+        ([3, -1], "i is -1, wanted 0 <= i < 2"),
+        ([0, 2**32], "i is 4294967296, wanted 0 <= i < 2"),
+        ([3, 2**32, 2**32 + 7], "i is 4294967303, wanted 0 <= i < 2"),
+    ],
+)
+def test_what_is_no_position_is_named(value, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        hashing.xxhash32(value, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "shape, message", [((MAX, 1), "out_features is 4294967295"), ((1, 2**32), "columns is 4294967296")]
+)
+def test_matrices_that_no_layer_has_are_refused(shape, message):
+    with pytest.raises(ValueError, match=f"^{message}, wanted"):
+        hashing.occupancy(BucketMap(2, 0, columns=1), *shape)
+
+
+def test_a_slot_has_31_bits_of_a_tile_and_one_of_a_sign():
+    assert (hashing.SIGN, hashing.TILE) == (2**31, 2**31 - 1)

@@ -559,3 +559,185 @@ def test_probabilities_of_several_labels_are_by_themselves() -> None:
     found = losses.class_probabilities(logits, "multilabel")
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), rtol=1e-12)
     np.testing.assert_allclose(losses.class_probabilities(logits, "classification").sum(), 1, rtol=1e-12)
+
+
+class Plain(losses.Loss):
+    """Says nothing of itself but its value."""
+
+    def __call__(self, outputs, targets, sample_weight=None):
+        return 0.0, np.zeros_like(outputs)
+
+
+def test_what_a_loss_does_not_say_of_itself():
+    plain = Plain()
+    assert (plain.name, plain.task, plain.scores, plain.dimensions) == ("", None, (), (1, 2))
+    assert not (plain.classifies or plain.binary or plain.one_output) and plain.fused is None
+    assert plain.task_with(1) is None and plain.misfit(0.0, 9.0, True, 1) == ""
+    plain.check_column("rows", 2)
+    assert losses.mean_squared_error.__name__ == "mean_squared_error"
+
+
+def test_a_fused_body_goes_with_the_call_that_it_computes():
+    base = losses.mean_squared_error
+    same = type("Same", (type(base),), {"name": "same"})
+    other = type("Other", (type(base),), {"__call__": Plain.__call__})
+    both = type("Both", (type(base),), {"__call__": Plain.__call__, "fused": staticmethod(max)})
+    assert same.fused is base.fused and other.fused is None and both.fused is max
+
+
+@pytest.mark.parametrize("loss", [losses.mean_squared_error, losses.binary_cross_entropy])
+def test_one_target_a_row_is_for_one_output(loss):
+    loss.check_column("rows", 1)
+    losses.softmax_cross_entropy.check_column("rows", 2)
+    for outputs in (2, 3, math.inf):
+        message = f"^rows has one target a row, and network has {outputs} outputs, wanted one$"
+        with pytest.raises(ValueError, match=message):
+            loss.check_column("rows", outputs)
+
+
+def test_the_shapes_of_outputs_that_are_wanted():
+    with pytest.raises(ValueError, match=r"shape \(2,\), wanted \(batch, features\), not empty$"):
+        losses.softmax_cross_entropy(Z[0], [0, 1])
+    with pytest.raises(ValueError, match=r"\(1, 3, 2\), wanted \(batch,\) or \(batch, features\), not"):
+        losses.mean_squared_error(Z[None], Z[None])
+
+
+@pytest.mark.parametrize(
+    "weights, message",
+    [([1.0, -0.5, 1.0], "is -0.5 in row 1"), ([1e308] * 3, "has the sum inf, wanted a positive one")],
+)
+def test_weights_that_cannot_be_averaged_with(weights, message):
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match=f"^sample_weight {message}"):
+        losses.mean_squared_error(Z, Z, weights)
+
+
+FUSED = {
+    "softmax": (losses.softmax_cross_entropy, LOGITS, LABELS),
+    "softmax, large": (losses.softmax_cross_entropy, LOGITS * 1e4, LABELS),
+    "squares": (losses.mean_squared_error, LOGITS, ROWS),
+    "binary": (losses.binary_cross_entropy, LOGITS, ROWS),
+    "binary, column": (losses.binary_cross_entropy, COLUMN, (UNIT > 0.5)),
+    "binary, far from 0": (losses.binary_cross_entropy, np.array([[0.0], [900.0], [-900.0]]), UNIT[:3]),
+}
+
+
+@pytest.mark.parametrize("case", FUSED)
+def test_a_fused_body_as_it_stands_computes_the_loss(case):
+    """Not compiled, and so in any installation."""
+    loss, outputs, targets = FUSED[case]
+    weights = np.array([1.0, 0.5, 2.5, 0.25, 1.0, 4.0])[: len(outputs)]
+    ref, grad_ref = loss(outputs, targets, weights)
+    grad = np.full_like(outputs, np.nan)
+    columns = targets.astype(outputs.dtype).reshape(len(outputs), -1)
+    total, good = loss.fused(outputs, columns, weights / weights.sum(), grad)
+    assert good and total == pytest.approx(ref, rel=1e-12)
+    np.testing.assert_allclose(grad, grad_ref, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "loss, wrong",
+    [
+        (losses.softmax_cross_entropy, (-1.0, 2.0, math.nan)),
+        (losses.mean_squared_error, (math.inf, -math.inf, math.nan)),
+        (losses.binary_cross_entropy, (-0.125, 1.125, math.nan)),
+    ],
+)
+def test_a_fused_body_tells_good_targets_from_others(loss, wrong):
+    columns = 1 if loss is losses.softmax_cross_entropy else 2
+    for row in range(3):
+        for value in (0.0, 1.0, *wrong):
+            targets = np.zeros((3, columns))
+            targets[row, 0] = value
+            _, good = loss.fused(Z.copy(), targets, np.full(3, 1 / 3), np.zeros_like(Z))
+            assert bool(good) is (value in (0, 1))
+
+
+# ------------------------------------------------------------------ what others ask a loss about
+
+
+def test_tasks_of_losses():
+    binary = losses.binary_cross_entropy
+    assert [binary.task_with(outputs) for outputs in (None, 1, 2, 3)] == [None, "binary", *["multilabel"] * 2]
+    assert losses.softmax_cross_entropy.task_with(1) == losses.distillation.task_with(3) == "classification"
+    assert losses.mean_squared_error.task_with(None) == "regression"
+
+
+@pytest.mark.parametrize(
+    "loss, low, high, whole, fits",
+    [
+        (losses.binary_cross_entropy, 0.0, 1.0, False, True),
+        (losses.binary_cross_entropy, 0.25, 0.5, False, True),
+        (losses.binary_cross_entropy, -0.25, 1.0, False, False),
+        (losses.binary_cross_entropy, 0.0, 1.25, False, False),
+        (losses.softmax_cross_entropy, 0.0, 2.0, True, True),
+        (losses.softmax_cross_entropy, 1.0, 1.0, True, True),
+        (losses.softmax_cross_entropy, 0.0, 2.0, False, False),
+        (losses.softmax_cross_entropy, -1.0, 2.0, True, False),
+        (losses.softmax_cross_entropy, 0.0, 3.0, True, False),
+        (losses.mean_squared_error, -9.0, 9.0, False, True),
+    ],
+)
+def test_which_targets_of_files_fit(loss, low, high, whole, fits):
+    wanted = loss.misfit(low, high, whole, 3)
+    texts = ("labels, whole numbers from 0 to less than 3", "numbers from 0 to 1")
+    assert wanted == ("" if fits else texts[loss is losses.binary_cross_entropy])
+
+
+def test_labels_of_targets():
+    column = np.array([0, 0.25, 0.5, 0.75, 1])
+    assert losses.labels_of("binary_cross_entropy", column).tolist() == [0, 0, 0, 1, 1]
+    assert losses.labels_of("binary_cross_entropy", np.array([[0, 1], [1, 0]])).tolist() == [0, 1, 1, 0]
+    assert losses.labels_of("softmax_cross_entropy", LABELS).tolist() == LABELS.tolist()
+    rows = np.array([[0.25, 0.5, 0.25], [0.75, 0.25, 0.0]])
+    assert losses.labels_of("softmax_cross_entropy", rows).tolist() == [1, 0]
+    labels = losses.labels_of("distillation", np.array([[1.0, 9, 0], [0, 0, 9]]))
+    assert labels.tolist() == [1, 0] and labels.dtype == np.intp
+
+
+def test_targets_as_losses_take_them():
+    softmax = losses.softmax_cross_entropy
+    assert softmax.prepare(np.array([0, 2], np.uint8)).dtype == np.int64
+    assert softmax.prepare(ROWS) is ROWS and losses.mean_squared_error.prepare(ROWS) is ROWS
+    with pytest.raises(ValueError, match="^loss is 'distillation' and rows has no outputs of a teacher"):
+        losses.distillation.check_column("rows", 3)
+
+
+def test_probabilities_of_classes():
+    logits = np.array([[0.0, 1.0, 3.0], [1e4, -1e4, 0.0]])
+    powers = np.exp([[0.0, 1.0, 3.0]])
+    ref = np.vstack([powers / powers.sum(), [[1.0, 0.0, 0.0]]])
+    np.testing.assert_allclose(losses.class_probabilities(logits), ref, rtol=1e-12)
+    one = losses.class_probabilities(np.array([[2.0], [0.0]]))
+    np.testing.assert_allclose(one, [[1 / (1 + np.exp(2)), 1 / (1 + np.exp(-2))], [0.5, 0.5]], rtol=1e-12)
+    two = losses.class_probabilities(np.array([[0.0, 0.0]]))
+    assert two.tolist() == [[0.5, 0.5]]
+
+
+def test_the_ends_of_what_distillation_takes():
+    outputs, targets = CASES["distillation"][1:]
+    for change in ({"temperature": 1e6}, {"weight": 0.0}, {"weight": 1.0}):
+        assert math.isfinite(losses.distillation(outputs, targets, **change)[0])
+    for change in ({"temperature": 1e6 + 0.5}, {"temperature": 0.0}, {"weight": 1.5}):
+        with pytest.raises(ValueError, match=f"^{next(iter(change))} is "):
+            losses.distillation(outputs, targets, **change)
+    with pytest.raises(ValueError, match=r"^targets has shape \(3, 4\) .*, wanted \(3, 3\)"):
+        losses.distillation(Z, np.zeros((3, 4)))
+
+
+@pytest.mark.parametrize("label", [0.25, 0.75, 2.0, 3.0, -1.0])
+def test_labels_beside_a_teacher_are_whole_and_in_range(label):
+    targets = np.zeros((3, 3))
+    targets[1, 0] = label
+    message = f"^targets is {label} in row 1, wanted a label 0 <= label < 2$"
+    with pytest.raises(ValueError, match=message):
+        losses.distillation(Z, targets)
+
+
+def test_every_output_of_a_teacher_is_looked_at():
+    for place in (1, 2):
+        targets = np.zeros((3, 3))
+        targets[2, place] = np.inf
+        with pytest.raises(ValueError, match="^the teacher's output in targets is inf in row 2"):
+            losses.distillation(Z, targets)
+    with pytest.raises(ValueError, match=r"^labels has shape \(4,\) \(int64\), wanted \(3,\) integers$"):
+        losses.distillation_targets([0, 1, 1, 0], Z)

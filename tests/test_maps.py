@@ -266,3 +266,10 @@ def test_neighbours_and_transposed_positions_are_independent(make):
 def test_neighbouring_columns_are_independent():
     places = column_draws(5)
     assert_uniform(places[1:] * 16 + places[:-1], 256)
+
+
+def test_a_map_is_a_value_and_does_not_change():
+    bucket_map = BucketMap(6, seed=1, columns=4)
+    with pytest.raises(AttributeError):
+        bucket_map.seed = 2
+    assert hash(bucket_map) == hash(BucketMap(6, 1, 4)) != hash(BucketMap(6, 2, 4))

@@ -363,3 +363,39 @@ def test_get():
     assert optimizers.get("adam") is Adam
     with pytest.raises(ValueError, match="optimizer.*'lbfgs'.*'sgd', 'adam'"):
         optimizers.get("lbfgs")
+
+
+@pytest.mark.parametrize(
+    "make, name, value",
+    [
+        *((make, name, 1e6 + 0.5) for make in (SGD, Adam) for name in ("learning_rate", "weight_decay")),
+        (SGD, "momentum", 1.25),
+        *((Adam, name, 1.0) for name in ("beta1", "beta2")),
+        (Adam, "epsilon", 1.5),
+    ],
+)
+def test_numbers_just_above_the_largest_are_refused(make, name, value):
+    with pytest.raises(ValueError, match=f"^{name} is 1.*, wanted 0 <=? {name} <= "):
+        make(**{name: value})
+
+
+def test_averages_of_adam_that_forget_quickly():
+    """β₁ = 0.25 keeps a quarter, and so adds three quarters: after g = 1 and 3 m is 0.1875 + 2.25."""
+    optimizer, params = Adam(beta1=0.25, beta2=0.25), {"w": np.zeros(1)}
+    for gradient in (1.0, 3.0):
+        optimizer.step(params, {"w": np.array([gradient])})
+    assert optimizer.state["w"]["first_moment"].tolist() == [0.25 * 0.75 + 0.75 * 3]
+    assert optimizer.state["w"]["second_moment"].tolist() == [0.25 * 0.75 + 0.75 * 9]
+
+
+def test_gradients_may_be_of_a_subclass_of_arrays():
+    class Marked(np.ndarray):
+        """Where it came from, say."""
+
+    params = {"w": np.ones(2)}
+    SGD(0.5).step(params, {"w": np.ones(2).view(Marked)})
+    assert params["w"].tolist() == [0.5, 0.5]
+
+
+def test_the_learning_rates_that_nobody_chose():
+    assert (SGD().learning_rate, Adam().learning_rate) == (0.1, 0.001)

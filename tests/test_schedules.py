@@ -152,3 +152,9 @@ def test_the_ends_of_what_is_taken():
     assert schedules.constant(1e6)(0.5) == 1e6
     assert schedules.step(1.0, every=1e-6, factor=0.0)(0.0) == 1.0
     assert schedules.step(1.0, every=1.0, factor=1.0)(1.0) == 1.0
+
+
+def test_no_rate_is_above_a_million():
+    for make in (schedules.constant, schedules.step, schedules.cosine, schedules.one_cycle):
+        with pytest.raises(ValueError, match=r"is 1e\+06, wanted 0 <= "):
+            make(1e6 + 0.5)

@@ -368,3 +368,11 @@ def test_arguments_may_be_read_only_and_lie_anyhow_in_memory(twin, tile, layout)
         np.testing.assert_array_equal(comp, ref)
     for array, kept in zip(given_arrays, arrays):
         np.testing.assert_array_equal(array, kept)
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=["numba", "numpy"])
+def test_an_input_whose_hash_is_the_threshold_stays(twin):
+    hashed, outputs = hashing.xxhash32(5, 0, 9), np.empty((1, 1))
+    for threshold, kept in ((hashed, 1.0), (hashed + 1, 0.0)):
+        twin.drop(np.ones((1, 1)), (9, 5, threshold), 1.0, outputs)
+        assert outputs.item() == kept

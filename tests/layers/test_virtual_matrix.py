@@ -206,3 +206,49 @@ def test_a_wrong_gradient_of_such_a_layer_is_caught(kind, products):
     inputs = np.arange(7)[:, None] if kind is Embedding else np.random.default_rng(2).normal(size=(7, 25))
     report = check_gradients(Wrong(tile=4, dtype="float64"), inputs)
     assert {(offender.name, offender.index) for offender in report.offenders} == {("weight", (2,))}
+
+
+# --------------------------------------------------------------------------------- which way is taken
+
+
+def matrix_of(rows, columns, num_buckets, tile):
+    return VirtualMatrix(BucketMap(num_buckets, SEED, columns, tile), rows, columns)
+
+
+@pytest.mark.parametrize(
+    "rows, num_buckets, shares",
+    [(64, 1024, False), (64, 992, True), (64, 1056, False), (66, 1024, True), (62, 1024, False)],
+)
+def test_products_are_shared_where_that_costs_less(rows, num_buckets, shares):
+    """T · 32 + 16 · rows < 32 · rows; equal where T is half of the rows."""
+    assert matrix_of(rows, 100, num_buckets, 32).shares is shares
+
+
+@pytest.mark.parametrize("batch, shares", [(1, False), (32, False), (33, True)])
+def test_products_of_a_block_at_least_are_shared(batch, shares):
+    assert matrix_of(128, 64, 64, 32)._shares(batch) is shares  # 32 · 128 · 64 multiplications are 2¹⁸
+
+
+@pytest.mark.parametrize(
+    "rows, columns, tile, batch, in_order",
+    [
+        (64, 4096, 2, 65, True),  # as large as a panel
+        (64, 4096, 2, 64, False),
+        (64, 4096, 2, 32, False),
+        (64, 4097, 2, 65, False),
+        (64, 4096, 1, 65, False),
+        (8, 64, 2, 512, False),  # 2¹⁸ multiplications are one call
+        (8, 64, 2, 513, True),
+    ],
+)
+def test_rows_are_put_in_order_where_they_are_few(rows, columns, tile, batch, in_order):
+    assert matrix_of(rows, columns, 100, tile)._puts_rows_in_order(batch) is in_order
+
+
+@pytest.mark.parametrize(
+    "rows, num_buckets, tile, copies",
+    [(30, 100, 1, 3), (30, 300, 1, 1), (30, 400, 1, 0), (30, 100, 2, 0), (1000, 640, 32, 1)],
+)
+def test_training_keeps_copies_of_the_gradient(rows, num_buckets, tile, copies):
+    """Of single weights four at most, and together half of V; of tiles another where products are shared."""
+    assert matrix_of(rows, 40, num_buckets, tile).training_bytes(4, CPU) == copies * num_buckets * 4
