@@ -62,7 +62,8 @@ def _stages(network: Network) -> list[tuple[Any, int]]:
             stages[-1] = stages[-1][0], ACTIVATIONS[type(layer)]
         elif type(layer) is not Dropout or layer.rate:
             kinds = " or ".join(kind.__name__ for kind in MATRICES)
-            wanted = f"{kinds}, and after each at most one of ReLU, Tanh and Sigmoid"
+            activations = ", ".join(kind.__name__ for kind in ACTIVATIONS)
+            wanted = f"{kinds}, and after each at most one of {activations}"
             raise ValueError(f"layers[{position}] is a {type(layer).__name__}, wanted {wanted}")
     size = sum(_size(layer) * MATRICES.of(layer).times(layer) for layer, _ in stages)
     if not 0 < size <= LIMIT:
@@ -206,7 +207,7 @@ class FusedNetwork:
 
         Parameters
         ----------
-        loss : called as those of losses.py are.
+        loss : called as those of losses/ are.
         inputs, targets : as for the network and the loss.
         weight : (batch,), of the rows, or None.
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minihash import checks, losses
+from minihash import checks, losses, metrics
 from minihash.datasets.files import open_rows
 from minihash.datasets.rows import ArrayRows, Batch, Rows, check_rounding
 from minihash.losses import Loss
@@ -60,6 +60,8 @@ def source(
     if isinstance(data, (str, os.PathLike)):
         data = open_rows(data)
     used = losses.object_of(loss)
+    for score in used.scores:  # now, and not after an epoch
+        checks.choice(f"a score of the loss {used.name}", score, tuple(metrics.SCORES))
     rows = _check_rows(data, network, used) if isinstance(data, Rows) else _arrays(name, data, network, used)
     found = Source(rows, used)
     if class_weight is None:

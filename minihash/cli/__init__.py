@@ -41,12 +41,13 @@ def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | No
 
     `parser`, by default that of `minihash`, gives every command a `run`.
     """
+    parser = build_parser() if parser is None else parser
     with attended():
-        status = _run(build_parser() if parser is None else parser, argv)
+        status = _run(parser, argv)
         if sys.stdout is not None:
             sys.stdout.flush()
         if error := lost(sys.stdout):
-            _complain(f"error: standard output: {error.strerror}")
+            _complain(parser, f"error: standard output: {error.strerror}")
             return status or 1
         return status
 
@@ -56,7 +57,7 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         args = parser.parse_args(argv)
         return args.run(args)
     except KeyboardInterrupt as stop:
-        _complain(str(stop) or "interrupted")
+        _complain(parser, str(stop) or "interrupted")
         return 128 + getattr(stop, "signal", 2)
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
@@ -64,9 +65,9 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         reason = f"out of memory: {error}"
     except (ValueError, ArithmeticError, ImportError) as error:
         reason = str(error)
-    _complain(f"error: {reason}")
+    _complain(parser, f"error: {reason}")
     return 1
 
 
-def _complain(reason: str) -> None:
-    print(f"minihash: {' '.join(reason.split())}", file=sys.stderr)
+def _complain(parser: argparse.ArgumentParser, reason: str) -> None:
+    print(f"{parser.prog}: {' '.join(reason.split())}", file=sys.stderr)

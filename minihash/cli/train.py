@@ -243,13 +243,15 @@ def _fit(
 
 def _callbacks(args: argparse.Namespace, task: str) -> list[Callback]:
     """Return what `fit` does besides, as the arguments say."""
+    from minihash import losses
     from minihash.callbacks import EarlyStopping, GradientClipping, Log, PrintEpochs
 
     callbacks: list[Callback] = []
     if not (sys.stderr and sys.stderr.isatty()):  # there is no bar then
         callbacks.append(PrintEpochs(-(-args.epochs // 10), say))
     if args.patience is not None:
-        monitor = "validation_loss" if task == "regression" else "validation_error"
+        scores = losses.LOSSES[TASKS[task]].scores
+        monitor = "validation_error" if "error" in scores else "validation_loss"
         callbacks.append(EarlyStopping(args.patience, monitor))
     if args.clip is not None:
         callbacks.append(GradientClipping(args.clip))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash.layers import Dropout, Layer
+from minihash.layers import Layer
 from minihash.network import Network
 
 
@@ -48,11 +48,11 @@ def layers_of(module: Layer | Network) -> list[Layer]:
 
 
 def rewind(copied: Any, original: Any) -> None:
-    """Set every random generator in a copy of a module to the state of the original's, and `Dropout` too.
+    """Set every random generator in a copy of a module to the state of the original's, and layers that draw.
 
     Layers may hold generators, and layers with generators, in attributes, lists, tuples and dicts.
     """
-    if isinstance(original, Dropout):
+    if isinstance(original, Layer) and original.row is not None:
         copied.row = original.row
     if isinstance(original, np.random.Generator):
         copied.bit_generator.state = original.bit_generator.state

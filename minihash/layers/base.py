@@ -34,6 +34,10 @@ class Layer:
     #: Whether what its seed draws is a part of what it computes: then no other of a network has that seed.
     hashed = False
     seed = 0
+    #: Of the next row to draw for in training, None where nothing is drawn: all that a checkpoint must keep.
+    row: int | None = None
+    #: Whether its products are in minihash's own threads, and BLAS may be held to one.
+    own_threads = False
     #: Its name for `mlp(activation=)`, and the gain of the weights before it; "" if it is none.
     activation = ""
     gain_before = 1.0

@@ -32,6 +32,8 @@ class Dropout(Layer):
     Source: Srivastava et al., Dropout, JMLR 2014 (in the inverted form).
     """
 
+    row: int
+
     def __init__(self, rate: float, *, seed: int = 0, dtype: Any = np.float32) -> None:
         super().__init__(dtype)
         self.rate = checks.number("rate", rate, 0.0, 1.0)

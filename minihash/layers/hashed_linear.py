@@ -59,7 +59,7 @@ class HashedLinear(WeightLayer):
     Source: Chen et al., Compressing Neural Networks with the Hashing Trick, ICML 2015.
     """
 
-    hashed = True
+    hashed = own_threads = True
     map_type = BucketMap  # of a subclass: a map of its own
 
     def __init__(

@@ -19,7 +19,7 @@ LAYERS: dict[str, type[Layer]] = {}
 
 
 def register(kind: Kind) -> Kind:
-    """Make a kind of layer known by its class's name: files hold and load it, and strategies draw it.
+    """Make a kind of layer known by its class's name: files hold and load it.
 
     It is a decorator of the class. `kind(**layer.config())` must make a layer of the same shapes: nothing
     else of a layer is in a file but its parameters.

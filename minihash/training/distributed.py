@@ -25,7 +25,7 @@ import numpy as np
 from minihash import checks
 from minihash.datasets.rows import Batch, total_weight
 from minihash.kernels.devices import CPU
-from minihash.layers.dropout import LEVELS, Dropout
+from minihash.layers.dropout import LEVELS
 from minihash.network import Network
 from minihash.sources import Source
 from minihash.training.checkpoint import Checkpoint
@@ -123,7 +123,7 @@ class ShardedGradients(Gradients):
             raise ValueError(f"network is on {network.device}, wanted it deterministic for exact mode")
         self.shards = Shards(shards, len(rows.rows), batch_size)
         self._own = self.shards.of_rank(ranks.rank, ranks.size)
-        self._dropouts = [layer for layer in network.layers if isinstance(layer, Dropout)]
+        self._dropouts = [layer for layer in network.layers if layer.row is not None]
         self._stop = False
 
     def stops(self) -> bool:
@@ -149,7 +149,7 @@ class ShardedGradients(Gradients):
         whole, (first, last) = float(sum(weights)), self._own
         sizes = [self.shards.rows_of(shard, step) for shard in range(self.shards.count)]
         starts = list(itertools.accumulate(sizes, initial=0))  # of the shards in the batch
-        rows = [layer.row for layer in self._dropouts]
+        rows = [layer.row or 0 for layer in self._dropouts]
 
         def part_of(shards: Range, batch: Batch | None) -> np.ndarray:
             share = sum(weights[slice(*shards)]) / whole if whole else 0.0

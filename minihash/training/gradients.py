@@ -12,7 +12,6 @@ import numpy as np
 from minihash import fused
 from minihash.datasets.rows import Batch, total_weight
 from minihash.kernels import threads
-from minihash.layers import HashedLinear
 from minihash.network import Network
 from minihash.sources import Source
 from minihash.training.interrupts import Signals
@@ -27,7 +26,7 @@ class Gradients:
     ----------
     network : whose gradients.
     rows : to train on.
-    loss : of a batch, as in losses.py.
+    loss : of a batch, as in losses/.
     batch_size : rows of a batch.
     signals : at which training should stop.
 
@@ -78,7 +77,7 @@ def _step(network: Network, loss: Callable) -> Step:
     BLAS is held to one thread once for all steps; other layers have products outside of them too.
     """
     if fused.obstacle(network):
-        ours = all(isinstance(layer, HashedLinear) or not layer.params for layer in network.layers)
+        ours = all(layer.own_threads or not layer.params for layer in network.layers)
         held = threads.single_threaded_blas if ours else contextlib.nullcontext
         return functools.partial(_loss_and_grads, network, loss), held
     small = fused.FusedNetwork(network)

@@ -14,7 +14,6 @@ import numpy as np
 from minihash import memory, strict_json
 from minihash.datasets.rows import Rows
 from minihash.kernels.devices import CPU
-from minihash.layers import Dropout
 from minihash.network import PREDICT_ROWS, Network
 from minihash.optimizers import Optimizer
 from minihash.sources import Source
@@ -50,7 +49,7 @@ class Plan:
         self.network: Network = self.gradients.network
         self.rows: Source = self.gradients.rows
         self.steps = -(-len(self.rows.rows) // self.gradients.batch_size)  # of an epoch
-        self.dropouts = [layer for layer in self.network.layers if isinstance(layer, Dropout)]
+        self.dropouts = [layer for layer in self.network.layers if layer.row is not None]
         #: The callbacks that the result depends on.
         self.lasting = [callback for callback in self.callbacks if not callback.observer]
 

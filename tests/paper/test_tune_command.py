@@ -77,7 +77,7 @@ def test_an_interrupt_throws_no_finished_trial_away(
     rules.write_text("[]")
     files = ("--out", best, "--settings", rules)
     status, out, err = run("tune", "mnist-small", "--epochs", 1, "--trials", 5, *files)
-    assert (status, err) == (130, "minihash: interrupted\n")
+    assert (status, err) == (130, "python -m benchmarks.paper: interrupted\n")
     assert best.exists() == bool(finished) == bool(read_rules(rules))
     if finished:
         assert f"interrupted after {finished} of 5 trials\n" in out and f"wrote {best}\n" in out

@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
 
     show = subparsers.add_parser("show", help="write a contact sheet of the first training rows")
     show.set_defaults(run=_show)
-    show.add_argument("name", metavar="NAME", help="see: list")
+    show.add_argument("name", metavar="NAME", help="see: python -m benchmarks.paper list")
     show.add_argument("--out", metavar="FILE", help="png, svg or pdf (default: NAME.png)")
     about = f"rows of {COLUMNS} images (default: %(default)s)"
     show.add_argument("--rows", type=integer(1, 101), default=8, metavar="N", help=about)

@@ -20,7 +20,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command to the parser."""
     parser = subparsers.add_parser("tune", help="search the settings of a method at equal storage")
     parser.set_defaults(run=run)
-    parser.add_argument("data", metavar="DATA", help="data set, see: list")
+    parser.add_argument("data", metavar="DATA", help="data set, see: python -m benchmarks.paper list")
     parser.add_argument("--data-dir", metavar="DIR", help="folder of the files of data sets")
     network = parser.add_argument_group("network")
     about = "RER, LRD, NN, DK, HashNet, HashNet_DK, or a row such as 'HashNet, tiles' (default: %(default)s)"
@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
     about = "instead, units of each hidden layer"
     sizes.add_argument("--hidden", type=integer(1), nargs="*", metavar="UNITS", help=about)
     output = add_search_arguments(parser)
-    about = "put the searched ones, as a rule for these networks, among those of a file such as settings.json"
+    about = "put the searched ones, as a rule, into a file such as benchmarks/paper/settings.json"
     output.add_argument("--settings", metavar="FILE", help=about)
 
 

@@ -105,7 +105,8 @@ def _hash_sections(layers: list[CLayer]) -> list[str]:
 
 def _activations(plan: Plan) -> list[str]:
     """Return the functions of activations, and their slopes where layers before them are trained."""
-    known = [form for form in map(FORMS.of_kind, FORMS) if isinstance(form, Activation)]
+    forms = dict.fromkeys(map(FORMS.of_kind, FORMS))  # one may serve several kinds
+    known = [form for form in forms if isinstance(form, Activation)]
     behind = [activation for stage in plan.stages for activation in stage.activations]
     functions = [activation.code for activation in known if activation in [*plan.first, *behind]]
     slopes = [activation.slope for activation in known if plan.training and activation in behind]
