@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from minihash import datasets, mlp, text
+from benchmarks.tables import markdown
+from minihash import datasets, mlp
 from minihash.export import to_c
 
 HARNESS = Path(__file__).parents[1] / "tests" / "export" / "harness"
@@ -45,7 +46,7 @@ def main() -> None:
                     raise
                 rows.append((*place, "an array is too large", "", ""))
     header = ("compression", "tiles", "buckets", "weights", "flash", "RAM", "million cycles")
-    print(text.markdown(header, rows))
+    print(markdown(header, rows))
 
 
 def measure(folder: Path, images: np.ndarray) -> tuple[int, int, float]:

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ledger import Ledger
+from benchmarks.machine import machine
 from benchmarks.paper.grids import Cell
 from benchmarks.paper.runs import build, train
 from benchmarks.paper.settings import settings_of
-from minihash import datasets, evaluate, figures, optimizers, schedules, text
+from benchmarks.tables import markdown
+from minihash import datasets, evaluate, figures, optimizers, schedules
 from minihash.kernels import threads
-from minihash.machine import machine
 from minihash.quantization import fine_tune, quantize
 
 COMPRESSIONS = (8, 16, 32, 64, 128, 256)
@@ -89,7 +90,7 @@ def report() -> None:
         for kind, found in record["results"].items()
     ]
     header = ("compression", "seed", "buckets", "bytes", "error, %", "fine-tuned, %")
-    print(text.markdown(header, rows))
+    print(markdown(header, rows))
 
     def fill(figure: Any) -> None:
         axes = figure.subplots()

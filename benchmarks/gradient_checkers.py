@@ -32,8 +32,8 @@ from benchmarks.checked_networks import (
     random_problem,
 )
 from benchmarks.checkers import Minihash, Peer, make_peers
+from benchmarks.machine import machine
 from minihash import strict_json
-from minihash.machine import machine
 
 ERRORS = [10 ** (-power / 2) for power in range(31)]  # relative: 1, 0.32, 0.1, ... 1e-15
 MISSED = 10.0

@@ -28,9 +28,9 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from minihash import text
+from benchmarks.machine import machine
+from benchmarks.tables import markdown
 from minihash.kernels import threads
-from minihash.machine import machine
 from minihash.size_matching import dense_size, dense_sizes
 from minihash.sklearn import HashedMLPClassifier
 
@@ -113,7 +113,7 @@ def main() -> None:
     where = machine()
     versions = ", ".join(f"{package} {version}" for package, version in where["versions"].items())
     print(f"{where['date']}, {where['processor']}, {versions}, scikit-learn {sklearn.__version__}\n")
-    print(text.markdown(HEADER, rows))
+    print(markdown(HEADER, rows))
 
 
 if __name__ == "__main__":

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ledger import Ledger
+from benchmarks.machine import machine
 from benchmarks.speed import peers
 from benchmarks.speed.cases import check_layer, thread_count
 from benchmarks.speed.timing import Samples, Side
-from minihash import datasets, evaluate, figures, fit, losses, mlp, optimizers, schedules, text
+from benchmarks.tables import markdown
+from minihash import datasets, evaluate, figures, fit, losses, mlp, optimizers, schedules
 from minihash.kernels import threads
 from minihash.layers.hashed_linear import auto_tile
-from minihash.machine import machine
 from minihash.network import Network
 
 LEDGER = Ledger(
@@ -206,7 +207,7 @@ def report(plot: str) -> None:
         columns = "test error, %", "multiplications / dense", "time / PyTorch, dense"
         header = ("compression", "variant", *columns)
         if rows:
-            print(f"\n### {experiment}\n\n" + text.markdown(header, rows))
+            print(f"\n### {experiment}\n\n" + markdown(header, rows))
     _draw(errors, times, plot)
 
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from benchmarks import trade
 from benchmarks.ledger import Ledger
-from minihash import datasets, mlp, text
+from benchmarks.tables import markdown
+from minihash import datasets, mlp
 from minihash.network import Network
 
 KEYS = ("stored", "segments", "width", "seed", "epochs")
@@ -78,7 +79,7 @@ def report() -> None:
         rows.append((f"{stored:,}", units, segments_or_not, str(epochs), shown, multiplied, seconds))
     measures = "test error, %", "multiplications", "s an epoch"
     header = ("stored", "hidden units", "segments", "epochs", *measures)
-    print(text.markdown(header, rows))
+    print(markdown(header, rows))
 
 
 def main() -> None:

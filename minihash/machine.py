@@ -1,59 +1,15 @@
-"""The machine: where a figure was measured, the cores and the memory that there are."""
+"""The machine: its cores, and the memory that there is."""
 
 from __future__ import annotations
 
 import os
-import platform
-import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
-
-PACKAGES = ("minihash", "numpy", "scipy", "numba", "torch")
-
-
-def machine() -> dict[str, Any]:
-    """Return what figures depend on besides settings: date, processor, cores, versions, commit.
-
-    The commit is that of a checkout, with a + where files of it have changed since; "" elsewhere.
-    """
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "processor": _processor(),
-        "cores": len(cores()),
-        "versions": versions,
-        "commit": _commit(),
-    }
-
-
-def _processor() -> str:
-    for line in _lines("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str:
-    checkout = Path(__file__).parent.parent
-    if not (checkout / ".git").exists():  # installed into some other project's checkout, perhaps
-        return ""
-    describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty=+", "--exclude=*"]
-    try:
-        return subprocess.run(describe, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
 
 
 def cores() -> set[int]:
@@ -97,12 +53,12 @@ def available_memory() -> int | None:
 
 def _numbers(path: str | Path) -> dict[str, int]:
     """Return the numbers of a file of the system by the words before them, "" if there are none."""
-    lines = [line.split() for line in _lines(path)]
-    named = [["", *words] if len(words) == 1 else words for words in lines]
+    words_of_lines = [line.split() for line in lines(path)]
+    named = [["", *words] if len(words) == 1 else words for words in words_of_lines]
     return {words[0].rstrip(":"): int(words[1]) for words in named if len(words) > 1 and words[1].isdecimal()}
 
 
-def _lines(path: str | Path) -> list[str]:
+def lines(path: str | Path) -> list[str]:
     """Return the lines of a file of the system, none where it is not to be read."""
     try:
         return Path(path).read_text().splitlines()
@@ -128,7 +84,7 @@ GROUPS = {
 
 def _of_groups(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> Iterator[int]:
     """Yield what the limits of this process's control groups leave: of containers and batch systems."""
-    for words in (line.split(":", 2) for line in _lines(own)):
+    for words in (line.split(":", 2) for line in lines(own)):
         if len(words) < 3 or words[1] not in GROUPS:
             continue
         folder, limit, use, cached = GROUPS[words[1]]

@@ -17,9 +17,10 @@ from typing import Any
 
 from benchmarks.ledger import Ledger, Record
 from benchmarks.locks import locked
-from minihash import checks, text
+from benchmarks.machine import machine
+from benchmarks.tables import markdown
+from minihash import checks
 from minihash.files import replacing
-from minihash.machine import machine
 from minihash.size_matching import dense_sizes
 
 SIZES = [28, 100, 50, 10, 1]
@@ -120,7 +121,7 @@ def table(records: Sequence[Record]) -> str:
     """Return the records as a table in Markdown, a row a network; of several seeds the median (and range)."""
     names = dict.fromkeys(record["network"] for record in records)
     rows = [_row(name, [record for record in records if record["network"] == name]) for name in names]
-    return text.markdown(HEADER, rows)
+    return markdown(HEADER, rows)
 
 
 def _row(name: str, found: Sequence[Record]) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from typing import Any
 from benchmarks.ledger import Ledger, Record
 from benchmarks.paper import published
 from benchmarks.paper.grids import FIELDS, Cell, Grid, is_dense
-from minihash import figures, text
+from benchmarks.tables import markdown
+from minihash import figures
 from minihash.files import replacing
 
 HEADER = ("data", "layers", "at", "method", "error, %", "paper", "stored", "budget", "mult.", "epochs")
@@ -51,7 +52,7 @@ def table(grid: Grid, results: Results, seeds: Sequence[int]) -> str:
     """Return a grid as a Markdown table, the paper's numbers beside ours, and a line on the data."""
     rows = [_table_row(cell, results.of(cell, seeds)) for cell in grid.cells(seeds[:1])]
     made = [f"{name}: {origin or 'of the user'}" for name, origin in results.origins.items()]
-    return text.markdown(HEADER, rows) + "\n\nData: " + "; ".join(made) + "."
+    return markdown(HEADER, rows) + "\n\nData: " + "; ".join(made) + "."
 
 
 def _table_row(cell: Cell, found: list[Record]) -> tuple[str, ...]:

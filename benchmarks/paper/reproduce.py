@@ -6,6 +6,7 @@ import concurrent.futures
 import functools
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -16,13 +17,13 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.ledger import Ledger, Record
 from benchmarks.locks import Claims
+from benchmarks.machine import machine
 from benchmarks.paper import data, methods
 from benchmarks.paper.grids import FIELDS, ROWS, Cell
 from benchmarks.paper.runs import run, teacher_cell, teacher_of
 from benchmarks.paper.settings import Settings, settings_of
 from minihash.datasets import Dataset
 from minihash.kernels import threads
-from minihash.machine import machine
 from minihash.terminal import end_in_order
 
 LEDGER = "ledger.jsonl"
@@ -128,7 +129,7 @@ def _within(todo: Iterable[Record], budget_minutes: float | None) -> Iterator[Re
 
 def _map(task: Callable[[Record], Record], todo: Iterator[Record], jobs: int) -> Iterator[Record]:
     """Yield the records as they become known; a cell is drawn when a process is free for it."""
-    if jobs == 1 or not threads.can_start():  # a pool of processes takes threads, and would hang without
+    if jobs == 1 or not can_start():  # a pool of processes takes threads, and would hang without
         yield from map(task, todo)
         return
     share = max(1, threads.num_threads() // jobs)
@@ -151,6 +152,17 @@ def _map(task: Callable[[Record], Record], todo: Iterator[Record], jobs: int) ->
             for child in multiprocessing.active_children():  # else they would be waited for
                 child.terminate()
             raise
+
+
+def can_start() -> bool:
+    """Tell whether this process can start a thread: there may be a limit to how many it may have."""
+    thread = threading.Thread(target=int)
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    thread.join()
+    return True
 
 
 def _take_share(share: int) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import machine
 from benchmarks.speed.breakdown import PARTS
 from benchmarks.speed.cases import Result
 from minihash import figures, strict_json, text
 from minihash.files import replacing
-from minihash.machine import machine
 
 HEADER = ("case", "side", "against", "threads", "ratio (quartiles)", "goal", "", "ms: " + ", ".join(PARTS))
 

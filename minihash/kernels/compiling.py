@@ -38,6 +38,9 @@ _used: set[Path] = set()  # directories that machine code of this process is kep
 _lost: list[str] = []  # names of what was compiled and could not be kept
 
 
+inline: Any = numba.njit(inline="always")  # a decorator of what is a part of kernels
+
+
 def kernel(function: Callable | None = None, *, made_of: Callable | None = None, **options: Any) -> Any:
     """Decorate a kernel: compiled at its first call, without the GIL, from the cache if it is there.
 

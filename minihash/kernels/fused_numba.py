@@ -32,17 +32,15 @@ import importlib
 import math
 from collections.abc import Callable
 
-import numba
 import numpy as np
 
 from minihash.kernels import threads
-from minihash.kernels.compiling import kernel, with_callees
+from minihash.kernels.compiling import inline, kernel, with_callees
 
 CHUNK = 128  # rows at a time: their values fit the L2 cache, and BLAS has kernels for small products
 COLUMNS = 16  # of a matrix that are transposed at a time: their cache lines stay at hand
 NONE, RELU, TANH, SIGMOID = range(4)
 
-_inline = numba.njit(inline="always")
 # Without exceptions for divisions by zero and with fused multiply-adds, loops are vectorised.
 _fast = functools.partial(kernel, fastmath={"contract"}, error_model="numpy")
 
@@ -61,7 +59,7 @@ def load_blas() -> None:
     threads.blas_loaded()
 
 
-@_inline
+@inline
 def _exp_parts(x):  # type: ignore[no-untyped-def]
     """Return m and 2ⁿ with exp(x) = 2ⁿ (1 + m), m small, for −87 ≤ x ≤ 0 in float32."""
     shifted = x * LOG2_E + ROUND
@@ -109,7 +107,7 @@ def sigmoid(values: np.ndarray) -> None:
             values[k] = (e if values[k] < 0 else 1) / (1 + e)
 
 
-@_inline
+@inline
 def _activate(values, activation):  # type: ignore[no-untyped-def]
     zero = values.dtype.type(0)
     if activation == RELU:
@@ -123,7 +121,7 @@ def _activate(values, activation):  # type: ignore[no-untyped-def]
         raise ValueError("unknown activation")
 
 
-@_inline
+@inline
 def _times_slope(grad, values, activation):  # type: ignore[no-untyped-def]
     """Multiply by the slope of an activation where it has some values."""
     zero, one = grad.dtype.type(0), grad.dtype.type(1)
@@ -140,7 +138,7 @@ def _times_slope(grad, values, activation):  # type: ignore[no-untyped-def]
         raise ValueError("unknown activation")
 
 
-@_inline
+@inline
 def _block(flat, start, rows, columns):  # type: ignore[no-untyped-def]
     """Return numbers of a flat array from `start` on as (rows, columns)."""
     return flat[start : start + rows * columns].reshape(rows, columns)

@@ -17,7 +17,7 @@ import numpy as np
 from minihash import hashing
 from minihash.hashing import SIGN, TILE
 from minihash.kernels import Kernels, complete
-from minihash.kernels.compiling import kernel, with_callees
+from minihash.kernels.compiling import inline, kernel, with_callees
 from minihash.kernels.shared_numba import (  # noqa: F401
     arrange,
     arrange_back,
@@ -29,19 +29,18 @@ from minihash.kernels.shared_numba import (  # noqa: F401
 
 SLOTS = 4096  # that the kernels without panels hold
 
-_inline = numba.njit(inline="always")
 
 # A dot product is vectorised only where its terms may be summed in another order.
 dot = kernel(fastmath={"reassoc", "contract", "nsz"})
 
-slot = with_callees(hashing.slot, _inline)
-signed_slot = with_callees(hashing.signed_slot, _inline)
-absorb_row = with_callees(hashing.absorb_row, _inline)
-absorb = _inline(hashing.absorb)
-avalanche = _inline(hashing.avalanche)
+slot = with_callees(hashing.slot, inline)
+signed_slot = with_callees(hashing.signed_slot, inline)
+absorb_row = with_callees(hashing.absorb_row, inline)
+absorb = inline(hashing.absorb)
+avalanche = inline(hashing.avalanche)
 
 
-@_inline
+@inline
 def _products(column, count):
     """Return what all rows share of the hashes of some columns."""
     products = np.empty(count, np.uint32)
@@ -50,7 +49,7 @@ def _products(column, count):
     return products
 
 
-@_inline
+@inline
 def _locate(key, row, column, slots):
     """Fill slots as `slot` has them, several times as fast: what rows and columns share is done once."""
     seed, num_buckets, shift = key[0], np.uint64(key[1]), np.uint32(key[2])
@@ -75,13 +74,13 @@ def _locate(key, row, column, slots):
         flat[place] = signed_slot(flat[place], num_buckets, shift)
 
 
-@_inline
+@inline
 def _slots(rows, columns):
     """Return room for the slots of some rows: many, because a hash costs less in company."""
     return np.empty((min(rows, max(1, SLOTS // columns)), columns), np.uint32)
 
 
-@_inline
+@inline
 def _expand_row(weight, slots, row):
     for c in range(row.size):
         row[c] = weight[slots[c] & TILE]
@@ -89,7 +88,7 @@ def _expand_row(weight, slots, row):
         row[c] = -row[c] if slots[c] & SIGN else row[c]
 
 
-@_inline
+@inline
 def _aggregate_row(grad_row, slots, grad_weight):
     for c in range(grad_row.size):
         grad_row[c] = -grad_row[c] if slots[c] & SIGN else grad_row[c]
@@ -163,7 +162,7 @@ def gradients_element(weight, key, origin, span, inputs, grad_outputs, grad_inpu
 # -------------------------------------------------------------------------- tiles of more weights
 
 
-@_inline
+@inline
 def _stretch(slot, span, num_buckets, segment, left):
     """Return where in the weights a row goes on in a segment, for how many columns, and its sign."""
     tile, offset = span[0], span[1] if segment == 0 else 0

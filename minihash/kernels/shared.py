@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 
 from minihash.kernels.devices import CPU, Device
+from minihash.kernels.panels import Block
 
 BLOCK_BYTES = 3 * 2**19  # of a block's arrays: P, a' and z
 BLOCK_ROWS = 64  # of a batch, at most: two threads share 128 rows
 LEAST_ROWS = 8
-
-Block = tuple[int, int]  # of rows
 
 
 def multiply(

@@ -7,18 +7,16 @@ with a stride of a power of two fit a set of the L1 cache, and LLVM writes eight
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from minihash.hashing import SIGN, TILE
 from minihash.kernels import Array
-from minihash.kernels.compiling import kernel
+from minihash.kernels.compiling import inline, kernel
 
-_inline = numba.njit(inline="always")
 _add = kernel(fastmath={"contract", "nsz"})
 
 
-@_inline
+@inline
 def _starts(places, tile, width, batch):
     """Return where each column starts in the arranged: a division takes as long as the copies of a column."""
     starts = np.empty(places.size, np.int64)

@@ -77,17 +77,6 @@ def _limit(name: str) -> int | None:
     return int(first) or None if first.isdecimal() else None
 
 
-def can_start() -> bool:
-    """Tell whether this process can start a thread: there may be a limit to how many it may have."""
-    thread = threading.Thread(target=int)
-    try:
-        thread.start()
-    except RuntimeError:
-        return False
-    thread.join()
-    return True
-
-
 class _SingleThreadedBlas:
     """Hold BLAS to one thread while anyone is inside.
 

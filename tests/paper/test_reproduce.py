@@ -295,7 +295,7 @@ def test_a_cell_of_another_process_is_left_to_it(tiny, tmp_path):
 
 
 def test_without_threads_one_process_does_all(monkeypatch):
-    monkeypatch.setattr(threads, "can_start", lambda: False)
+    monkeypatch.setattr(module, "can_start", lambda: False)
     monkeypatch.setattr(module.concurrent.futures, "ProcessPoolExecutor", None)
     done = module._map(lambda record: {**record, "done": True}, iter([{"cell": 1}]), jobs=2)
     assert list(done) == [{"cell": 1, "done": True}]
