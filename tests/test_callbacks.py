@@ -355,7 +355,8 @@ def test_a_score_that_nobody_measures_is_refused() -> None:
     class Scored(type(losses.softmax_cross_entropy)):  # type: ignore[misc]
         scores = ("r3",)
 
-    with pytest.raises(ValueError, match="^a score of the loss softmax_cross_entropy is 'r3', wanted one of 'error', 'auc', 'r2'"):
+    refused = "^a score of the loss softmax_cross_entropy is 'r3', wanted one of 'error', 'auc', 'r2'"
+    with pytest.raises(ValueError, match=refused):
         evaluate(mlp([2, 2]), DATA, loss=Scored())
 
     def mine(outputs: Any, targets: Any, sample_weight: Any = None) -> tuple[float, np.ndarray]:
