@@ -91,7 +91,7 @@ def test_figures_are_printed_written_and_drawn(run: Run, tmp_path: Path, monkeyp
 
 def test_wrong_arguments(run: Run, tmp_path: Path) -> None:
     status, _, err = run("fastest")
-    assert status == 1 and err.startswith("minihash: error: CASE is 'fastest', wanted one of 'square-128'")
+    assert status == 1 and err.startswith("python -m benchmarks.speed: error: CASE is 'fastest', wanted one of")
     status, _, err = run("small", "--out", tmp_path / "none" / "x.jsonl")
     assert status == 1 and err.count("\n") == 1
 
@@ -99,7 +99,8 @@ def test_wrong_arguments(run: Run, tmp_path: Path) -> None:
 def test_without_pytorch(run: Run, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     status, _, err = run("small")
-    assert (status, err) == (1, "minihash: error: bench compares with PyTorch: pip install torch\n")
+    wanted = "python -m benchmarks.speed: error: bench compares with PyTorch: pip install torch\n"
+    assert (status, err) == (1, wanted)
 
 
 def test_two_outputs_of_one_name(fails: Callable[..., str], tmp_path: Path) -> None:
