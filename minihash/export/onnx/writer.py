@@ -13,6 +13,7 @@ from minihash.export.onnx.graph import Graph, Node, Value
 from minihash.export.onnx.hashed import CODES
 from minihash.files import replacing
 from minihash.network import Network
+from minihash.training.interrupts import held_back
 from minihash.version import __version__
 
 OPSET = 18  # the first with BitwiseXor
@@ -58,8 +59,8 @@ def to_onnx(network: Network, path: str | os.PathLike[str], *, dense: bool = Fal
 
 def _import_onnx() -> Any:
     try:
-        import onnx
-
+        with held_back():  # an exception of a signal in the middle of this import aborts the process
+            import onnx
         return onnx
     except ImportError:
         raise ImportError("ONNX export needs the package onnx: pip install onnx") from None
