@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     sizes = [dataset.features, *args.hidden, len(dataset.class_names)]
     most, epochs = search.epochs_of(args.epochs, search.Settings().epochs)
     rows = search.split(dataset)
-    facts = [dataset.name, sizes, args.compression, args.tile, args.seed, args.epochs]
+    facts = [dataset.name, sizes, args.compression, args.tile, args.seed, most, epochs]
     name = strict_json.dumps([*facts, search.checksum((rows.train, rows.validation))])
 
     def attempt(settings: Settings, watch: Watch) -> None:

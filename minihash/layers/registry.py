@@ -26,10 +26,13 @@ def register(kind: Kind) -> Kind:
 
     Raises
     ------
-    ValueError if another class has this name.
+    ValueError if another class has this name. The same class defined anew, as by a cell of a notebook that is
+    run again, takes its own place.
     """
-    if LAYERS.setdefault(kind.__name__, kind) is not kind:
+    before = LAYERS.setdefault(kind.__name__, kind)
+    if (before.__module__, before.__qualname__) != (kind.__module__, kind.__qualname__):
         raise ValueError(f"a layer {kind.__name__} is registered already, wanted another name")
+    LAYERS[kind.__name__] = kind
     return kind
 
 

@@ -48,7 +48,7 @@ class BinaryCrossEntropy(Loss):
         losses = xp.where(positive, outputs, 0) - targets * outputs + xp.log1p(decay)
 
         grad_outputs = xp.where(positive, 1, decay) / (1 + decay) - targets
-        rows = grad_outputs.reshape(len(outputs), -1)  # a view, as above
+        rows = grad_outputs.reshape(len(outputs), -1)  # a view: what is done to it is done to grad_outputs
         rows *= (row_weight / rows.shape[1])[:, None]
         return (row_weight @ losses.reshape(rows.shape).mean(axis=1)).item(), grad_outputs
 

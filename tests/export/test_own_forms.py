@@ -174,6 +174,16 @@ def test_an_activation_without_a_slope_does_not_train(tmp_path: Path) -> None:
     assert not (tmp_path / "c").exists()
 
 
+def test_a_form_of_two_kinds_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silu(Swish):
+        pass
+
+    monkeypatch.setattr(C_FORMS, "_forms", dict(C_FORMS._forms))
+    C_FORMS.register(Silu)(C_FORMS.of_kind(Swish))
+    to_c(Network([Linear(3, 4), Silu(), Linear(4, 2), Swish()]), tmp_path)
+    assert (tmp_path / "model.c").read_text().count("static float swish(") == 1
+
+
 def test_forms_are_of_exact_kinds(tmp_path: Path) -> None:
     class Twice(Circulant):
         """A subclass may compute something else."""
