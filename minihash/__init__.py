@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         schedules,
     )
     from minihash.builders import mlp
+    from minihash.datasets import read_table
     from minihash.layers import (
         Dropout,
         HashedLinear,
@@ -47,6 +48,7 @@ _HOMES = {
     "mlp": "builders",
     "load": "persistence",
     "save": "persistence",
+    "read_table": "datasets",
     "History": "training",
     "evaluate": "training",
     "fit": "training",
@@ -75,6 +77,7 @@ __all__ = [
     "mlp",
     "optimizers",
     "quantization",
+    "read_table",
     "save",
     "schedules",
 ]

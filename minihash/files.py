@@ -39,6 +39,16 @@ def naming(path: str | os.PathLike[str], *others: str | os.PathLike[str]) -> Ite
 
 
 @contextmanager
+def naming_values(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Put `path` before what a ValueError of the block says, unless it begins so."""
+    try:
+        yield
+    except ValueError as error:
+        named = str(error).startswith(os.fspath(path))
+        raise ValueError(f"{error}" if named else f"{os.fspath(path)}: {error}") from None
+
+
+@contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file that becomes `path` when the block ends well, and else vanishes.
 

@@ -20,6 +20,7 @@ from minihash.training import History
 
 Path = str | os.PathLike[str] | None
 PER_ROW = 6  # images of units
+MOST_NUMBERS = 20  # classes whose counts are written into the picture
 HATCHES = ("", "//", "..", "xx", "--", "oo")
 
 
@@ -115,6 +116,37 @@ def virtual_weights(layer: Layer, units: Sequence[int], shape: tuple[int, int], 
     images = matrix[list(units)].reshape(-1, *shape)
     limit = float(np.abs(images).max()) or 1.0
     return _images(images, units, (-limit, limit), "weight", path)
+
+
+def confusion_matrix(matrix: np.ndarray, names: Sequence[str], path: Path = None) -> Any:
+    """Draw how often rows of each class are taken for which: a row a class, in shares of its rows.
+
+    Parameters
+    ----------
+    matrix : (classes, classes) counts, as `training.evaluation.confusion` returns them.
+    names : of the classes.
+    path : file to write, or None.
+    """
+    counts = np.asarray(checks.array("matrix", matrix))
+    if counts.shape != (len(names), len(names)):
+        raise ValueError(f"matrix has shape {counts.shape}, wanted ({len(names)}, {len(names)}) as names")
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+
+    def fill(figure: Any) -> None:
+        axes = figure.subplots()
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        figure.colorbar(image, label="share of the class's rows")
+        places = range(len(names))
+        axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(places, names)
+        axes.set(xlabel="predicted", ylabel="is")
+        for i, j in itertools.product(places, places) if len(names) <= MOST_NUMBERS else ():
+            color = "white" if shares[i, j] > 0.5 else "black"
+            number = f"{counts[i, j]:,}" if counts[i, j] else ""
+            axes.text(j, i, number, ha="center", va="center", color=color)
+
+    side = max(4.0, 0.45 * len(names))
+    return figures.draw(path, (side + 1.5, side), fill)
 
 
 def error_against_bytes(curves: Mapping[str, Sequence[tuple[float, float]]], path: Path = None) -> Any:

@@ -1,4 +1,4 @@
-"""What a network may be trained for, and the loss of each task."""
+"""What a network may be trained for, the loss of each task, and words for how its data are read."""
 
 from __future__ import annotations
 
@@ -10,3 +10,7 @@ TASKS = {
 }
 #: The loss of each task.
 LOSSES = TASKS | {"multilabel": "binary_cross_entropy"}
+#: What may be done about empty cells of a table.
+MISSING = ("mean", "drop")
+#: Which rows of a file may be those to test on: some of all, or the last.
+SPLITS = ("shuffled", "last")

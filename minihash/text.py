@@ -1,8 +1,13 @@
-"""Plain text tables for the terminal."""
+"""Plain text for the terminal: tables, numbers of things."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+
+def counted(number: int, name: str) -> str:
+    """Return a number with what it counts: 1 row, 2,000 rows."""
+    return f"{number:,} {name}{'s' * (number != 1)}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:

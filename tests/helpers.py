@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from minihash import mlp
+from minihash.datasets.inputs import Inputs
 from minihash.layers import Linear
 from minihash.network import Network
 
@@ -24,6 +26,12 @@ def rows_of(count: int, features: int = 3, seed: int = 0) -> np.ndarray:
     rows = np.random.default_rng(seed).normal(size=(count, 1 + features)).astype(np.float32)
     rows[:, 0] = np.arange(count)
     return rows
+
+
+def inputs_of(path: Any, features: int, **options: Any) -> np.ndarray:
+    """All rows of a file, as a network of so many inputs is given them."""
+    rows = Inputs(path, mlp([features, 1]), **options)
+    return np.concatenate([chunk.inputs.copy() for chunk in rows])
 
 
 def with_nan() -> Network:

@@ -248,7 +248,7 @@ def test_the_command(tmp_path: Path) -> None:
     [
         (["--shards", "1"], "shards is 1, wanted 2 at least, the number of ranks", 1),
         (["--batch-size", "3"], "batch_size is 3, wanted 4 at least, the number of shards", 1),
-        (["--data", "nothing"], "data is 'nothing', wanted", 1),
+        (["nothing"], "data is 'nothing', wanted", 1),
         (["--epochs", "x"], "argument --epochs: 'x' is not an integer", 2),
         (["--out", "nowhere/net"], "nowhere: there is no such folder to write to", 1),
     ],

@@ -30,7 +30,7 @@ from minihash import HashedLinear, Network, Tanh, fit, mlp, save, studies
 from minihash.callbacks import EarlyStopping
 from minihash.cli import build_parser
 from minihash.datasets.csv_rows import convert
-from minihash.datasets.files import open_dataset
+from minihash.datasets.file_dataset import read_table
 from minihash.datasets.idx import read_idx
 from minihash.datasets.inputs import read_inputs
 from minihash.datasets.labelled import read_labelled
@@ -164,7 +164,7 @@ def read_state_of_facts(path: Path) -> None:
 
 
 def read_rows(path: Path) -> None:
-    rows = open_dataset(path).rows
+    rows = read_table(path).rows
     for batch in rows.batches(5, np.random.default_rng(0)):
         assert np.isfinite(batch.inputs).all() and len(batch.inputs) == len(batch.targets)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minihash import evaluate, fit, load, losses, mlp, save
-from minihash.datasets.files import open_dataset
+from minihash.datasets.file_dataset import read_table
 from minihash.network import Network
 from minihash.optimizers import SGD
 from minihash.quantization import fine_tune
@@ -42,7 +42,7 @@ def test_a_task_wants_its_outputs(task: str, outputs: int, wanted: str) -> None:
 def test_rows_of_a_file_have_one_target(tmp_path) -> None:
     np.savez(tmp_path / "a.npz", inputs=INPUTS, labels=YES)
     with pytest.raises(ValueError, match="task is 'multilabel', wanted "):
-        open_dataset(tmp_path / "a.npz", task="multilabel")
+        read_table(tmp_path / "a.npz", task="multilabel")
 
 
 @pytest.mark.parametrize("task", LOSSES)

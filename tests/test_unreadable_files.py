@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import inputs_of
 
 from benchmarks.ledger import Ledger
 from benchmarks.paper import rules
@@ -18,10 +19,11 @@ from benchmarks.paper.data import amat
 from minihash import fit, mlp, persistence, save, studies
 from minihash.cli import main
 from minihash.datasets import kinds
-from minihash.datasets.csv_rows import convert, read_header
-from minihash.datasets.files import open_dataset, open_rows
+from minihash.datasets.csv_rows import convert
+from minihash.datasets.file_dataset import read_table
+from minihash.datasets.files import open_rows
 from minihash.datasets.idx import read_idx
-from minihash.datasets.inputs import input_chunks, read_inputs
+from minihash.datasets.inputs import read_inputs
 from minihash.datasets.labelled import read_labelled
 from minihash.datasets.npy import NpyRows
 from minihash.datasets.store import Store, StoreWriter
@@ -32,12 +34,11 @@ ON_LINUX = pytest.mark.skipif(not os.path.exists(MEMORY), reason="there is no su
 
 READERS: dict[str, Callable[[Any], Any]] = {
     "csv": lambda path: convert(path, "unused.mh"),
-    "header": read_header,
     "kind": kinds.kind_of,
     "rows": open_rows,
-    "data set": open_dataset,
+    "data set": read_table,
     "inputs": read_inputs,
-    "input chunks": lambda path: list(input_chunks(path, 2)),
+    "input chunks": lambda path: inputs_of(path, 2),
     "npy": NpyRows,
     "idx": read_idx,
     "store": Store,
@@ -72,8 +73,8 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "argv",
     [
-        ["train", "--data", MEMORY],
-        ["evaluate", "MODEL", "--data", MEMORY],
+        ["train", MEMORY],
+        ["evaluate", "MODEL", MEMORY],
         ["predict", "MODEL", MEMORY],
         ["predict", MEMORY, "MODEL"],
         ["data", "convert", MEMORY, "x.mh"],  # not of x.mh, which can be written
@@ -129,11 +130,11 @@ def test_a_disk_that_fails_in_the_middle(write: Any, module: str, tmp_path: Path
     write(path)
 
     def failing(name: Any, mode: str = "r") -> Any:
-        return io.BufferedReader(Failing(name)) if name == path else open(name, mode)
+        return io.BufferedReader(Failing(name)) if Path(name) == path else open(name, mode)
 
     monkeypatch.setattr(f"minihash.datasets.{module}.open", failing, raising=False)
     with pytest.raises(OSError) as found:
-        read_labelled(path) if write is _npz else open_dataset(path)
+        read_labelled(path) if write is _npz else read_table(path)
     assert (found.value.errno, found.value.filename) == (errno.EIO, str(path))
 
 

@@ -20,11 +20,12 @@ from threadpoolctl import threadpool_limits
 from benchmarks.speed import peers
 from minihash import metrics, optimizers, schedules, strict_json
 from minihash.builders import stack
-from minihash.datasets.files import FileDataset, open_dataset
+from minihash.datasets.file_dataset import FileDataset, read_table
 from minihash.datasets.rows import Rows
 from minihash.kernels import threads
 from minihash.layers import HashedLinear, Layer, Linear, Tanh
 from minihash.network import Network
+from minihash.schema import Split
 from minihash.training import fit
 
 MOMENTUM = 0.9
@@ -128,7 +129,8 @@ def run(plan: Plan) -> dict[str, Any]:
     """
     threads.set_num_threads(plan["threads"])
     threadpool_limits(plan["threads"])
-    data = open_dataset(plan["data"], task="binary", validation=0, test=plan["test_rows"])
+    split = Split("last", validation=0, test=plan["test_rows"])
+    data = read_table(plan["data"], task="binary", split=split)
     do = train_torch if plan["torch"] else train
     few = data.train.part(0, min(len(data.train), 2 * plan["batch_size"]))
     do(build(plan, data), few, {**plan, "epochs": 1})  # loads what the first step loads

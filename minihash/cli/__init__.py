@@ -16,7 +16,10 @@ DESCRIPTION = "HashedNets: networks that store a fraction of their weights."
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line; --help shows the usage."""
+    """A parser whose errors are one line, and whose options are written out; --help shows the usage."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         from minihash.machine import launched

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from minihash.cli.arguments import integer
+from minihash.cli.arguments import add_table_arguments, integer
 from minihash.terminal import say
 
 if TYPE_CHECKING:
@@ -30,12 +31,10 @@ def add_parser(subparsers: Any) -> None:
 
     convert = actions.add_parser("convert", help="turn a CSV file of numbers into a store, read in blocks")
     convert.add_argument("source", metavar="CSV", help="a target and features in each line; .gz or not")
-    convert.add_argument("target", metavar="STORE", help="the file to write")
-    convert.add_argument("--header", action="store_true", help="leave out the first line")
-    about = "which number of a line is the target; -1: the last (default: %(default)s)"
-    convert.add_argument("--label-column", type=int, default=0, metavar="N", help=about)
-    about = "which number of a line is the row's weight (default: none)"
-    convert.add_argument("--weight-column", type=int, metavar="N", help=about)
+    convert.add_argument("store", metavar="STORE", help="the file to write")
+    add_table_arguments(convert)
+    about = "the column of the rows' weights, by name or number (default: none)"
+    convert.add_argument("--weight", metavar="NAME", help=about)
     about = "leave out so many wrong lines (default: none may be wrong)"
     convert.add_argument("--skip-bad", type=integer(0), default=0, metavar="N", help=about)
 
@@ -63,18 +62,32 @@ def _convert(args: argparse.Namespace) -> None:
     from minihash.datasets.csv_rows import convert
     from minihash.files import check_outputs
 
-    check_outputs([args.target], args.source)
+    check_outputs([args.store], args.source)
     progress = convert(
         args.source,
-        args.target,
-        header=args.header,
-        label_column=args.label_column,
-        weight_column=args.weight_column,
+        args.store,
+        **_columns(args),
         skip_bad=args.skip_bad,
         report=reporter(),
     )
     skipped = f", {progress.skipped:,} lines skipped" if progress.skipped else ""
-    say(f"{speed(progress)}{skipped}: wrote {args.target}")
+    say(f"{speed(progress)}{skipped}: wrote {args.store}")
+
+
+def _columns(args: argparse.Namespace) -> dict[str, Any]:
+    """Return where target and weight are, and whether there is a header; of a pipe only what is said."""
+    from minihash.datasets.tables import find_column, find_target
+    from minihash.datasets.text_table import open_text
+
+    if not os.path.isfile(args.source):
+        weight = None if args.weight is None else int(args.weight)
+        return {"header": bool(args.header), "label_column": int(args.target or 0), "weight_column": weight}
+    table = open_text(args.source, args.header)
+    return {
+        "header": bool(table.names),
+        "label_column": find_target(table, args.target),
+        "weight_column": None if args.weight is None else find_column(table, "weight", args.weight),
+    }
 
 
 def reporter() -> Callable[[Progress], None]:

@@ -6,14 +6,14 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from minihash.cli.arguments import SEED, add_data_arguments, integer, number
-from minihash.cli.data_sets import count, main_score, open_data, outputs_of, say_what_was_guessed
+from minihash.cli.data_sets import count, main_score, open_data, outputs_of, say_what_it_is
 from minihash.tasks import TASKS
 from minihash.terminal import say
 
 if TYPE_CHECKING:
     from minihash.callbacks import KeepLastGood
     from minihash.datasets import Dataset
-    from minihash.datasets.files import FileDataset
+    from minihash.datasets.file_dataset import FileDataset
     from minihash.network import Network
 
 
@@ -53,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise ValueError(f"{args.model}: {error}") from None
     dataset = open_data(args, network)
-    say_what_was_guessed(dataset, network.task or args.task)
+    say_what_it_is(dataset)
     unfit, keep = _unfit(network, dataset), KeepLastGood()
     if args.epochs:
         if unfit:
-            raise ValueError(f"{args.model} has {unfit} --data {args.data}")
+            raise ValueError(f"{args.model} has {unfit} {args.data}")
         small = _fine_tune(args, network, dataset, keep)
     with held_back():
         save(small, args.out)

@@ -9,7 +9,7 @@ from typing import Any
 #: What is about this run and not about the network that it makes.
 OTHERS = (
     *("command", "run", "from_settings", "out", "plot", "log", "compare"),
-    *("checkpoint", "resume", "threads"),
+    *("checkpoint", "resume", "threads", "dry_run"),
 )
 
 
@@ -22,7 +22,7 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
 def describe_settings(args: argparse.Namespace) -> str:
     """Return the settings in a line; those that are not set are left out."""
     settings = settings_of(args).items()
-    shown = (f"{name} {_text(value)}" for name, value in settings if value is not None and value is not False)
+    shown = (f"{name} {_text(value)}" for name, value in settings if value not in (None, False, []))
     return "settings: " + ", ".join(shown)
 
 
@@ -56,13 +56,15 @@ class FromSettings(argparse.Action):
             parser.error(f"--from-settings: {path}: wanted an object with settings of minihash train")
         if settings.pop("map", "element") != "element" or settings.pop("window", None) is not None:
             parser.error(f"--from-settings: {path}: is of the window map, which is gone: wanted tiles")
+        if (column := settings.pop("label_column", None)) is not None:  # its name before version 0.2
+            settings["target"] = str(column)
         if unknown := sorted(settings.keys() - (known.keys() - {*OTHERS, "help"})):
             parser.error(f"--from-settings: {path}: has {unknown[0]!r}, wanted settings of minihash train")
         for name, value in settings.items():
             try:
                 setattr(namespace, name, _parsed(known[name], value))
             except (argparse.ArgumentTypeError, ValueError, TypeError) as error:
-                option = known[name].option_strings[0]
+                option = (known[name].option_strings or [name])[0]
                 parser.error(f"--from-settings: {path}: {option}: {' '.join(str(error).split())}")
         namespace.from_settings = path
 
@@ -72,10 +74,10 @@ def _parsed(action: argparse.Action, value: Any) -> Any:
     flag = isinstance(action.default, bool) or isinstance(action, argparse.BooleanOptionalAction)
     if flag and isinstance(value, bool) or value is action.default is None:
         return value
-    several = action.nargs not in (None, "?")
+    several = action.nargs not in (None, "?") or isinstance(action.default, list)
     fits = isinstance(value, list) if several else isinstance(value, (str, int, float))
     if flag or isinstance(value, bool) or not fits:
-        such = "" if action.default is None else f" such as {action.default!r}"
+        such = "" if action.default in (None, argparse.SUPPRESS) else f" such as {action.default!r}"
         raise ValueError(f"is {value!r}, wanted {'a list' if several else 'a value'}{such}")
     kind: Any = action.type or str
     parsed = [kind(str(one)) for one in value] if isinstance(value, list) else kind(str(value))

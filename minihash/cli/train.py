@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minihash import text
-from minihash.cli.data_sets import count, describe, main_score, open_data, outputs_of, say_what_was_guessed
+from minihash.cli.data_sets import count, describe, main_score, open_data, outputs_of, say_what_it_is
 from minihash.cli.settings import describe_settings, write_settings
 from minihash.cli.train_arguments import add_train_arguments
 from minihash.tasks import TASKS
@@ -19,7 +19,7 @@ from minihash.terminal import say
 
 if TYPE_CHECKING:
     from minihash.datasets import Dataset
-    from minihash.datasets.files import FileDataset
+    from minihash.datasets.file_dataset import FileDataset
     from minihash.network import Network
     from minihash.training import Callback, History
 
@@ -85,9 +85,9 @@ def _run(args: argparse.Namespace, writes: bool) -> int:
     if args.patience is not None and not count(dataset.validation):
         raise ValueError(f"--patience needs validation rows, and {args.data} has none: wanted some")
     say(describe_settings(args))
-    for note in dataset.notes:
-        say(note)
-    say_what_was_guessed(dataset, args.task)
+    say_what_it_is(dataset)
+    if args.dry_run:
+        return 0
     runs = [_train(_name(args), args, dataset, _build(args, dataset), args.out if writes else None)]
     if args.compare:
         if args.tile is None:

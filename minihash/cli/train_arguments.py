@@ -98,3 +98,4 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--out", metavar="FILE", help=about)
     output.add_argument("--log", metavar="FILE", help="write the history after each epoch (csv or jsonl)")
     output.add_argument("--plot", metavar="FILE", help="draw the learning curves (png, svg or pdf)")
+    output.add_argument("--dry-run", action="store_true", help="say what the data are, and stop there")

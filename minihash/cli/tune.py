@@ -230,7 +230,7 @@ def _command(args: argparse.Namespace, settings: Settings) -> str:
 
 def train_command(args: argparse.Namespace, network: dict[str, Any], settings: Settings) -> str:
     """Return the command `minihash train` for a network, with settings that it knows."""
-    words: list[Any] = ["minihash", "train", "--data", args.data, "--final"]
+    words: list[Any] = ["minihash", "train", args.data, "--final"]
     words += ["--data-dir", args.data_dir] if args.data_dir else []
     for name, value in {**network, **settings.as_dict(), "seed": args.seed}.items():
         words += [f"--{name.replace('_', '-')}", *(value if isinstance(value, list) else [value])]

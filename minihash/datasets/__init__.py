@@ -7,9 +7,10 @@ import os
 from minihash import checks
 from minihash.datasets import mnist
 from minihash.datasets.dataset import Dataset, Part
+from minihash.datasets.file_dataset import FileDataset, read_table
 from minihash.datasets.files import open_rows
 
-__all__ = ["Dataset", "load", "names", "open_rows"]
+__all__ = ["Dataset", "FileDataset", "load", "names", "open_rows", "read_table"]
 
 
 def names() -> tuple[str, ...]:

@@ -37,7 +37,9 @@ class BlockRows(Rows):
         self.path, self.name = path, str(path)
         self.rows, self.features, self.weighted = rows, features, weighted
         self._block_rows, self._file_rows = block_rows, rows
-        self._first = 0  # row of the file
+        self._first, self._end = 0, rows  # rows of the file
+        self._mask: np.ndarray | None = None  # (rows of the file,), where not all between them belong here
+        self._labels: np.ndarray | None = None  # the targets of class 0, 1, …, where they are others
         self._bounds: tuple[float, float, bool] | None = None  # of the file
 
     @property
@@ -72,11 +74,29 @@ class BlockRows(Rows):
     def part(self, start: int, stop: int) -> BlockRows:
         start = checks.integer("start", start, 0, self.rows + 1)
         stop = checks.integer("stop", stop, start, self.rows + 1)
+        if self._mask is None:
+            return self._between(self._first + start, self._first + stop, stop - start)
+        own = self._first + np.flatnonzero(self._mask[self._first : self._end])[start:stop]
+        return self._between(own[0], own[-1] + 1, len(own)) if len(own) else self._between(0, 0, 0)
+
+    def chosen(self, mask: np.ndarray) -> BlockRows:
+        first, end = int(mask.argmax()), len(mask) - int(mask[::-1].argmax())
+        part = self._between(first, end, int(mask.sum())) if mask.any() else self._between(0, 0, 0)
+        part._mask = mask if part.rows < part._end - part._first else None
+        return part
+
+    def labelled(self, labels: np.ndarray) -> BlockRows:
+        rows = self._between(self._first, self._end, self.rows)
+        rows._labels, rows._bounds = labels, (0.0, len(labels) - 1.0, True)
+        return rows
+
+    def _between(self, first: int, end: int, rows: int) -> BlockRows:
+        """Return a part: some rows between two rows of the file."""
         part = copy.copy(self)
         known = part.__dict__.pop("statistics", None)  # of other rows, but all there is to know of targets
-        if known is not None:
+        if known is not None and part._bounds is None:
             part._bounds = known.low, known.high, known.whole
-        part._first, part.rows = self._first + start, stop - start
+        part._first, part._end, part.rows = int(first), int(end), rows
         return part
 
     def batches(self, batch_size: int, rng: np.random.Generator | None = None) -> Batches:
@@ -105,13 +125,16 @@ class BlockRows(Rows):
             yield self._batch(batch[:filled])
 
     def _batch(self, rows: np.ndarray) -> Batch:
-        return Batch(rows[:, 1 + self.weighted :], rows[:, 0], rows[:, 1] if self.weighted else None)
+        targets = rows[:, 0]
+        if self._labels is not None:
+            targets = np.searchsorted(self._labels, targets).astype(NUMBER)
+        return Batch(rows[:, 1 + self.weighted :], targets, rows[:, 1] if self.weighted else None)
 
     def _buffers(self, rng: np.random.Generator | None) -> Buffers:
         """Yield the rows of some blocks after the other, while a thread reads the next."""
         if not self.rows:
             return
-        first, last = self._first // self._block_rows, (self._first + self.rows - 1) // self._block_rows
+        first, last = self._first // self._block_rows, (self._end - 1) // self._block_rows
         order = np.arange(first, last + 1)
         if rng is not None:
             rng.shuffle(order)
@@ -137,7 +160,12 @@ class BlockRows(Rows):
         for block in group:
             start = block * self._block_rows
             read = self.read_block(file, block, buffer[count:])
-            low, high = max(0, self._first - start), min(read, self._first + self.rows - start)
+            low, high = max(0, self._first - start), min(read, self._end - start)
+            if self._mask is not None:
+                own = buffer[count + low : count + high][self._mask[start + low : start + high]]
+                buffer[count : count + len(own)] = own
+                count += len(own)
+                continue
             if low:  # the part begins in the middle of the block
                 buffer[count : count + high - low] = buffer[count + low : count + high]
             count += high - low

@@ -125,13 +125,13 @@ def read_chunks(
     A line with a negative weight is a bad one, and one with a number that is infinite in float32.
     """
     number, width = 1, None  # of the next line; of all lines
-    with contextlib.closing(_line_chunks(path)) as chunks:
+    with contextlib.closing(line_chunks(path)) as chunks:
         for lines in chunks:
             if header and number == 1:
                 progress.names = tuple(_fields(lines[0]))
                 lines, number = lines[1:], 2
             width = width or _usual_width(lines)
-            rows = _parse(lines, width, weight_column)
+            rows = parse(lines, width, weight_column)
             if rows is None:
                 allowed_now = skip_bad - progress.skipped
                 good, bad = _sort_out(lines, number, width, weight_column, allowed_now)
@@ -142,20 +142,10 @@ def read_chunks(
                     is_header = line == number == 1 and _is_header(lines[0])
                     hint = " (--header, header=True: leave it out)" if is_header else ""
                     raise ValueError(f"{os.fspath(path)}: line {line} {what}{hint}{allowed}")
-                rows = _parse(good, width)
+                rows = parse(good, width)
             number += len(lines)
             if rows is not None and len(rows):
                 yield rows
-
-
-def read_header(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
-    """Return the fields of a CSV file's first line, or None if they are numbers.
-
-    Raises ValueError with its name if it is damaged; OSError if it cannot be read.
-    """
-    with contextlib.closing(_line_chunks(path)) as chunks:
-        first = next(chunks, [b""])[0]
-    return tuple(_fields(first)) if first.strip() and _parse([first], None) is None else None
 
 
 def _usual_width(lines: list[bytes]) -> int | None:
@@ -165,7 +155,8 @@ def _usual_width(lines: list[bytes]) -> int | None:
 
 
 @contextlib.contextmanager
-def _open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def open_packed(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file to read, unpacked where gzip packed it."""
     with naming(path), open(path, "rb") as file:  # once: what has been read of a pipe is gone
         if file.peek(2)[:2] == GZIP:
             with gzip.open(file) as unpacked:
@@ -176,7 +167,7 @@ def _open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 def first_bytes(path: str | os.PathLike[str], count: int) -> bytes:
     """Return how a file starts, what is packed in a gz file unpacked; b"" if it is damaged."""
-    with _open(path) as file:
+    with open_packed(path) as file:
         try:
             return file.read(count)
         except (EOFError, zlib.error, gzip.BadGzipFile):
@@ -194,10 +185,10 @@ def without_mark(path: str | os.PathLike[str], start: bytes) -> bytes:
     return start.removeprefix(codecs.BOM_UTF8)
 
 
-def _line_chunks(path: str | os.PathLike[str]) -> Generator[list[bytes], None, None]:
+def line_chunks(path: str | os.PathLike[str]) -> Generator[list[bytes], None, None]:
     """Yield the lines of a file, some at a time."""
     rest, start = b"", True
-    with _open(path) as file:
+    with open_packed(path) as file:
         while True:
             try:
                 content = file.read(CHUNK_BYTES)
@@ -215,7 +206,7 @@ def _line_chunks(path: str | os.PathLike[str]) -> Generator[list[bytes], None, N
                 return
 
 
-def _parse(lines: list[bytes], width: int | None, weight_column: int | None = None) -> np.ndarray | None:
+def parse(lines: list[bytes], width: int | None, weight_column: int | None = None) -> np.ndarray | None:
     """Return the numbers of lines, or None if one of them is wrong."""
     lines = [line for line in lines if line.strip()]
     if not lines:
@@ -251,7 +242,7 @@ def _sort_out(
         if not line.strip():
             continue
         fields = line.count(b",") + 1
-        rows = _parse([line], None)
+        rows = parse([line], None)
         if rows is None:
             bad.append((place, f"has {_wrong_field(line)}, wanted finite numbers"))
         elif width is not None and fields != width:
@@ -265,7 +256,7 @@ def _sort_out(
 
 def _wrong_field(line: bytes) -> str:
     for field in line.strip().split(b","):
-        if _parse([field], None) is None or not field.strip():
+        if parse([field], None) is None or not field.strip():
             return ascii(field[:30].decode("latin-1"))
     return "no numbers"
 

@@ -84,10 +84,12 @@ class NpyRows(BlockRows):
 
         Raises ValueError for a number that is not finite in float32; OSError if the file cannot be read.
         """
-        end = self._first + self.rows
         with naming(self.path), open(self.path, "rb") as file:
-            for first in range(self._first, end, chunk_rows):
-                yield self._read(file, first, min(chunk_rows, end - first))
+            for first in range(self._first, self._end, chunk_rows):
+                rows = self._read(file, first, min(chunk_rows, self._end - first))
+                rows = rows if self._mask is None else rows[self._mask[first : first + len(rows)]]
+                if len(rows):
+                    yield rows
 
     @functools.cached_property
     def statistics(self) -> Statistics:

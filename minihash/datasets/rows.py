@@ -157,6 +157,14 @@ class Rows:
         """Return rows start … stop − 1."""
         raise NotImplementedError
 
+    def chosen(self, mask: np.ndarray) -> Rows:
+        """Return the rows of which `mask` (rows,) is True."""
+        raise NotImplementedError
+
+    def labelled(self, labels: np.ndarray) -> Rows:
+        """Return the rows with the number of a class as target: `labels[k]` becomes k."""
+        raise NotImplementedError
+
     @property
     def bounds(self) -> tuple[float, float, bool]:
         """What targets are not below and not above, and whether they are surely whole numbers."""
@@ -189,6 +197,13 @@ class ArrayRows(Rows):
 
     def part(self, start: int, stop: int) -> ArrayRows:
         return ArrayRows(*self._take(slice(start, stop)))
+
+    def chosen(self, mask: np.ndarray) -> ArrayRows:
+        return ArrayRows(*self._take(mask))
+
+    def labelled(self, labels: np.ndarray) -> ArrayRows:
+        inputs, targets, weight = self.arrays
+        return ArrayRows(inputs, np.searchsorted(labels, targets), weight)
 
     def _take(self, rows: Any) -> Batch:
         inputs, targets, weight = self.arrays

@@ -72,6 +72,33 @@ def evaluate(
         return scores_of(network, sources.source("data", data, network, loss), losses.get(loss), ranks)
 
 
+def confusion(network: Network, data: Data, loss: str) -> np.ndarray:
+    """Count which class rows of each class are taken for.
+
+    Parameters
+    ----------
+    network, data, loss : as in `evaluate`; the loss is for one class a row.
+
+    Returns
+    -------
+    (classes, classes) int64: entry (i, j) is how many rows of class i have class j as the likeliest.
+
+    Raises
+    ------
+    As `evaluate`; ValueError for a loss without classes.
+    """
+    rows = sources.source("data", data, network, loss)
+    if not rows.loss.classifies:
+        raise ValueError(f"loss is {rows.loss.name!r}, wanted one of classes")
+    classes = max(2, network.out_features or 0)
+    counts = np.zeros(classes * classes, np.int64)
+    for outputs, targets, _ in _predicted(network, rows, ALONE):
+        likeliest = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(np.int64)
+        labels = rows.loss.labels(targets).reshape(-1)
+        counts += np.bincount(labels * classes + likeliest, minlength=classes * classes)
+    return counts.reshape(classes, classes)
+
+
 def scores_of(network: Network, rows: Source, loss: Callable, ranks: Ranks = ALONE) -> dict[str, float]:
     """Return what `evaluate` does, of rows that fit; all ranks predict, and the first measures."""
     mean, known = Mean(), tuple(metrics.SCORES)

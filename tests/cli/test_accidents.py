@@ -58,15 +58,15 @@ def read_store(path: Path) -> int:
 
 COMMANDS = {
     "train": Command(
-        ("train", "--data", "IN/rows.csv", *NETWORK, "--out", "OUT/model"), ("--seed", "1"), load
+        ("train", "IN/rows.csv", *NETWORK, "--out", "OUT/model"), ("--seed", "1"), load
     ),
     "quantize": Command(
-        ("quantize", "IN/model", "--data", "IN/rows.csv", "--epochs", "10", "--out", "OUT/model"),
+        ("quantize", "IN/model", "IN/rows.csv", "--epochs", "10", "--out", "OUT/model"),
         ("--bits", "4"),
         load,
     ),
     "convert": Command(
-        ("data", "convert", "IN/rows.csv", "OUT/rows.mh"), ("--label-column", "1"), read_store
+        ("data", "convert", "IN/rows.csv", "OUT/rows.mh"), ("--target", "1"), read_store
     ),
     "predict": Command(("predict", "IN/model", "IN/rows.csv", "--out", "OUT/labels.csv"), ("IN/other",)),
     "export": Command(("export", "IN/model", "--out", "OUT/c"), ("--weights", "int8")),
@@ -97,7 +97,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savetxt(folder / "rows.csv", np.column_stack([rows[:, 0] > 0, rows]), delimiter=",", fmt="%.4g")
     for name, seed in (("model", "0"), ("other", "5")):
         argv = [*NETWORK[:-1], "1", "--seed", seed, "--out", str(folder / name)]
-        assert main(["train", "--data", str(folder / "rows.csv"), *argv]) == 0
+        assert main(["train", str(folder / "rows.csv"), *argv]) == 0
     return folder
 
 

@@ -27,6 +27,6 @@ def test_convert(run: Run, tmp_path: Path) -> None:
 def test_convert_with_weights(run: Run, tmp_path: Path) -> None:
     source, target = tmp_path / "a.csv", tmp_path / "a.mh"
     source.write_text("1,2,3,4\n" * 5)
-    assert run("data", "convert", source, target, "--weight-column", "-1")[0] == 0
+    assert run("data", "convert", source, target, "--weight", "-1")[0] == 0
     inputs, targets, weight = next(Store(target).batches(5))
     assert (inputs[0].tolist(), targets[0], weight[0]) == ([2, 3], 1, 4)

@@ -60,7 +60,7 @@ def test_a_model_of_other_data_is_rounded_and_not_measured(run: Run, tmp_path: P
     status, said, err = run("quantize", str(model), "--out", str(out))
     assert (status, err) == (0, "") and "error" not in said and out.exists()
     status, _, err = run("quantize", str(model), "--epochs", "1", "--out", str(out))
-    assert status == 1 and "has 20 inputs and 3 outputs, wanted 784 and 10 for --data mnist-small" in err
+    assert status == 1 and "has 20 inputs and 3 outputs, wanted 784 and 10 for mnist-small" in err
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_train(tmp_path: Path, run: Run) -> None:
     status, out, err = run(*TINY, "--out", tmp_path / "model")
     assert (status, err) == (0, "")  # no bar: this is no terminal
     network = load(tmp_path / "model")
-    assert out.startswith("settings: data mnist-small, ") and f"\n{network.summary()}\n" in out
+    assert out.startswith("settings: ") and f"\n{network.summary()}\n" in out
     assert network.num_virtual == 785 * 20 + 21 * 10 and network.num_parameters == 245 + 3
     assert re.search(r"^hashed, 10,000 training rows, 1 epoch in \d+\.\d s$", out, re.MULTILINE)
     assert errors(out) == [percent(tmp_path / "model")]
@@ -101,7 +101,7 @@ def test_a_tile_that_is_too_long(tmp_path: Path, run: Run) -> None:
 @pytest.mark.parametrize("argv", [("--map", "window"), ("--map", "element"), ("--window", "0.5")])
 def test_the_maps_before_tiles_are_no_options(argv: tuple[str, ...], fails: Fails) -> None:
     line = fails(2, *TINY, *argv)
-    assert line == f"minihash: error: unrecognized arguments: {' '.join(argv)}\n"
+    assert line == f"minihash: error: unrecognized arguments: {argv[0]}\n"
 
 
 @few

@@ -18,7 +18,7 @@ from minihash.persistence import load
 from minihash.training import Callback, History
 from minihash.training.checkpoint import Checkpoint
 
-TRAIN = ("train", "--hidden", "4", "--compression", "1", "--epochs", "5", "--batch-size", "8", "--data")
+TRAIN = ("train", "--hidden", "4", "--compression", "1", "--epochs", "5", "--batch-size", "8")
 
 
 class SignalAt(Callback):
@@ -108,7 +108,7 @@ def test_a_signal_during_the_save_waits(
     argv: tuple[Any, ...] = (*TRAIN, rows, "--out", out)
     if command == "quantize":
         assert run(*TRAIN, rows, "--out", model)[0] == 0
-        argv = ("quantize", model, "--data", rows, "--out", out)
+        argv = ("quantize", model, rows, "--out", out)
 
     def interrupted(*arguments: Any) -> None:
         signal.raise_signal(signal.SIGINT)

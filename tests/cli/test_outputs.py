@@ -9,14 +9,14 @@ import pytest
 from helpers import Fails
 
 COMMANDS = {
-    "train --out": "train --data {rows} --out {rows}",
-    "train --log": "train --data {rows} --log {rows}",
-    "train --plot": "train --data {rows} --plot {rows}",
+    "train --out": "train {rows} --out {rows}",
+    "train --log": "train {rows} --log {rows}",
+    "train --plot": "train {rows} --plot {rows}",
     "train --log, of its settings": "train --from-settings {settings} --log {settings}",
     "tune --out": "tune {rows} --out {rows}",
     "tune --journal": "tune {rows} --journal {rows}",
-    "quantize, the model": "quantize {model} --data {rows} --out {model}",
-    "quantize, the data": "quantize {model} --data {rows} --out {rows}",
+    "quantize, the model": "quantize {model} {rows} --out {model}",
+    "quantize, the data": "quantize {model} {rows} --out {rows}",
     "predict, the model": "predict {model} {rows} --out {model}",
     "predict, the data": "predict {model} {rows} --out {rows}",
     "export": "export {model} --format onnx --out {model}",
@@ -25,10 +25,10 @@ COMMANDS = {
     "convert": "data convert {rows} {rows}",
 }
 TWICE = {
-    "train, out and log": "train --data {rows} --out {new} --log {new}",
-    "train, out and plot": "train --data {rows} --out {new} --plot {new}",
-    "train, log and plot": "train --data {rows} --log {new} --plot {new}",
-    "train, settings and log": "train --data {rows} --out {new} --log {new}.settings.json",
+    "train, out and log": "train {rows} --out {new} --log {new}",
+    "train, out and plot": "train {rows} --out {new} --plot {new}",
+    "train, log and plot": "train {rows} --log {new} --plot {new}",
+    "train, settings and log": "train {rows} --out {new} --log {new}.settings.json",
     "tune, journal and out": "tune {rows} --journal {new} --out {new}",
 }
 NOWHERE = {

@@ -7,12 +7,13 @@ import gzip
 
 import numpy as np
 import pytest
+from helpers import inputs_of
 
 from benchmarks.paper.data import amat
 from minihash.datasets import csv_rows
 from minihash.datasets.csv_rows import convert
-from minihash.datasets.files import open_dataset, open_rows
-from minihash.datasets.inputs import input_chunks
+from minihash.datasets.file_dataset import read_table
+from minihash.datasets.files import open_rows
 from minihash.datasets.kinds import kind_of
 
 ROWS = np.array([[1.0, 2, 3], [0, 1, 2], [1, 4, 1]])
@@ -31,7 +32,7 @@ def test_the_mark_of_utf8_is_no_number(tmp_path, monkeypatch, opener, chunk):
     assert convert(tmp_path / "a.csv", tmp_path / "a.mh").rows == 3
     (batch,) = open_rows(tmp_path / "a.csv").batches(9)
     np.testing.assert_array_equal(np.column_stack([batch.targets, batch.inputs]), ROWS)
-    np.testing.assert_array_equal(np.concatenate(list(input_chunks(tmp_path / "a.csv", 3))), ROWS)
+    np.testing.assert_array_equal(inputs_of(tmp_path / "a.csv", 3), ROWS)
     with opener(tmp_path / "a.csv", "wb") as file:
         file.write(codecs.BOM_UTF8 + b"y,a,b\n" + TEXT.encode())
     assert convert(tmp_path / "a.csv", tmp_path / "a.mh", header=True).rows == 3
@@ -45,8 +46,8 @@ def test_other_encodings_are_named(tmp_path, encoding, opener):
     with opener(tmp_path / "a.csv", "wb") as file:
         file.write(MARKS[encoding] + TEXT.encode(encoding))
     message = rf"a\.csv: is in {encoding[:6].upper()}, wanted UTF-8: save it as that$"
-    reads = [lambda path: convert(path, tmp_path / "a.mh"), open_rows, open_dataset]
-    for read in (*reads, lambda path: next(input_chunks(path, 3))):
+    reads = [lambda path: convert(path, tmp_path / "a.mh"), open_rows, read_table]
+    for read in (*reads, lambda path: inputs_of(path, 3)):
         with pytest.raises(ValueError, match=message):
             read(tmp_path / "a.csv")
 
@@ -68,14 +69,13 @@ def test_what_is_no_file_of_rows(tmp_path):
     path = tmp_path / "a"
     refusals = {
         b"\x89HDF\r\n\x1a\n" + bytes(9): "starts with the bytes 89 48 44 46 0d 0a 1a 0a, wanted a store, ",
-        b"PAR1" + bytes(9): "starts with the bytes 50 41 52 31 00",
         b"\0\0\x08\x01" + bytes(4): "is an idx file, wanted a file with a column of targets$",
         gzip.compress(b"minihash" + bytes(9)): "is packed by gzip, wanted it unpacked",
         gzip.compress(b"\x93NUMPY" + bytes(9)): "is packed by gzip, wanted it unpacked",
     }
     for content, message in refusals.items():
         path.write_bytes(content)
-        for read in (open_rows, open_dataset):
+        for read in (open_rows, read_table):
             with pytest.raises(ValueError, match=f"a: {message}"):
                 read(path)
     path.write_bytes(gzip.compress(b"\0\0\x08\x01" + bytes(4)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minihash.datasets.files import open_dataset
+from minihash.datasets.file_dataset import read_table
 from minihash.datasets.labelled import read_labelled
 
 LABELS = np.arange(6) % 2
@@ -28,7 +28,7 @@ def test_pixels_are_divided_by_255_and_nothing_else(tmp_path, shape, largest, dt
     inputs = np.zeros(shape, dtype)
     inputs.flat[5] = largest
     np.savez(tmp_path / "a.npz", inputs=inputs, labels=LABELS)
-    for read in (read_labelled, open_dataset):
+    for read in (read_labelled, read_table):
         data = read(tmp_path / "a.npz")
         assert data.input_scale == (1 / 255 if pixels else 1)
         if dtype != "u1":

@@ -9,8 +9,9 @@ import pytest
 
 from minihash import evaluate, fit, mlp
 from minihash.datasets.csv_rows import convert
-from minihash.datasets.files import open_dataset, open_rows
-from minihash.datasets.inputs import input_chunks
+from minihash.datasets.file_dataset import read_table
+from minihash.datasets.files import open_rows
+from minihash.datasets.inputs import Inputs
 from minihash.datasets.labelled import read_labelled
 from minihash.datasets.rows import LOST, ArrayRows, Statistics, check_rounding
 from minihash.datasets.store import Store, StoreWriter
@@ -36,7 +37,7 @@ def test_a_column_of_a_csv_file_is_named_as_the_file_counts_it(tmp_path):
     path = csv(tmp_path / "a.csv", LABEL, RNG.normal(size=500), TIME)
     refused("a.csv: column 2", convert, path, tmp_path / "a.mh")
     refused("a.csv: column 2", open_rows, path)
-    refused("a.csv: column 2", open_dataset, path)
+    refused("a.csv: column 2", read_table, path)
     assert not (tmp_path / "a.mh").exists()
     path = csv(tmp_path / "a.csv", TIME, RNG.normal(size=500), LABEL, header="when,what,y")
     options = {"header": True, "label_column": -1}
@@ -58,17 +59,17 @@ def test_what_is_advised_helps(tmp_path):
 def test_npy_files(tmp_path, order):
     array = np.column_stack([LABEL, RNG.normal(size=500), TIME])
     np.save(tmp_path / "a.npy", np.asarray(array, order=order))
-    refused("a.npy: column 2", open_dataset, tmp_path / "a.npy")
+    refused("a.npy: column 2", read_table, tmp_path / "a.npy")
     refused("a.npy: column 2", fit, mlp([2, 2]), tmp_path / "a.npy", progress=False)
     refused("a.npy: column 2", evaluate, mlp([2, 2]), tmp_path / "a.npy")
     np.save(tmp_path / "a.npy", array.astype(np.int64))
-    refused("a.npy: column 2", open_dataset, tmp_path / "a.npy")
+    refused("a.npy: column 2", read_table, tmp_path / "a.npy")
 
 
 def test_npz_files_and_stores(tmp_path):
     np.savez(tmp_path / "a.npz", inputs=np.column_stack([LABEL, TIME]), labels=LABEL)
     refused("a.npz: column 1 of inputs", read_labelled, tmp_path / "a.npz")
-    refused("a.npz: column 1 of inputs", open_dataset, tmp_path / "a.npz")
+    refused("a.npz: column 1 of inputs", read_table, tmp_path / "a.npz")
     with open(tmp_path / "a.mh", "wb") as file:
         writer = StoreWriter(file, 1)
         writer.append(np.column_stack([LABEL, TIME]))
@@ -94,7 +95,7 @@ def test_what_float32_holds_is_taken(tmp_path, values):
     np.testing.assert_allclose(rows.statistics.std, values.std() if np.ptp(values) else 0, rtol=1e-9)
     np.testing.assert_allclose(rows.statistics.mean, values.mean(), rtol=1e-12)
     np.save(tmp_path / "a.npy", np.column_stack([LABEL, values]))
-    assert open_dataset(tmp_path / "a.npy").input_scale == pytest.approx(1 / (rows.statistics.std or 1))
+    assert read_table(tmp_path / "a.npy").input_scale == pytest.approx(1 / (rows.statistics.std or 1))
 
 
 def test_the_threshold():
@@ -147,8 +148,8 @@ def test_raw_rows_are_shifted_before_they_are_rounded(tmp_path):
     np.save(tmp_path / "b.npy", np.column_stack([TIME, LABEL, other]))
     csv(tmp_path / "a.csv", LABEL, TIME, other)
     for name, label_column in (("a.npy", 0), ("b.npy", 1), ("a.csv", 0)):
-        chunks = input_chunks(tmp_path / name, 2, label_column=label_column)
-        found = np.concatenate([network.predict(chunk) for chunk in chunks])
+        rows = Inputs(tmp_path / name, network, target=str(label_column))
+        found = np.concatenate([network.predict(chunk.inputs) for chunk in rows])
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import rows_of
+from helpers import inputs_of, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minihash.datasets import blocks, csv_rows, store
 from minihash.datasets.csv_rows import convert
-from minihash.datasets.files import open_dataset, open_rows
-from minihash.datasets.inputs import input_chunks
+from minihash.datasets.file_dataset import read_table
+from minihash.datasets.files import open_rows
 from minihash.datasets.store import HEAD, TAIL, Store, StoreWriter
 
 
@@ -282,7 +282,7 @@ def test_a_pipe_loses_no_row_or_is_refused(tmp_path, opener):
     writer.start()
     assert convert(tmp_path / "pipe", tmp_path / "a.mh").rows == 30
     writer.join()
-    for read in (open_rows, open_dataset, lambda path: next(input_chunks(path, 3))):
+    for read in (open_rows, read_table, lambda path: inputs_of(path, 3)):
         with pytest.raises(ValueError, match="pipe: is no regular file, wanted one"):
             read(tmp_path / "pipe")
 

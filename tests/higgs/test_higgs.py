@@ -12,7 +12,7 @@ import pytest
 from benchmarks.higgs import higgs, process
 from benchmarks.higgs.synthetic import synthesize_higgs
 from minihash.cli import main
-from minihash.datasets.files import open_dataset
+from minihash.datasets.file_dataset import read_table
 from minihash.datasets.store import StoreWriter
 from minihash.layers import HashedLinear
 
@@ -35,7 +35,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_network_is_that_of_the_slides(store: Path) -> None:
     sizes, hashed, _ = higgs.NETWORKS[SLIDES]
-    network = process.build({"sizes": sizes, "hashed": hashed, "seed": 0}, open_dataset(store))
+    network = process.build({"sizes": sizes, "hashed": hashed, "seed": 0}, read_table(store))
     assert (network.num_virtual, network.num_parameters) == (8410, 32)
     layers = [layer for layer in network.layers if isinstance(layer, HashedLinear)]
     assert [layer.num_buckets for layer in layers] == [8] * 4 and {layer.tile for layer in layers} == {1}

@@ -1,0 +1,376 @@
+"""A data set of the user's own: the rows of a file in three parts, and what a network must know of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minihash import checks
+from minihash.datasets import splitting
+from minihash.datasets.files import TemporaryFolder
+from minihash.datasets.kinds import kind_of
+from minihash.datasets.labelled import read_labelled
+from minihash.datasets.npy import NpyRows
+from minihash.datasets.rows import ArrayRows, Rows
+from minihash.datasets.splitting import TEST, TRAIN, VALIDATION
+from minihash.datasets.store import Store, StoreWriter
+from minihash.datasets.tables import (
+    Layout,
+    Seen,
+    Table,
+    find_target,
+    layout_like,
+    learn_layout,
+    open_table,
+    read_rows,
+    simple_layout,
+)
+from minihash.datasets.text_table import TextTable
+from minihash.encoding import called, label_of, numbers_of
+from minihash.files import naming_values
+from minihash.schema import Model, Schema, Split
+from minihash.tasks import MISSING, TASKS
+from minihash.text import counted
+
+FEW = 20  # different whole numbers are classes, unless one says what they are; more are numbers
+MAX_CLASSES = 2**24  # float32, in which targets are read, holds all whole numbers up to here
+LISTED = 10  # classes of a line
+COUNTED_ROWS = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class FileDataset:
+    """The rows of a file in three parts, and what a network needs to know of them.
+
+    name : of the file.
+    rows : all of them.
+    parts : (rows,) uint8, the part of each: `splitting.TRAIN`, `VALIDATION` or `TEST`.
+    input_shift, input_scale, output_shift, output_scale : as in `Network`.
+    schema : the task, and how the file is laid out.
+    class_names : the name of each class; () for regression.
+    target, what : what the target is, and the features and what is left out, in words.
+    notes : sentences on what was taken for what, which commands print.
+    """
+
+    name: str
+    rows: Rows
+    parts: np.ndarray
+    input_shift: Any
+    input_scale: Any
+    output_shift: float
+    output_scale: float
+    schema: Schema
+    class_names: tuple[str, ...]
+    target: str
+    what: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str:
+        """What the targets are: one of TASKS."""
+        return self.schema.task
+
+    @property
+    def features(self) -> int:
+        """Inputs of a network for the rows."""
+        return self.rows.features
+
+    @property
+    def train(self) -> Rows:
+        """The rows to train on."""
+        return self.rows.chosen(self.parts == TRAIN)
+
+    @property
+    def validation(self) -> Rows:
+        """The rows to choose by, which may be none."""
+        return self.rows.chosen(self.parts == VALIDATION)
+
+    @property
+    def test(self) -> Rows:
+        """The rows to report, which may be none."""
+        return self.rows.chosen(self.parts == TEST)
+
+    def train_and_validation(self) -> Rows:
+        """Return all rows that are not test rows."""
+        return self.rows.chosen(self.parts != TEST)
+
+
+class _Opened(NamedTuple):
+    """A file that has been opened.
+
+    rows : with numbers as targets.
+    labels : the names of the classes 0, 1, … where it says them itself.
+    schema : of its table, as far as its columns tell; the task is the one of labels.
+    target, what : what the target is called; the features and what is left out, in words.
+    input_shift, input_scale : what to do with its inputs; None: they are standardised.
+    """
+
+    rows: Rows
+    labels: tuple[str, ...] | None
+    schema: Schema
+    target: str
+    what: str
+    notes: tuple[str, ...] = ()
+    input_shift: Any = None
+    input_scale: Any = None
+
+
+def read_table(
+    path: str | os.PathLike[str],
+    *,
+    target: str | int | None = None,
+    task: str | None = None,
+    drop: Sequence[str | int] = (),
+    missing: str | None = None,
+    header: bool | None = None,
+    split: Split | None = None,
+    like: Model | None = None,
+) -> FileDataset:
+    """Read a table of labelled rows as people have it: what the command `minihash train FILE` uses.
+
+    A text file's separator, decimal sign, quotes and header are recognised. Words in a column of features
+    become an input each, True and False are 1 and 0, an index of pandas is left out. Targets are classes
+    where they are words, or FEW different whole numbers at most; else they are numbers. The rows of a text
+    or Parquet file are made a store in the folder of temporary files: they may be larger than memory.
+
+    Parameters
+    ----------
+    path : a text file (.gz or not), Parquet (extra `tables`), .npy, a store, or .npz as `read_labelled`
+        reads.
+    target : the column's name, or its number from 0, −1 is the last; by default the one called target, label,
+        class or y, and of a file without names the first.
+    task : "classification", "binary" or "regression"; by default what the targets look like.
+    drop : columns to leave out, by names or numbers.
+    missing : "mean" fills empty cells with the column's mean, "drop" leaves their rows out, and both leave
+        out rows without a target; None refuses empty cells.
+    header : whether the first line has names; by default what it looks like.
+    split : which rows are trained on; by default as those of `like`, else shuffled, a tenth each to choose
+        settings by and to report.
+    like : a network; the file is read as the one that it was trained with.
+
+    Returns
+    -------
+    A `FileDataset`. Inputs are standardised by mean and standard deviation over the whole file, targets that
+    are numbers by those of the training rows: `input_shift`, …, `output_scale` are arguments of `Network`.
+
+    Raises
+    ------
+    ValueError with the file's name, and the column or line, for what does not fit; OSError if it cannot be
+    read; ImportError if it needs a package that is missing.
+    """
+    if missing is not None:
+        checks.choice("missing", missing, MISSING)
+    if task is not None:
+        checks.choice("task", task, tuple(TASKS))
+    known = None if like is None else like.schema
+    split = split or (known.split if known else None) or Split()
+    opened = _open(path, target, drop, missing, header, like)
+    rows, targets = opened.rows, _targets(opened, split, task)
+    task, names, values = _classes(opened, targets, task, like)
+    if values is not None:
+        rows, targets = rows.labelled(values), np.searchsorted(values, targets)
+    labels = targets if names and len(targets) == len(rows) else None
+    parts = splitting.split(len(rows), labels, split)
+    notes = list(opened.notes)
+    if labels is not None:
+        notes += splitting.missing_classes(parts, labels, names)
+    shift, scale = (0.0, 1.0) if names else _standardization(targets[parts == TRAIN])
+    std = rows.statistics.std if opened.input_scale is None else 1.0
+    return FileDataset(
+        name=os.fspath(path),
+        rows=rows,
+        parts=parts,
+        input_shift=rows.statistics.mean if opened.input_shift is None else opened.input_shift,
+        input_scale=1 / np.where(std > 0, std, 1) if opened.input_scale is None else opened.input_scale,
+        output_shift=shift,
+        output_scale=scale,
+        schema=replace(opened.schema, task=task, split=split),
+        class_names=names,
+        target=f"{opened.target} ({_describe(targets, names)})",
+        what=opened.what,
+        notes=tuple(notes),
+    )
+
+
+def _open(
+    path: Any, target: Any, drop: Sequence[str | int], missing: str | None, header: bool | None, like: Any
+) -> _Opened:
+    kind, schema = kind_of(path), None if like is None else like.schema
+    table = kind in ("csv", "parquet")
+    if not table and (drop or missing):
+        raise ValueError(f"{path}: is a file of the kind {kind}: drop and missing are for text and Parquet")
+    if table:
+        return _open_table(path, target, drop, missing, header, like)
+    if kind == "npz":
+        data = read_labelled(path, None if like is None else _count(like))
+        what, facts = counted(data.features, "feature"), (data.notes, data.input_shift, data.input_scale)
+        return _Opened(ArrayRows(*data.train), data.class_names, data.schema, "labels", what, *facts)
+    if kind == "store":
+        store = Store(path)
+        what = counted(store.features, "feature")
+        return _Opened(store, None, Schema("regression", standardized=True), "of the store", what)
+    if kind != "npy":
+        raise ValueError(f"{path}: is an {kind} file, wanted a file with a column of targets")
+    place = (schema.target if schema and schema.columns else 0) if target is None else int(target)
+    rows = NpyRows(path, label_column=place)
+    columns = rows.features + 1
+    wanted = schema.columns if schema and schema.columns else columns
+    if columns != wanted:
+        raise ValueError(f"{path}: has {columns} columns, and the model was trained with {wanted}")
+    layout = Schema("regression", columns, place % columns, standardized=True)
+    return _Opened(rows, None, layout, f"column {place % columns}", counted(rows.features, "feature"))
+
+
+def _open_table(
+    path: Any, target: Any, drop: Sequence[str | int], missing: str | None, header: bool | None, like: Any
+) -> _Opened:
+    """Open a text or Parquet file: its rows in a store."""
+    table, names = open_table(path, header), None if like is None else like.class_names
+    notes = [f"{table.path}: {table.dialect.describe()}"] if isinstance(table, TextTable) else []
+    if like is not None and like.schema is not None and like.schema.table:
+        layout = layout_like(table, like.schema, names, header=header, needs_target=True)
+        store, seen = _store(table, layout)
+    else:
+        layout, store, seen = _learned(table, find_target(table, target), drop, missing, names)
+    notes += layout.notes() + seen.notes()
+    schema = _schema(table, layout)
+    return _Opened(store, layout.labels, schema, layout.target_name, layout.describe(), tuple(notes))
+
+
+def _learned(
+    table: Table, target: int, drop: Sequence[str | int], missing: str | None, names: tuple[str, ...] | None
+) -> tuple[Layout, Store, Seen]:
+    """Return what the columns of a table are, and their rows in a store."""
+    if isinstance(table, TextTable) and table.dialect.plain and not drop and not missing:
+        layout = simple_layout(table, target)
+        with contextlib.suppress(ValueError):  # some cell is no number: what to make of it takes more care
+            return layout, *_store(table, layout)
+    layout = learn_layout(table, target, drop, missing)
+    if layout.labels and names:
+        layout = replace(layout, labels=names)
+    return layout, *_store(table, layout)
+
+
+def _store(table: Table, layout: Layout) -> tuple[Store, Seen]:
+    """Return the rows of a table in a store, and what was met in it."""
+    folder, seen = TemporaryFolder(), Seen()
+    with open(folder.path / "rows.mh", "xb") as file:
+        writer = StoreWriter(file, len(layout.inputs))
+        with naming_values(table.path):
+            for rows, _ in read_rows(table, layout, seen):
+                writer.append(rows)
+            if not writer.rows:
+                raise ValueError("has no rows with a target, wanted one at least")
+            writer.finish([called(name) for name in (layout.target_name, *layout.inputs)])
+    store = Store(folder.path / "rows.mh")
+    store.name, store.folder = table.path, folder
+    return store, seen
+
+
+def _schema(table: Table, layout: Layout) -> Schema:
+    """Return what a network must know of a table to read others like it."""
+    all_but_target = tuple(place for place in range(table.width) if place != layout.target)
+    return Schema(
+        "regression",
+        columns=table.width,
+        target=layout.target,
+        header=bool(table.names),
+        feature_names=layout.inputs if table.names else None,
+        standardized=True,
+        encoding=None if layout.is_simple else layout.columns,
+        places=None if layout.places == all_but_target else layout.places,
+        target_name=layout.target_name if table.names else None,
+        missing=layout.missing,
+    )
+
+
+def _count(network: Model) -> int | None:
+    """Return how many classes a network tells apart; None where it tells numbers."""
+    if network.task == "regression":
+        return None
+    return 2 if network.out_features == 1 else network.out_features  # one output: yes or no
+
+
+def _targets(opened: _Opened, split: Split, task: str | None) -> np.ndarray:
+    """Return the targets of all rows; where the ends are all that is asked for, these."""
+    low, high, whole = opened.rows.bounds
+    if split.how == "last" and task != "regression" and (low, high, whole) == (0, 1, True):
+        return np.array([low, high])  # a large file need not be read for it
+    if isinstance(opened.rows, ArrayRows):
+        return opened.rows.arrays.targets
+    return np.concatenate([batch.targets.copy() for batch in opened.rows.batches(COUNTED_ROWS)])
+
+
+def _classes(
+    opened: _Opened, targets: np.ndarray, task: str | None, like: Model | None
+) -> tuple[str, tuple[str, ...], np.ndarray | None]:
+    """Return the task, the names of classes, and the targets that stand for them if they are not 0, 1, ….
+
+    Raises
+    ------
+    ValueError if targets do not fit.
+    """
+    name, known = opened.rows.name, None if like is None else like.task
+    if task not in (None, known or task):
+        raise ValueError(f"task is {task!r}, and the model was trained for {known!r}")
+    task = known or task
+    if task == "multilabel":
+        raise ValueError(f"{name} has one target a row, and the model is for several labels")
+    distinct, names = np.unique(targets), opened.labels
+    if names is None:
+        whole = bool((distinct == np.rint(distinct)).all())
+        if task == "regression" or task is None and not (whole and 1 < len(distinct) <= FEW):
+            return "regression", (), None
+        names = _names_of(distinct, like)
+    guess = "binary" if len(names) == 2 else "classification"
+    if task == "regression":
+        raise ValueError(f"{name} has words as targets, wanted numbers for regression")
+    if task == "binary" and len(names) != 2 or not 2 <= len(names) <= MAX_CLASSES:
+        held = f"{len(names)} class{'es' * (len(names) != 1)}"
+        raise ValueError(f"{name} has {held} ({_listed(names)}), wanted two{' or more' * (task != 'binary')}")
+    values = np.arange(len(names)) if opened.labels else _values_of(names)
+    if wrong := sorted(set(distinct.tolist()) - set(values.tolist())):
+        raise ValueError(f"{name} has the target {wrong[0]:g}, wanted one of {_listed(names)}")
+    return task or guess, names, None if (values == np.arange(len(names))).all() else values
+
+
+def _names_of(distinct: np.ndarray, like: Model | None) -> tuple[str, ...]:
+    """Return the names of classes that numbers are: a network's, else the numbers themselves."""
+    if like is not None and like.class_names is not None:
+        return like.class_names
+    classes = range(_count(like) or 0) if like is not None else distinct.tolist()
+    if len(distinct) and like is None and not (distinct == np.rint(distinct)).all():
+        raise ValueError(f"targets have {distinct[distinct != np.rint(distinct)][0]:g}, wanted whole numbers")
+    return tuple(map(label_of, classes))
+
+
+def _values_of(names: tuple[str, ...]) -> np.ndarray:
+    """Return the numbers in a file that stand for classes: their names, or 0, 1, … where these are words."""
+    numbers = [numbers_of([name]) for name in names]
+    values = np.array([np.nan if isinstance(number, str) else number[0] for number in numbers])
+    if np.isnan(values).any() or not (np.diff(values) > 0).all():
+        return np.arange(len(names))
+    return values
+
+
+def _standardization(targets: np.ndarray) -> tuple[float, float]:
+    """Return what makes numbers of mean 0 and standard deviation 1, as `output_shift` and `output_scale`."""
+    values = targets.astype(np.float64)
+    std = float(values.std()) if len(values) else 0.0
+    return (float(values.mean()) if len(values) else 0.0), std or 1.0
+
+
+def _describe(targets: np.ndarray, names: tuple[str, ...]) -> str:
+    """Return what targets are, in words."""
+    if names:
+        return f"{len(names)} classes: {_listed(names)}"
+    return f"numbers from {targets.min():g} to {targets.max():g}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:LISTED]) + ", …" * (len(names) > LISTED)
