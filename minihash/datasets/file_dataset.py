@@ -265,7 +265,7 @@ def _store(table: Table, layout: Layout) -> tuple[Store, Seen]:
             for rows, _ in read_rows(table, layout, seen):
                 writer.append(rows)
             if not writer.rows:
-                raise ValueError("has no rows with a target, wanted one at least")
+                raise ValueError("has no rows, wanted one at least")
             writer.finish([called(name) for name in (layout.target_name, *layout.inputs)])
     store = Store(folder.path / "rows.mh")
     store.name, store.folder = table.path, folder
