@@ -26,14 +26,14 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 IN_SHELL = [DOCS / f"{name}.md" for name in ("commands", "tutorial")]
-IN_PYTHON = "choose distributed extending python pytorch search sklearn store testing training".split()
-WRAPPED = [README, *(DOCS / f"{name}.md" for name in "commands datasets extending notebooks python".split())]
+IN_PYTHON = "choose distributed extending python pytorch search sklearn store tables testing training".split()
+WRAPPED = [README, *(DOCS / f"{name}.md" for name in "commands datasets extending notebooks python tables".split())]
 
 #: What stands in for an environment. A training of digits has one epoch; .ci/run does it whole.
 STAND_INS = {
     "python": f'exec {shlex.quote(sys.executable)} "$@"',
     "minihash": f"""
-        case "$*" in *--data*) ;; train*) set -- "$@" --epochs 1 ;; esac
+        case "$*" in *.csv*) ;; train*) set -- "$@" --epochs 1 ;; esac
         exec {shlex.quote(sys.executable)} -m minihash "$@"
     """,
     "pip": 'echo "pip $*" >>"$CALLS"',
