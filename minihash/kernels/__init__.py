@@ -6,11 +6,13 @@ MINIHASH_KERNELS (numba or numpy) forces one. Numba is imported at the first use
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,6 +117,17 @@ def module() -> Any:
         return importlib.import_module("minihash.kernels.numba_cpu")
     except ImportError:
         return importlib.import_module("minihash.kernels.numpy_cpu")
+
+
+def compilations(begin: Callable[[], object], end: Callable[[], object]) -> Any:
+    """Return what counts, while it is entered, the `seconds` that this process compiles for the CPU.
+
+    It calls `begin` before the first compilation, and `end` after each. What the cache has is not compiled.
+    """
+    if module().__name__ == "minihash.kernels.numpy_cpu":
+        return contextlib.nullcontext(SimpleNamespace(seconds=0.0))
+    compiling = importlib.import_module("minihash.kernels.compiling")
+    return compiling.event.install_listener("numba:compile", compiling.Compilations(begin, end))
 
 
 def cache_directories() -> list[Path]:

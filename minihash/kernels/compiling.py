@@ -15,6 +15,7 @@ import importlib.util
 import os
 import secrets
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -22,6 +23,7 @@ from typing import Any
 
 import numba
 from numba import config as numba_config
+from numba.core import event
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
@@ -64,6 +66,27 @@ def with_callees(function: Callable, compile: Callable[[Callable], Any]) -> Any:
     plain = FunctionType(function.__code__, scope, *own)
     plain.__qualname__ = function.__qualname__  # by which machine code is linked
     return compile(plain)
+
+
+class Compilations(event.Listener):
+    """Counts seconds of compiling; calls `begin` before the first one, `end` after each, in its thread."""
+
+    def __init__(self, begin: Callable[[], object], end: Callable[[], object]) -> None:
+        self._begin, self._end = begin, end
+        self.seconds, self._start, self._depth = 0.0, 0.0, 0  # a kernel may be compiled while another is
+
+    def on_start(self, event: Any) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            if not self.seconds:
+                self._begin()
+            self._start = time.perf_counter()
+
+    def on_end(self, event: Any) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self.seconds += time.perf_counter() - self._start
+            self._end()
 
 
 class KernelCache(NullCache):

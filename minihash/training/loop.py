@@ -23,7 +23,7 @@ from minihash.training.evaluation import scores_of
 from minihash.training.history import Callback, History
 from minihash.training.interrupts import Interrupted, Signals, held_back
 from minihash.training.plan import Place, Plan
-from minihash.training.progress import progress_bar
+from minihash.training.progress import compilations, progress_bar
 from minihash.training.resumption import agree, go_on, state_of
 from minihash.training.tasks import loss_for, schema_after
 
@@ -176,11 +176,12 @@ class Training:
         for callback, state in zip(self.plan.lasting, self.place.kept):
             callback.restore(state)
         held = self.ranks.cores(self.gradients.exact), np.errstate(over="ignore", invalid="ignore")
-        with progress_bar(self.plan, self.place, progress) as bar, held[0], held[1]:
+        bar = progress_bar(self.plan, self.place, progress)
+        with bar, compilations(bar) as compiled, held[0], held[1]:
             try:
                 while self.place.epoch <= self.plan.epochs and not self.place.stopped:
                     self._train_epoch(bar)
-                    self._end_epoch(start)
+                    self._end_epoch(start, compiled)
                     bar.set_postfix_str(history.describe())
                     self._pause(epoch_ended=True)
             except FloatingPointError as error:
@@ -228,7 +229,7 @@ class Training:
                 callback.on_gradients(self.network)
             self.optimizer.step(*self._arrays)
 
-    def _end_epoch(self, start: float) -> None:
+    def _end_epoch(self, start: float, compiled: Any) -> None:
         """Write the epoch's record, ask the callbacks, and go over to the next."""
         plan, place = self.plan, self.place
         if not place.mean.weight:
@@ -238,7 +239,7 @@ class Training:
         if plan.held_out is not None:
             scores = scores_of(self.network, plan.held_out, self.gradients.loss, self.ranks)
             record.update({f"validation_{name}": score for name, score in scores.items()})
-        record["seconds"] = place.seconds = time.perf_counter() - start
+        record["seconds"] = place.seconds = time.perf_counter() - start - compiled.seconds
         place.history.records.append(self.ranks.share(record))
         # Every callback hears of every epoch: a list, not a generator.
         stops = [callback.on_epoch_end(self.network, place.history) for callback in plan.callbacks]
