@@ -171,6 +171,70 @@ def test_a_signal_ends_the_step_and_saves(folder, tmp_path, number) -> None:
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("steps", [2, 14, 20])
+def test_more_epochs_end_in_the_same_bits_however_often_cut(folder, tmp_path, kind, steps) -> None:
+    data = data_of(folder, kind)
+    for name in "ab":
+        train(tmp_path / name, kind, data, tmp_path / "first", callbacks=[Nothing()], epochs=2)
+    whole = train(tmp_path / "a", kind, data, tmp_path / "whole", callbacks=[Nothing()], epochs=4)
+    with pytest.raises(ConnectionError):
+        train(tmp_path / "b", kind, data, tmp_path / "cut", callbacks=[StopAfter(steps)], epochs=4)
+    with pytest.raises(ValueError, match="epochs 4, . of them done, wanted all done before there are 5$"):
+        train(tmp_path / "b", kind, data, tmp_path / "cut", callbacks=[Nothing()], epochs=5)
+    with pytest.raises(ValueError, match="has a training with epochs 4, wanted 2: resume it"):
+        train(tmp_path / "b", kind, data, tmp_path / "cut", callbacks=[Nothing()], epochs=2)
+    parts = train(tmp_path / "b", kind, data, tmp_path / "parts", callbacks=[Nothing()], epochs=4)
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
+    assert [record["loss"] for record in whole] == [record["loss"] for record in parts]
+    again = train(tmp_path / "b", kind, data, tmp_path / "again", callbacks=[Nothing()], epochs=4)
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "again").read_bytes() and len(again) == 4
+    third = train(tmp_path / "b", kind, data, tmp_path / "third", callbacks=[Nothing()], epochs=5)
+    assert len(third) == 5
+
+
+def test_added_epochs_are_a_warm_restart(tmp_path) -> None:
+    """The schedule begins anew; order, dropout and the optimizer's memory go on, as if nothing had ended."""
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(60, 4)).astype(np.float32), rng.integers(0, 3, 60)
+    asked: list[float] = []
+
+    def run(folder, schedule, epochs):
+        network = mlp([4, 10, 3], seed=1, dropout=0.2)
+        options: dict = {"batch_size": 20, "optimizer": optimizers.Adam(), "schedule": schedule}
+        history = fit(network, data, epochs=epochs, checkpoint=folder, resume=True, **options)
+        return network, history
+
+    def noted(fraction: float) -> float:
+        asked.append(fraction)
+        return 0.01 * (1 - fraction)
+
+    run(tmp_path / "a", noted, 2)
+    asked.clear()
+    network, history = run(tmp_path / "a", noted, 5)
+    np.testing.assert_allclose(asked[-9:], np.arange(9) / 9)
+    # One training of five epochs whose schedule says the same of every step.
+    steps = iter([*(0.01 * (1 - k / 6) for k in range(6)), *(0.01 * (1 - k / 9) for k in range(9))])
+    other = mlp([4, 10, 3], seed=1, dropout=0.2)
+    options: dict = {"batch_size": 20, "optimizer": optimizers.Adam()}
+    expected = fit(other, data, epochs=5, schedule=lambda _: next(steps), **options)
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-6)
+    for name, array in other.params.items():
+        np.testing.assert_allclose(network.params[name], array, rtol=1e-5)
+
+
+def test_what_early_stopping_ended_has_no_more_epochs(folder, tmp_path) -> None:
+    class Enough(Nothing):
+        def on_epoch_end(self, network, history) -> bool:
+            return True
+
+    Enough.__name__ = "Power"
+    data = data_of(folder, "plain")
+    train(tmp_path / "state", "plain", data, tmp_path / "x", callbacks=[Enough()], epochs=3)
+    with pytest.raises(ValueError, match="epochs 3 that a callback ended after 1, wanted one at its end"):
+        train(tmp_path / "state", "plain", data, tmp_path / "x", callbacks=[Enough()], epochs=4)
+
+
 def test_early_stopping_goes_on_too(tmp_path) -> None:
     """What stopped early stays stopped, with the best weights."""
     rng = np.random.default_rng(0)
@@ -242,9 +306,10 @@ def test_what_does_not_fit_is_refused(folder, tmp_path) -> None:
     train(state, "plain", data, tmp_path / "x", epochs=1)
     with pytest.raises(ValueError, match="^checkpoint is .*, which has a training, wanted it resumed, or"):
         train(state, "plain", data, tmp_path / "x", resume=False, epochs=1)
+    train(tmp_path / "longer", "plain", data, tmp_path / "x", epochs=2)
     same = "resume it with the same settings$"
-    with pytest.raises(ValueError, match=f"has a training with epochs 1, wanted 2: {same}"):
-        train(state, "plain", data, tmp_path / "x", epochs=2)
+    with pytest.raises(ValueError, match=f"has a training with epochs 2, wanted 1: {same}"):
+        train(tmp_path / "longer", "plain", data, tmp_path / "x", epochs=1)
     train(tmp_path / "other", "dropout", data, tmp_path / "x", epochs=1)
     with pytest.raises(ValueError, match="has a training with network .*Dropout"):
         train(tmp_path / "other", "plain", data, tmp_path / "x", epochs=1)
@@ -352,6 +417,9 @@ def test_a_state_that_does_not_fit_is_not_taken_up(tmp_path, monkeypatch) -> Non
     changes += [("slots", "0.weight", None), ("slots", "0.weight", {}), ("progress", "order", 5)]
     changes += [("progress", "dropout_rows", []), ("progress", "step", 5)]
     changes += [("progress", "history", [{"epoch": 1}])]
+    wrong = ("x", [2], [2, 2], [3, 5], [0, 2, 4], -1)
+    changes += [("settings", "epochs", epochs) for epochs in (None, *wrong)]
+    changes += [("progress", "epoch", 4)]
     weights = {name: array for name, array in whole.callbacks[0].items() if name != "best_epoch"}
     strange = {**whole.callbacks[0], "weights/1.weight": one}
     for kept in ({}, weights, {**weights, "best_epoch": [1]}, strange):

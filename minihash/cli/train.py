@@ -206,15 +206,18 @@ def _fit(
     """
     from minihash import optimizers, schedules
     from minihash.cli.last_good import LastGood
-    from minihash.training import fit
-    from minihash.training.checkpoint import NAME as CHECKPOINT
+    from minihash.training import fit, resumption
+    from minihash.training.checkpoint import Checkpoint
+    from minihash.training.distributed import ranks_of
     from minihash.training.interrupts import Interrupted
 
     momentum = {"momentum" if args.optimizer == "sgd" else "beta1": args.momentum}
     optimizer = optimizers.get(args.optimizer)(args.learning_rate, weight_decay=args.weight_decay, **momentum)
     folder = Path(args.checkpoint, name) if args.checkpoint else None
-    if args.resume and folder and (folder / CHECKPOINT).exists():
-        say(f"going on from {folder}")
+    if args.resume and folder:
+        saved = Checkpoint(folder, ranks_of(args.distributed or ""))
+        if where := resumption.describe(saved, args.epochs):
+            say(where)
     keep = LastGood()
     try:
         history = fit(

@@ -50,7 +50,7 @@ def fit(
     """Train a network in place, by gradient descent on shuffled batches, on the device it is on.
 
     Same seeds, machine and versions: the same weights, to the last bit, whatever the number of threads
-    of the hashed layers; on a card if it is told to be deterministic (`Network.to`).
+    of the hashed layers; on a GPU if it is told to be deterministic (`Network.to`).
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def fit(
         .npy or a CSV file. They are read in blocks, shuffled among some of them (`datasets.blocks`).
     validation : the same, evaluated after each epoch, never trained on; or None.
     loss : "softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy", "distillation", or a
-        function such, also as a `functools.partial`; on a card it is given arrays of CuPy. By default that of
+        function such, also as a `functools.partial`; on a GPU it is given arrays of CuPy. By default that of
         the network's task, where it has one, else the first. The network notes its task by the loss; that of
         another task replaces the one that it had.
     optimizer : default `Adam()`; anything that has the members of `optimizers.Optimizer`.
@@ -79,7 +79,8 @@ def fit(
         minute: see checkpoint.py. SIGINT and SIGTERM then end the step and save the state before they
         stop the training.
     resume : go on from the state in that folder, if there is one: the result is, to the last bit, that of a
-        training which was never interrupted.
+        training which was never interrupted. A training that has come to its end may go on with more epochs:
+        then the schedule begins anew, for those that are added.
     distributed : train on all processes that `mpiexec` has started, each of which calls `fit` with the same
         arguments: "exact", or True, gives the same bits on any number of them up to `shards`, "fast" does
         not promise it; docs/distributed.md. Files, progress and the calls of observers are the first's.
@@ -208,8 +209,9 @@ class Training:
         with contextlib.closing(batches), self.gradients.holding():
             for batch in itertools.islice(batches, place.step, None):
                 if plan.schedule is not None:
-                    done = (place.epoch - 1 + place.step / plan.steps) / plan.epochs
-                    self.optimizer.learning_rate = float(plan.schedule(done))
+                    done = place.epoch - 1 - place.before + place.step / plan.steps
+                    rate = plan.schedule(done / (plan.epochs - place.before))
+                    self.optimizer.learning_rate = float(rate)
                 self._train_step(batch)
                 bar.update()
                 self._pause(epoch_ended=False)

@@ -104,8 +104,9 @@ class Place:
     epoch, step : the epoch, from 1, and how many of its steps have been made.
     stopped : whether a callback has ended the training.
     mean : of the losses of the epoch's steps.
-    seconds : how long the finished epochs took.
+    seconds : how long the finished epochs took, without the compiling of kernels.
     kept : states of callbacks, for when they have begun.
+    before : the epochs of a finished training that this one was added to: the schedule is for those after.
     """
 
     order: Mapping[str, Any]
@@ -116,6 +117,7 @@ class Place:
     seconds: float = 0.0
     history: History = field(default_factory=History)
     kept: list[dict[str, Any]] = field(default_factory=list)
+    before: int = 0
 
     def next_epoch(self, order: Mapping[str, Any]) -> None:
         """Go over to the epoch that begins with such a generator."""

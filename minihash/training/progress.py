@@ -20,7 +20,7 @@ def progress_bar(plan: Plan, place: Place, progress: bool | None) -> Any:
     stderr = forgiving(sys.stderr)  # None under pythonw, and after 2>&-
     shown = bool(stderr and stderr.isatty()) if progress is None else bool(progress and stderr)
     if shown:
-        tqdm.write(describe(plan), file=stderr)
+        tqdm.write(describe(plan, place.before), file=stderr)
     short = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # room for what postfix says
     steps, done = plan.epochs * plan.steps, (place.epoch - 1) * plan.steps + place.step
     how: dict[str, Any] = {"disable": not shown, "bar_format": short, "dynamic_ncols": True}
@@ -37,14 +37,15 @@ def compilations(bar: Any) -> Any:
     return kernels.compilations(begin, bar.unpause)
 
 
-def describe(plan: Plan) -> str:
-    """Return the settings of a training in a line."""
+def describe(plan: Plan, before: int) -> str:
+    """Return the settings of a training in a line; its schedule began after so many epochs."""
     optimizer, network = plan.optimizer, plan.network
     numbers = {"learning_rate": optimizer.learning_rate, **optimizer.settings()}
     shown = ", ".join(f"{name} {_text(value)}" for name, value in numbers.items())
+    again = f" (the schedule anew after {before})" if before else ""
     parts = [
         f"{len(plan.rows.rows):,} rows",
-        f"{plan.epochs} epochs of {plan.steps:,} steps of {plan.gradients.batch_size}",
+        f"{plan.epochs} epochs{again} of {plan.steps:,} steps of {plan.gradients.batch_size}",
         plan.rows.loss.name or "a loss of one's own",
         f"{type(optimizer).__name__} ({shown})",
         f"seed {plan.seed}, {network.dtype} on {network.device}",

@@ -31,7 +31,7 @@ def go_on(plan: Plan, saved: Checkpoint, resume: bool) -> Place | None:
         raise ValueError(f"{found}, wanted it resumed, or another folder")
     before = _with_scaling(state.settings)
     for name, value in settings.items():
-        if before.get(name) != value:
+        if before.get(name) != value and name != "epochs":
             found = f"{saved.folder} has a training with {name} {before.get(name)!r}"
             raise ValueError(f"{found}, wanted {value!r}: resume it with the same settings")
     try:
@@ -41,7 +41,53 @@ def go_on(plan: Plan, saved: Checkpoint, resume: bool) -> Place | None:
             copy.copy(callback).restore(dict(kept))
     except DAMAGES as error:
         raise damaged(saved.path, error) from None
-    return _take_up(state, plan)
+    return _take_up(state, plan, _start_of_schedule(plan, state, saved))
+
+
+def describe(saved: Checkpoint, epochs: int) -> str:
+    """Return where a training of so many epochs goes on from, in words; "" if it begins."""
+    state = saved.read()
+    if state is None:
+        return ""
+    _, end, done = _epochs_of(state, saved)
+    if epochs <= end or done < end:
+        return f"going on from {saved.folder}, after epoch {done} of {end}"
+    added = f"{epochs - end} more, with a learning rate that begins its schedule anew"
+    return f"going on from {saved.folder}, after its {end} epochs: {added}"
+
+
+def _epochs_of(state: State, saved: Checkpoint) -> tuple[int, int, int]:
+    """Return after how many epochs the schedule began, after how many it ends, and how many are done."""
+    try:
+        epochs = state.settings["epochs"]
+        start, end = epochs if isinstance(epochs, list) else (0, epochs)
+        numbers = start, end, state.progress["epoch"] - 1
+        for number in numbers:
+            checks.integer("a number of epochs", number, 0, 2**62)
+        if not start <= numbers[2] <= end or start == end:
+            raise ValueError("its epochs are others")
+    except DAMAGES as error:
+        raise damaged(saved.path, error) from None
+    return numbers
+
+
+def _start_of_schedule(plan: Plan, state: State, saved: Checkpoint) -> int:
+    """Return how many epochs are before those that the schedule is for.
+
+    A training that has come to its end may have more: a warm restart, as in Loshchilov, Hutter, SGDR:
+    Stochastic Gradient Descent with Warm Restarts, ICLR 2017. What the optimizer and callbacks hold stays.
+    """
+    (start, end, done), epochs = _epochs_of(state, saved), plan.epochs
+    if epochs == end:
+        return start
+    found = f"{saved.folder} has a training with epochs {end}"
+    if epochs < end:
+        raise ValueError(f"{found}, wanted {epochs}: resume it with the same settings")
+    if state.progress["stopped"]:
+        raise ValueError(f"{found} that a callback ended after {done}, wanted one at its end to add epochs")
+    if done < end:
+        raise ValueError(f"{found}, {done} of them done, wanted all done before there are {epochs}")
+    return end
 
 
 def agree(plan: Plan) -> None:
@@ -69,8 +115,9 @@ def agree(plan: Plan) -> None:
 def state_of(plan: Plan, place: Place) -> State:
     """Return all that another process needs to go on from a place."""
     get, optimizer = plan.network.device.get, plan.optimizer
+    epochs = {"epochs": [place.before, plan.epochs]} if place.before else {}
     return State(
-        settings=plan.settings,
+        settings=plan.settings | epochs,
         progress={
             "epoch": place.epoch,
             "step": place.step,
@@ -95,8 +142,8 @@ def state_of(plan: Plan, place: Place) -> State:
     )
 
 
-def _take_up(state: State, plan: Plan) -> Place:
-    """Give network and optimizer what they had, and return the place."""
+def _take_up(state: State, plan: Plan, before: int) -> Place:
+    """Give network and optimizer what they had, and return the place; the schedule began after `before`."""
     put, optimizer, progress = plan.network.device.put, plan.optimizer, state.progress
     for name, array in plan.network.params.items():
         array[...] = put(state.params[name])
@@ -108,7 +155,8 @@ def _take_up(state: State, plan: Plan) -> Place:
         layer.row = row
     same = {name: progress[name] for name in ("order", "epoch", "step", "stopped", "seconds")}
     history = History.from_json(progress["history"])
-    return Place(mean=Mean(*progress["mean"]), history=history, kept=state.callbacks, **same)
+    mean = Mean(*progress["mean"])
+    return Place(mean=mean, history=history, kept=state.callbacks, before=before, **same)
 
 
 def _check_arrays(state: State, plan: Plan) -> None:

@@ -114,6 +114,21 @@ def test_a_checkpoint_is_not_overwritten(tmp_path: Path, run: Run) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_a_finished_training_goes_on_with_more_epochs(tmp_path: Path, run: Run) -> None:
+    argv = (*TINY, "--checkpoint", tmp_path / "state", "--resume", "--out", tmp_path / "a")
+    assert "going on" not in run(*argv)[1]
+    state = tmp_path / "state" / "hashed"
+    assert f"\ngoing on from {state}, after epoch 2 of 2\n" in run(*argv)[1]
+    status, out, _ = run(*argv, "--epochs", "5")
+    added = "3 more, with a learning rate that begins its schedule anew"
+    assert status == 0 and f"\ngoing on from {state}, after its 2 epochs: {added}\n" in out
+    assert "\nepoch 3, loss" in out and "\nhashed, 500 training rows, 5 epochs in " in out
+    first = (tmp_path / "a").read_bytes()
+    assert run(*argv, "--epochs", "5")[0] == 0 and (tmp_path / "a").read_bytes() == first
+    status, _, err = run(*argv)
+    assert status == 1 and "has a training with epochs 5, wanted 2: resume it with the same settings" in err
+
+
 def test_networks_that_are_compared_have_a_checkpoint_each(tmp_path: Path, run: Run) -> None:
     argv = (*TINY, "--compare", "--checkpoint", tmp_path)
     assert run(*argv)[0] == 0
