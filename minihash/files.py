@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from minihash.text import meant
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -28,14 +30,27 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a file system wi
 
 @contextmanager
 def naming(path: str | os.PathLike[str], *others: str | os.PathLike[str]) -> Iterator[None]:
-    """Let an OSError of the block name `path` where it names nothing (as of a full disk) or `others`."""
+    """Let an OSError of the block name `path` where it names nothing (as of a full disk) or `others`.
+
+    Where there is no such file, it also says what was probably meant.
+    """
     try:
         yield
     except OSError as error:
         unnamed = error.filename is None or str(error.filename) in [str(other) for other in others]
-        if error.errno is None or not unnamed:
+        missing = str(error.filename) == str(path) and error.strerror == os.strerror(errno.ENOENT)
+        if error.errno is None or not (unnamed or missing):
             raise
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+        hint = meant(Path(path).name, beside(path)) if missing else ""
+        raise OSError(error.errno, f"{error.strerror}{hint}", os.fspath(path)) from None
+
+
+def beside(path: str | os.PathLike[str]) -> list[str]:
+    """Return the names in the folder of a file that is not there."""
+    try:
+        return [name for name in os.listdir(Path(path).parent) if name != Path(path).name]
+    except OSError:
+        return []
 
 
 @contextmanager

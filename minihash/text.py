@@ -1,8 +1,8 @@
-"""Plain text for the terminal: tables, numbers of things."""
+"""Plain text for the terminal: tables, numbers of things, what was probably meant."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def counted(number: int, name: str) -> str:
@@ -23,3 +23,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -
 
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     return "\n".join([line(header), rule, *map(line, rows)])
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return which known word was probably meant, as the end of an error's line; "" if none is near."""
+    import difflib
+
+    near = difflib.get_close_matches(word, known, 1)
+    return f", did you mean {near[0] if near[0].startswith('-') else repr(near[0])}?" if near else ""

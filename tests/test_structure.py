@@ -27,8 +27,8 @@ NAMES = sorted(MODULES)
 
 #: From the bottom up: a room imports rooms of the lines above its own, and itself.
 ROOMS = (
-    ("arrays",),
-    ("checks", "text", "version", "files", "machine", "terminal", "strict_json", "tasks"),
+    ("arrays", "text"),
+    ("checks", "version", "files", "machine", "terminal", "strict_json", "tasks"),
     ("encoding", "figures"),
     ("schema",),
     ("hashing",),

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from minihash.cli import data, evaluate, export, gradcheck, inspect, predict, quantize, train, tune, warmup
 from minihash.terminal import attended, lost
+from minihash.text import meant
 from minihash.version import __version__
 
 COMMANDS = (train, tune, evaluate, predict, inspect, quantize, export, gradcheck, data, warmup)
@@ -16,10 +17,29 @@ DESCRIPTION = "HashedNets: networks that store a fraction of their weights."
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and whose options are written out; --help shows the usage."""
+    """A parser whose errors are one line, with what was probably meant; --help shows the usage.
+
+    Options are written out: `--epoch` is an error that says --epochs.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **options})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuse what is not known here, where its neighbours are known."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            option = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
+            hint = meant(option, self._option_string_actions)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += meant(str(value), map(str, action.choices or ()))
+            raise
 
     def error(self, message: str) -> NoReturn:
         from minihash.machine import launched
@@ -30,10 +50,19 @@ class Parser(argparse.ArgumentParser):
 def build_parser(
     prog: str = "minihash", description: str = DESCRIPTION, commands: Iterable[Any] = COMMANDS
 ) -> argparse.ArgumentParser:
-    """Return a parser of commands, modules with an `add_parser`; it imports nothing heavy."""
+    """Return a parser of commands, modules with an `add_parser`; it imports nothing heavy.
+
+    Without a command it prints the help.
+    """
     parser = Parser(prog=prog, description=description)
     parser.add_argument("--version", action="version", version=f"minihash {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def help(args: argparse.Namespace) -> int:
+        parser.print_help()
+        return 0
+
+    parser.set_defaults(run=help)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in commands:
         command.add_parser(subparsers)
     return parser

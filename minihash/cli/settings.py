@@ -45,9 +45,11 @@ class FromSettings(argparse.Action):
     """Takes the settings of a file as if they were arguments; what follows overrides them."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        from minihash.files import naming
+
         path = str(values)
         try:
-            with open(path, "rb") as file:
+            with naming(path), open(path, "rb") as file:
                 settings = json.load(file)
         except (OSError, ValueError, RecursionError) as error:
             parser.error(f"--from-settings: {path}: {getattr(error, 'strerror', None) or 'is no JSON'}")

@@ -153,12 +153,16 @@ def load(args: argparse.Namespace) -> Dataset:
     """Return a data set by its name, or of an npz file."""
     from minihash import datasets
     from minihash.datasets.labelled import read_labelled
+    from minihash.files import beside
+    from minihash.text import meant
 
     if args.data in datasets.names():
         return datasets.load(args.data, args.data_dir)
     if not os.path.exists(args.data):
-        known = ", ".join(datasets.names())
-        raise ValueError(f"DATA is {args.data!r}, wanted the path of an npz file, or one of {known}")
+        known = datasets.names()
+        hint = meant(args.data, [*known, *beside(args.data)])
+        wanted = f"wanted the path of an npz file, or one of {', '.join(known)}"
+        raise ValueError(f"DATA is {args.data!r}, {wanted}{hint}")
     return read_labelled(args.data)
 
 

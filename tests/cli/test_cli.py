@@ -236,7 +236,6 @@ def test_predict_no_rows(model: Path, tmp_path: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     "argv",
     [
-        [],
         ["unknown"],
         ["--unknown"],
         ["train", "--unknown"],
@@ -343,7 +342,47 @@ def test_python_m_minihash(model: Path) -> None:
     found = python("-m", "minihash", "inspect", "no such file")
     assert (found.returncode, found.stdout) == (1, "")
     assert found.stderr == "minihash: error: no such file: No such file or directory\n"
-    assert python("-m", "minihash").returncode == 2
+
+
+def test_without_a_command_it_is_help(run: Run) -> None:
+    assert run() == run("--help")
+    found = python("-m", "benchmarks.paper")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout == python("-m", "benchmarks.paper", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    "argv, meant",
+    [
+        (["trian"], "'train'"),
+        (["--verison"], "--version"),
+        (["train", "--epohcs", "5"], "--epochs"),
+        (["train", "--epoch", "5"], "--epochs"),  # no abbreviation either
+        (["train", "--learning_rate=0.1"], "--learning-rate"),
+        (["train", "--schedule", "cosin"], "'cosine'"),
+        (["data", "covnert"], "'convert'"),
+        (["data", "convert", "rows.csv", "rows.mh", "--haeder"], "--header"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_was_probably_meant(argv: list[str], meant: str, fails: Fails) -> None:
+    assert fails(2, *argv).endswith(f", did you mean {meant}?\n")
+
+
+@pytest.mark.parametrize("argv", [["fly"], ["--quux"], ["train", "--quux"], ["train", "--schedule", "xyz"]])
+def test_nothing_is_meant_where_nothing_is_near(argv: list[str], fails: Fails) -> None:
+    assert "did you mean" not in fails(2, *argv)
+
+
+def test_a_file_that_was_probably_meant(model: Path, tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "model.safetensors").write_bytes(model.read_bytes())
+    for command in ("inspect", "evaluate"):
+        line = fails(1, command, tmp_path / "modle.safetensor")
+        wanted = "modle.safetensor: No such file or directory, did you mean 'model.safetensors'?\n"
+        assert line == f"minihash: error: {tmp_path}/{wanted}"
+    assert "did you mean" not in fails(1, "inspect", tmp_path / "rows")
+    line = fails(2, "train", "--from-settings", tmp_path / "model.safetensor")
+    assert line.endswith(": No such file or directory, did you mean 'model.safetensors'?\n")
 
 
 @pytest.mark.parametrize("command", ["data list", "--help", "inspect", "predict"])
