@@ -17,7 +17,7 @@ def speed_parser() -> Parser:
     parser.set_defaults(run=run)
     parser.add_argument("cases", metavar="CASE", nargs="*", help="see --list (default: all)")
     parser.add_argument("--list", action="store_true", help="list the cases")
-    about = "cuda: on an NVIDIA card, with cases of its own (default: %(default)s)"
+    about = "cuda: on an NVIDIA GPU, with cases of its own (default: %(default)s)"
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help=about)
     about = "to measure each case for, at least seven rounds (default: 10)"
     parser.add_argument("--seconds", type=number(0, 1e6), default=10.0, metavar="N", help=about)
@@ -28,11 +28,11 @@ def speed_parser() -> Parser:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    from benchmarks.speed import card_cases, cases, report
+    from benchmarks.speed import cases, gpu_cases, report
     from minihash import checks, figures
     from minihash.files import check_outputs
 
-    every = card_cases.card_cases() if args.device == "cuda" else cases.all_cases()
+    every = gpu_cases.gpu_cases() if args.device == "cuda" else cases.all_cases()
     if args.list:
         for name in every:
             say(name)

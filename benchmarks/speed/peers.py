@@ -79,7 +79,7 @@ def module_step(module: Any, inputs: np.ndarray, grad_outputs: np.ndarray, where
 
 
 def dense_step(inputs: np.ndarray, grad_outputs: np.ndarray, device: Device = CPU) -> Side:
-    """A dense layer of NumPy, or of CuPy on a card, into arrays that stay."""
+    """A dense layer of NumPy, or of CuPy on a GPU, into arrays that stay."""
     xp, a, delta = device.xp, device.put(inputs), device.put(grad_outputs)
     weight = device.put(np.random.default_rng(0).random((delta.shape[1], a.shape[1]), np.float32))
     z, grad_a, grad_weight = xp.empty_like(delta), xp.empty_like(a), xp.empty_like(weight)

@@ -12,7 +12,7 @@ import pytest
 from helpers import Run
 from strict_card import StrictCard
 
-from benchmarks.speed import breakdown, card_cases, cases
+from benchmarks.speed import breakdown, cases, gpu_cases
 from benchmarks.speed.timing import Ratio, Samples
 from minihash.kernels import devices, numpy_cpu
 from minihash.layers import HashedLinear
@@ -59,7 +59,7 @@ def test_a_wrong_layer_is_not_timed() -> None:
 def test_the_cases_of_a_card(monkeypatch) -> None:
     card = StrictCard(numpy_cpu)
     monkeypatch.setattr(devices, "get", lambda name, deterministic=False: card)
-    results = list(card_cases.layer_case(40, 3, 0))
+    results = list(gpu_cases.layer_case(40, 3, 0))
     sides = [result.side for result in results]
     assert sides[:3] == ["element", "tiles", "element, deterministic"]
     assert all(result.base == "CuPy dense" and result.ratio.ratio > 0 for result in results)
@@ -69,7 +69,7 @@ def test_the_cases_of_a_card(monkeypatch) -> None:
 def test_list(run: Run) -> None:
     status, out, err = run("--list")
     assert (status, err) == (0, "") and {"square-128", "small", "memory"} <= set(out.split())
-    assert run("--device", "cuda", "--list")[1].split() == list(card_cases.SHAPES)
+    assert run("--device", "cuda", "--list")[1].split() == list(gpu_cases.SHAPES)
 
 
 def test_figures_are_printed_written_and_drawn(run: Run, tmp_path: Path, monkeypatch) -> None:

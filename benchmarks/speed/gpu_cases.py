@@ -1,4 +1,4 @@
-"""What is measured on a card: steps of hashed layers beside dense ones, of CuPy and of PyTorch."""
+"""What is measured on a GPU: steps of hashed layers beside dense ones, of CuPy and of PyTorch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDES: dict[str, dict[str, Any]] = {"element": {}, "tiles": {"tile": "auto"}}
 SHAPES = {"layer-1024": (1024, 128), "layer-4096": (4096, 128), "batch-1024": (4096, 1024), "row": (4096, 1)}
 
 
-def card_cases() -> dict[str, Case]:
+def gpu_cases() -> dict[str, Case]:
     """Return the cases by name."""
     return {name: functools.partial(layer_case, *shape) for name, shape in SHAPES.items()}
 
@@ -31,7 +31,7 @@ def layer_case(width: int, batch: int, budget: float) -> Iterator[Result]:
 
     Raises
     ------
-    ImportError or OSError if there is no card.
+    ImportError or OSError if there is no GPU.
     """
     inputs, grad_outputs = np.random.default_rng(0).normal(size=(2, batch, width)).astype(np.float32)
     device, fixed = devices.get("cuda"), devices.get("cuda", deterministic=True)
@@ -42,7 +42,7 @@ def layer_case(width: int, batch: int, budget: float) -> Iterator[Result]:
     sides |= _torch_steps(inputs, grad_outputs)
     samples = Samples(sides, budget)
     for name in list(sides)[1:]:
-        case = f"card: {width} x {width}, 1/{round(1 / COMPRESSION)}, batch {batch}"
+        case = f"GPU: {width} x {width}, 1/{round(1 / COMPRESSION)}, batch {batch}"
         yield Result(case, name, BASE, 1, samples.ratio(name, BASE))
 
 
@@ -63,7 +63,7 @@ def _waited_for(step: Side, device: Device) -> Side:
 
 
 def _torch_steps(inputs: np.ndarray, grad_outputs: np.ndarray) -> dict[str, Side]:
-    """Return the step of a dense layer of PyTorch as users write it, if PyTorch is here and sees the card."""
+    """Return the step of a dense layer of PyTorch as users write it, if PyTorch is here and sees the GPU."""
     try:
         torch = peers.torch()
     except ImportError:
