@@ -8,15 +8,18 @@ from typing import Any
 
 #: What is about this run and not about the network that it makes.
 OTHERS = (
-    *("command", "run", "from_settings", "out", "plot", "log", "compare"),
+    *("command", "run", "from_settings", "out", "plot", "log", "compare", "verbose", "described"),
     *("checkpoint", "resume", "threads", "dry_run"),
 )
+#: What describes the network, which `--from` has.
+NETWORK = "hidden compression memory_bytes tile activation bias input_dropout dropout".split()
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that were given or taken by default, by name."""
-    others = (*OTHERS, "compression") if args.memory_bytes else OTHERS  # one of the two says the size
-    return {name: value for name, value in vars(args).items() if name not in others}
+    others = ["compression"] if args.memory_bytes else []  # one of the two says the size
+    others = NETWORK if args.model else others
+    return {name: value for name, value in vars(args).items() if name not in (*OTHERS, *others)}
 
 
 def describe_settings(args: argparse.Namespace) -> str:
@@ -34,11 +37,14 @@ def write_settings(args: argparse.Namespace, path: str) -> None:
         file.write(json.dumps(settings_of(args), indent=1, allow_nan=False).encode() + b"\n")
 
 
-class Compression(argparse.Action):
-    """Takes a compression, instead of the bytes that a file of settings had."""
+class OfNetwork(argparse.Action):
+    """Takes what describes a network, and notes that it was said; a compression instead of a file's bytes."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        namespace.compression, namespace.memory_bytes = values, None
+        if self.dest == "compression":
+            namespace.memory_bytes = None
+        setattr(namespace, self.dest, values)
+        namespace.described = self.option_strings[0]
 
 
 class FromSettings(argparse.Action):

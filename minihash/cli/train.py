@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from minihash import text
 from minihash.cli.data_sets import count, describe, main_score, open_data, outputs_of, say_what_it_is
+from minihash.cli.going_on import fit_together, load_to_train
 from minihash.cli.settings import describe_settings, write_settings
 from minihash.cli.train_arguments import add_train_arguments
 from minihash.tasks import TASKS
@@ -56,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _name(args: argparse.Namespace) -> str:
     """Return what the first network is called."""
+    if args.model:
+        return "network"
     return "hashed" if args.compression or args.memory_bytes else "dense"
 
 
@@ -65,7 +68,7 @@ def _check_files(args: argparse.Namespace) -> None:
     from minihash.files import check_outputs
 
     settings = args.out and f"{args.out}.settings.json"
-    check_outputs([args.out, settings, args.plot, args.log], args.data)
+    check_outputs([args.out, settings, args.plot, args.log], args.data, args.model)
     check_outputs([args.out, args.plot, args.log], args.from_settings)  # the next settings may replace it
     if args.plot:
         figures.check_format(args.plot)
@@ -81,14 +84,19 @@ def _run(args: argparse.Namespace, writes: bool) -> int:
         threads.set_num_threads(args.threads)
     threads.num_threads()  # refuses a wrong MINIHASH_NUM_THREADS
     devices.get(args.device, args.deterministic)  # is it there?
-    dataset = open_data(args)
+    network = load_to_train(args) if args.model else None
+    dataset = open_data(args, network)
+    if network is not None:
+        fit_together(args, network, dataset)
     if args.patience is not None and not count(dataset.validation):
         raise ValueError(f"--patience needs validation rows, and {args.data} has none: wanted some")
-    say(describe_settings(args))
+    if args.verbose:
+        say(describe_settings(args))
     say_what_it_is(dataset)
     if args.dry_run:
         return 0
-    runs = [_train(_name(args), args, dataset, _build(args, dataset), args.out if writes else None)]
+    network = network or _build(args, dataset)
+    runs = [_train(_name(args), args, dataset, network, args.out if writes else None)]
     if args.compare:
         if args.tile is None:
             tiles = argparse.Namespace(**{**vars(args), "tile": "auto"})
@@ -105,6 +113,9 @@ def _run(args: argparse.Namespace, writes: bool) -> int:
 
 def _check_options(args: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
+    if args.model and (args.compare or args.described):
+        option = args.described or "--compare"
+        raise ValueError(f"{option} is for a new network, and --from goes on with one: wanted one of them")
     if args.tile not in (None, 1) and _name(args) == "dense":
         raise ValueError(f"--tile is {args.tile} and the network is dense, wanted --compression for tiles")
     if args.compare and not (_name(args) == "hashed" and args.hidden):
@@ -170,14 +181,19 @@ def _build_dense(args: argparse.Namespace, dataset: Data, hashed: Network) -> Ne
 
 def _train(name: str, args: argparse.Namespace, dataset: Data, network: Network, out: str | None) -> _Run:
     """Train one network, save it to `out`, read the test rows once, and print how it went."""
+    from minihash import kernels
     from minihash.training import evaluate
+    from minihash.training.progress import COMPILING
 
-    say(network.summary())
+    if args.verbose:
+        say(network.summary())
     rows = dataset.train_and_validation() if args.final else dataset.train
     validation = None if args.final or not count(dataset.validation) else dataset.validation
+    say(f"training {name} {_describe(network)}; {_epochs(args.epochs)} of {count(rows):,} rows")
     start = time.perf_counter()
-    history, stop = _fit(name, args, dataset.task, network, rows, validation)
-    seconds = time.perf_counter() - start
+    with kernels.compilations(lambda: None if _has_bar() else say(COMPILING)) as compiled:
+        history, stop = _fit(name, args, dataset.task, network, rows, validation)
+    seconds = time.perf_counter() - start - compiled.seconds
     if out and (len(history) or not stop):  # before anything else can fail
         _save(network, args, out, f" as of epoch {len(history)} of {args.epochs}" if stop else "")
     if stop:
@@ -185,8 +201,7 @@ def _train(name: str, args: argparse.Namespace, dataset: Data, network: Network,
     distributed = args.distributed or False
     score = functools.partial(evaluate, network, loss=TASKS[dataset.task], distributed=distributed)
     among = " (validation rows among them)" if args.final else ""
-    epochs = f"{len(history)} epoch{'s' * (len(history) > 1)}"
-    say(f"{name}, {count(rows):,} training rows{among}, {epochs} in {seconds:.1f} s")
+    say(f"{name}, {count(rows):,} training rows{among}, {_epochs(len(history))} in {seconds:.1f} s")
     if validation is not None:
         say(describe("validation", score(validation)))
     scores = score(dataset.test) if count(dataset.test) else {}
@@ -195,6 +210,30 @@ def _train(name: str, args: argparse.Namespace, dataset: Data, network: Network,
     dense = network.num_virtual * network.dtype.itemsize
     say(f"stored: {network.nbytes:,} bytes, dense: {dense:,} bytes\n")
     return _Run(name, network, history, seconds, scores)
+
+
+def _shape(network: Network) -> str:
+    """Return the units of a network: 784-1000-10."""
+    widths = [layer.out_features for layer in network.layers if layer.params]
+    return "-".join(str(width) for width in [network.in_features, *widths])
+
+
+def _describe(network: Network) -> str:
+    """Return what a network is and costs, in words."""
+    kinds = dict.fromkeys(layer.activation for layer in network.layers if layer.activation)
+    dense, ratio = network.num_virtual * network.dtype.itemsize, network.num_virtual / network.num_parameters
+    size = f" of {dense:,} dense (1/{ratio:.4g})" if ratio > 1 else ", dense"
+    costs = f"{network.nbytes:,} bytes{size}, {network.multiplications:,} multiplications a row"
+    return f"{' '.join([_shape(network), *kinds])}: {costs}"
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch{'s' * (number > 1)}"
+
+
+def _has_bar() -> bool:
+    """Tell whether `fit` shows a bar: on a terminal."""
+    return bool(sys.stderr and sys.stderr.isatty())
 
 
 def _fit(
@@ -250,7 +289,7 @@ def _callbacks(args: argparse.Namespace, task: str) -> list[Callback]:
     from minihash.callbacks import EarlyStopping, GradientClipping, Log, PrintEpochs
 
     callbacks: list[Callback] = []
-    if not (sys.stderr and sys.stderr.isatty()):  # there is no bar then
+    if not _has_bar():
         callbacks.append(PrintEpochs(-(-args.epochs // 10), say))
     if args.patience is not None:
         scores = losses.LOSSES[TASKS[task]].scores
@@ -281,11 +320,9 @@ def _comparison(runs: list[_Run]) -> str:
     """Return a table of the runs."""
     rows = []
     for run in runs:
-        widths = [layer.out_features for layer in run.network.layers if layer.params]
-        units = "-".join(str(width) for width in [run.network.in_features, *widths])
         sizes = run.network.num_parameters, run.network.nbytes, run.network.multiplications
         counts = (f"{size:,}" for size in sizes)
-        rows.append((run.name, units, *counts, main_score(run.scores)[1], f"{run.seconds:.1f}"))
+        rows.append((run.name, _shape(run.network), *counts, main_score(run.scores)[1], f"{run.seconds:.1f}"))
     measure = f"test {main_score(runs[0].scores)[0]}"
     header = ("network", "units", "stored", "bytes", "multiplications", measure, "seconds")
     return text.table(header, rows, left=2)

@@ -6,13 +6,16 @@ import argparse
 from typing import Any
 
 from minihash.cli.arguments import SEED, add_data_arguments, add_device_arguments, integer, number
-from minihash.cli.settings import Compression, FromSettings
+from minihash.cli.settings import FromSettings, OfNetwork
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Add all of them, in groups."""
     about = "settings of an earlier run, FILE.settings.json beside its network; what follows it overrides"
     parser.add_argument("--from-settings", action=FromSettings, metavar="FILE", help=about)
+    about = "go on training this network, with its own units, buckets and dropout, and any data that fit"
+    parser.add_argument("--from", dest="model", metavar="MODEL", help=about)
+    parser.set_defaults(described=None)
     add_data_arguments(parser)
 
     _add_network(parser)
@@ -28,19 +31,23 @@ def _add(group: Any, name: str, default: Any, about: str, **arguments: Any) -> N
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
     network = parser.add_argument_group("network")
+    own: dict[str, Any] = {"action": OfNetwork}
     units: dict[str, Any] = {"type": integer(1), "nargs": "*", "metavar": "UNITS"}
     about = "units of each hidden layer (default: 1000)"
-    network.add_argument("--hidden", default=[1000], help=about, **units)
+    network.add_argument("--hidden", default=[1000], help=about, **units, **own)
     size = network.add_mutually_exclusive_group()
     about = "stored / virtual weights; 0: dense layers"
-    _add(size, "--compression", "1/64", about, type=number(0, 1), action=Compression)
+    _add(size, "--compression", "1/64", about, type=number(0, 1), **own)
     about = "instead, bytes of the stored numbers at most (float32), for the units given"
-    size.add_argument("--memory-bytes", type=integer(1, 2**63), metavar="N", help=about)
+    size.add_argument("--memory-bytes", type=integer(1, 2**63), metavar="N", help=about, **own)
     about = "weights of a tile, or auto: what rows share is multiplied once (default: 1, the paper's map)"
-    network.add_argument("--tile", type=_tile, metavar="N", help=about)
-    _add(network, "--activation", "relu", "of hidden units", choices=("relu", "tanh", "sigmoid"))
+    network.add_argument("--tile", type=_tile, metavar="N", help=about, **own)
+    _add(network, "--activation", "relu", "of hidden units", choices=("relu", "tanh", "sigmoid"), **own)
     biases = ("hashed", "free", "none")
-    _add(network, "--bias", "hashed", "in the buckets, stored by itself, or none", choices=biases)
+    _add(network, "--bias", "hashed", "in the buckets, stored by itself, or none", choices=biases, **own)
+    rate: dict[str, Any] = {"type": number(0, 0.99), "metavar": "RATE", **own}
+    _add(network, "--input-dropout", "0.1", "rate of inputs dropped", **rate)
+    _add(network, "--dropout", "0.25", "rate of hidden units dropped", **rate)
 
 
 def _tile(text: str) -> int | str:
@@ -61,12 +68,11 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     _add(training, "--learning-rate", "0.002", "the largest", type=number(0, 1e6), metavar="RATE")
     schedules = ("one_cycle", "cosine", "step", "constant")
     _add(training, "--schedule", "one_cycle", "of the learning rate", choices=schedules)
-    _add(training, "--input-dropout", "0.1", "rate of inputs dropped", type=number(0, 0.99), metavar="RATE")
-    _add(training, "--dropout", "0.25", "rate of hidden units dropped", type=number(0, 0.99), metavar="RATE")
     _add(training, "--seed", 0, "of hashes, weights, order and dropout", type=SEED)
     about = "keep the state here, after each epoch and about once a minute; signals save it too"
     training.add_argument("--checkpoint", metavar="FOLDER", help=about)
-    about = "go on from the state in --checkpoint, if there is one: the result is the same to the last bit"
+    about = "go on from the state in --checkpoint, if there is one: the result is the same to the last bit; "
+    about += "or with more epochs, once it has come to its end"
     training.add_argument("--resume", action="store_true", help=about)
     about = "scale gradients down where their norm is above this"
     training.add_argument("--clip", type=number(1e-30, 1e30), metavar="NORM", help=about)
@@ -99,3 +105,4 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--log", metavar="FILE", help="write the history after each epoch (csv or jsonl)")
     output.add_argument("--plot", metavar="FILE", help="draw the learning curves (png, svg or pdf)")
     output.add_argument("--dry-run", action="store_true", help="say what the data are, and stop there")
+    output.add_argument("--verbose", action="store_true", help="print all settings, and the layers")

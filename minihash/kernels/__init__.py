@@ -119,7 +119,7 @@ def module() -> Any:
         return importlib.import_module("minihash.kernels.numpy_cpu")
 
 
-def compilations(begin: Callable[[], object], end: Callable[[], object]) -> Any:
+def compilations(begin: Callable[[], object], end: Callable[[], object] = lambda: None) -> Any:
     """Return what counts, while it is entered, the `seconds` that this process compiles for the CPU.
 
     It calls `begin` before the first compilation, and `end` after each. What the cache has is not compiled.

@@ -26,7 +26,7 @@ def test_a_run_is_repeated_from_its_settings(tmp_path: Path, run: Run) -> None:
     first, second, third = (tmp_path / name for name in ("a", "b", "c"))
     options = ("--compression", "1/7", "--dropout", "0", "--bias", "free", "--clip", "0.5", "--seed", "3")
     options = (*options, "--final")
-    status, out, _ = run(*TINY, *options, "--out", first)
+    status, out, _ = run(*TINY, *options, "--verbose", "--out", first)
     assert status == 0 and out.startswith("settings: ") and ", data mnist-small" in out
     assert "hidden 9, compression 0.142857, " in out and ", seed 3, clip 0.5, final True" in out
     assert run("train", "--from-settings", f"{first}.settings.json", "--out", second)[0] == 0
@@ -43,7 +43,7 @@ def test_settings_with_a_budget_of_bytes(tmp_path: Path, run: Run) -> None:
     settings = json.loads((tmp_path / "a.settings.json").read_text())
     assert settings["memory_bytes"] == 9999 and settings["hidden"] == [] and "compression" not in settings
     again = ["train", "--from-settings", f"{tmp_path / 'a'}.settings.json", "--compression", "1/4"]
-    assert "compression 0.25" in run(*again, "--epochs", "1")[1]
+    assert "compression 0.25" in run(*again, "--epochs", "1", "--verbose")[1]
     assert run("train", "--from-settings", tmp_path / "a.settings.json", "--out", tmp_path / "b")[0] == 0
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 

@@ -45,7 +45,9 @@ def test_train(tmp_path: Path, run: Run) -> None:
     status, out, err = run(*TINY, "--out", tmp_path / "model")
     assert (status, err) == (0, "")  # no bar: this is no terminal
     network = load(tmp_path / "model")
-    assert out.startswith("settings: ") and f"\n{network.summary()}\n" in out
+    costs = "992 bytes of 63,640 dense (1/64.15), 15,880 multiplications a row"
+    assert out.startswith(f"training hashed 784-20-10 relu: {costs}; 1 epoch of 10,000 rows\nepoch 1, loss ")
+    assert "settings: " not in out and network.summary() not in out
     assert network.num_virtual == 785 * 20 + 21 * 10 and network.num_parameters == 245 + 3
     assert re.search(r"^hashed, 10,000 training rows, 1 epoch in \d+\.\d s$", out, re.MULTILINE)
     assert errors(out) == [percent(tmp_path / "model")]
@@ -53,6 +55,38 @@ def test_train(tmp_path: Path, run: Run) -> None:
     assert "stored: 992 bytes, dense: 63,640 bytes\n" in out
     assert out.index(f"\nsaved {tmp_path / 'model'}\n") < out.index("\ntest error")  # saved first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.settings.json"]
+
+
+@few
+def test_verbose(tmp_path: Path, run: Run) -> None:
+    status, out, err = run(*TINY, "--verbose", "--out", tmp_path / "model")
+    assert (status, err) == (0, "")
+    summary = load(tmp_path / "model").summary()
+    assert out.startswith("settings: ") and f"\n{summary}\ntraining hashed " in out
+    assert "verbose" not in (tmp_path / "model.settings.json").read_text()
+
+
+@few
+def test_dense_layers_and_no_hidden_ones_are_described(run: Run) -> None:
+    out = run("train", "--epochs", 1, "--hidden", "--compression", 0)[1]
+    said = "training dense 784-10: 31,400 bytes, dense, 7,840 multiplications a row; 1 epoch of 500 rows\n"
+    assert out.startswith(said)
+
+
+@pytest.mark.slow
+def test_compiling_is_said_while_it_happens_and_takes_no_seconds(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    argv = [sys.executable, "-m", "minihash", *TINY]
+    lines = []
+    for _ in range(2):
+        found = subprocess.run(argv, env=environment, capture_output=True, text=True)
+        assert (found.returncode, found.stderr) == (0, "")
+        lines.append(found.stdout.splitlines())
+    cold, warm = lines
+    assert cold[1] == "compiling kernels (once, about 15 s)" and cold.count(cold[1]) == 1
+    assert cold[1] not in warm and warm[:2] == [cold[0], cold[2]]
+    seconds = [float(re.findall(r"in (.*) s$", line)[0]) for line in cold if " 1 epoch in " in line]
+    assert len(seconds) == 1 and seconds[0] < 4  # of 10 or more that it took
 
 
 @few
@@ -83,7 +117,7 @@ def test_arguments_reach_the_network(tmp_path: Path, run: Run) -> None:
 def test_tiles(
     argv: tuple[Any, ...], tiles: list[int], size: tuple[Any, ...], tmp_path: Path, run: Run
 ) -> None:
-    status, out, err = run(*TINY, *size, *argv, "--out", tmp_path / "model")
+    status, out, err = run(*TINY, *size, *argv, "--verbose", "--out", tmp_path / "model")
     assert (status, err) == (0, "")
     network = load(tmp_path / "model")
     assert [layer.tile for layer in network.layers if layer.params] == tiles
