@@ -63,11 +63,12 @@ def _add_synthesize(subparsers: Any) -> None:
 
 def synthesize(args: argparse.Namespace) -> int:
     """Write a synthetic store, and say how far it is."""
-    from benchmarks.higgs.synthetic import synthesize_higgs
-    from minihash.cli.data import reporter, speed
+    from benchmarks.higgs.synthetic import FEATURES, synthesize_higgs
+    from minihash.cli.data import announce, reporter, speed
     from minihash.files import check_outputs
 
     check_outputs([args.target])
+    announce(args.target, args.rows, 1 + len(FEATURES))
     progress = synthesize_higgs(args.target, args.rows, seed=args.seed, report=reporter())
     say(f"{speed(progress)}: wrote {args.target}, synthetic")
     return 0
@@ -105,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _data(args: argparse.Namespace) -> tuple[Path, str, int, int]:
     """Return the store, what it is in words, and its rows to train and to test on."""
-    from benchmarks.higgs.synthetic import synthesize_higgs
+    from benchmarks.higgs.synthetic import FEATURES, synthesize_higgs
+    from minihash.cli.data import announce, announce_conversion, reporter
     from minihash.datasets.csv_rows import convert, first_bytes
     from minihash.datasets.store import MAGIC, Store
     from minihash.files import check_regular
@@ -114,8 +116,8 @@ def _data(args: argparse.Namespace) -> tuple[Path, str, int, int]:
         test_rows = args.test_rows or max(100, args.rows // TEST_SHARE)
         path = Path(args.out, f"higgs-synthetic-{args.rows + test_rows}.mh")
         if not path.exists():
-            say(f"making {path}")
-            synthesize_higgs(path, args.rows + test_rows)
+            announce(path, args.rows + test_rows, 1 + len(FEATURES))
+            synthesize_higgs(path, args.rows + test_rows, report=reporter())
         source = "synthetic"
     else:
         path = Path(args.data)
@@ -124,7 +126,8 @@ def _data(args: argparse.Namespace) -> tuple[Path, str, int, int]:
         if first_bytes(path, len(MAGIC)) != MAGIC:
             path = Path(args.out, f"{source}.mh")
             if not path.exists():
-                convert(args.data, path)
+                announce_conversion(args.data, path)
+                convert(args.data, path, report=reporter())
         total = len(Store(path))
         test_rows = args.test_rows or (3 * total // 10 if total <= 1_000_000 else 500_000)
     found = Store(path)

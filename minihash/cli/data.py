@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from minihash.datasets.mnist import IdxSource
 
 SECONDS = 5.0  # from one line of progress to the next
+LONG = 2**28  # bytes of a CSV file that takes seconds to convert
+SAMPLE = 2**16  # bytes of its beginning, by which its rows are estimated
 
 
 def add_parser(subparsers: Any) -> None:
@@ -63,6 +65,7 @@ def _convert(args: argparse.Namespace) -> None:
     from minihash.files import check_outputs
 
     check_outputs([args.store], args.source)
+    announce_conversion(args.source, args.store)
     progress = convert(
         args.source,
         args.store,
@@ -88,6 +91,29 @@ def _columns(args: argparse.Namespace) -> dict[str, Any]:
         "label_column": find_target(table, args.target),
         "weight_column": None if args.weight is None else find_column(table, "weight", args.weight),
     }
+
+
+def announce_conversion(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Say what is about to be made of a large CSV file: as many rows as its first lines promise."""
+    from minihash.datasets.csv_rows import first_bytes
+
+    size = os.path.getsize(source) if os.path.isfile(source) else 0  # a pipe cannot be read twice
+    if size < LONG:
+        return
+    start = first_bytes(source, SAMPLE)
+    with open(source, "rb") as file:
+        packed = file.read(SAMPLE) != start
+    lines = start.split(b"\n")[1:-1]  # no header, no half of a line
+    if packed or not lines:
+        say(f"writing {target}, of {size / 1e6:,.0f} MB in {source}")
+    else:
+        rows = size * len(lines) // sum(len(line) + 1 for line in lines)
+        announce(target, rows, lines[-1].count(b",") + 1, "about ")
+
+
+def announce(target: str | os.PathLike[str], rows: int, columns: int, about: str = "") -> None:
+    """Say what store is about to be written: how many rows of float32, how many bytes."""
+    say(f"writing {target}: {about}{rows:,} rows, {4e-6 * rows * columns:,.0f} MB")
 
 
 def reporter() -> Callable[[Progress], None]:
