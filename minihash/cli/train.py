@@ -271,6 +271,7 @@ def _fit(
             class_weight="balanced" if args.balanced else None,
             seed=args.seed,
             callbacks=[keep, *_callbacks(args, task)],
+            progress=None if args.verbose else "bar",
             checkpoint=folder,
             resume=args.resume,
             distributed=args.distributed or False,

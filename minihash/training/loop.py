@@ -41,7 +41,7 @@ def fit(
     class_weight: ClassWeight | None = None,
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
-    progress: bool | None = None,
+    progress: bool | str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     distributed: bool | str = False,
@@ -74,7 +74,8 @@ def fit(
     seed : of the shuffling.
     callbacks : called at the beginning, after each epoch, and at the end, an unhappy one too; see
         callbacks.py.
-    progress : show the settings in a line, and a bar, on stderr; by default only on a terminal.
+    progress : show the settings in a line, and a bar, on stderr; by default only on a terminal. "bar" is the
+        bar alone, on a terminal.
     checkpoint : a folder to keep the state of the training in, as of the end of each epoch and about once a
         minute: see checkpoint.py. SIGINT and SIGTERM then end the step and save the state before they
         stop the training.
@@ -168,7 +169,7 @@ class Training:
         self._arrays = self.network.params, self.network.grads
         self._rng = np.random.default_rng(plan.seed)
 
-    def run(self, progress: bool | None) -> History:
+    def run(self, progress: bool | str | None) -> History:
         """Train to the end, and save the state on the way; return the history."""
         start, callbacks = time.perf_counter() - self.place.seconds, self.plan.callbacks
         history = self.place.history

@@ -13,13 +13,14 @@ from minihash.training.plan import Place, Plan
 COMPILING = "compiling kernels (once, about 15 s)"
 
 
-def progress_bar(plan: Plan, place: Place, progress: bool | None) -> Any:
-    """Return the bar of a training from a place on, and write the line before it; None asks the terminal."""
+def progress_bar(plan: Plan, place: Place, progress: bool | str | None) -> Any:
+    """Return the bar of a training from a place on, and write the line before it; as `fit` says."""
     from tqdm import tqdm
 
     stderr = forgiving(sys.stderr)  # None under pythonw, and after 2>&-
-    shown = bool(stderr and stderr.isatty()) if progress is None else bool(progress and stderr)
-    if shown:
+    asked = progress in (None, "bar")
+    shown = bool(stderr and stderr.isatty()) if asked else bool(progress and stderr)
+    if shown and progress != "bar":
         tqdm.write(describe(plan, place.before), file=stderr)
     short = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # room for what postfix says
     steps, done = plan.epochs * plan.steps, (place.epoch - 1) * plan.steps + place.step
