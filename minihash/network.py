@@ -81,7 +81,7 @@ class Network:
 
     @property
     def task(self) -> str | None:
-        """What it is trained for, of `tasks.LOSSES`; None if neither schema nor names of classes tell."""
+        """What it is trained for, of `tasks.LOSS_OF_TASK`; None if neither schema nor class names tell."""
         if self.schema is not None:
             return self.schema.task
         if self.class_names is None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from minihash import checks
 from minihash.encoding import Column
-from minihash.tasks import LOSSES, MISSING, SPLITS
+from minihash.tasks import LOSS_OF_TASK, MISSING, SPLITS
 
 
 class Model(Protocol):
@@ -56,7 +56,7 @@ class Schema:
 
     Parameters
     ----------
-    task : one of `tasks.LOSSES`: classes, yes or no, numbers, or several labels that each are yes or no.
+    task : one of `tasks.LOSS_OF_TASK`: classes, yes or no, numbers, or labels that each are yes or no.
     columns : numbers in a line of the file that it was trained on, the target among them; None if that was
         no table, or nobody knows.
     target : which of them is the target, from 0; None where `columns` is None.
@@ -85,7 +85,7 @@ class Schema:
     split: Split | None = None
 
     def __post_init__(self) -> None:
-        checks.choice("task", self.task, tuple(LOSSES))
+        checks.choice("task", self.task, tuple(LOSS_OF_TASK))
         if (self.columns is None) != (self.target is None):
             raise ValueError(f"columns is {self.columns} and target is {self.target}, wanted both or none")
         if self.columns is not None:

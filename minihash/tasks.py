@@ -9,7 +9,7 @@ TASKS = {
     "regression": "mean_squared_error",
 }
 #: The loss of each task.
-LOSSES = TASKS | {"multilabel": "binary_cross_entropy"}
+LOSS_OF_TASK = TASKS | {"multilabel": "binary_cross_entropy"}
 #: What may be done about empty cells of a table.
 MISSING = ("mean", "drop")
 #: Which rows of a file may be those to test on: some of all, or the last.

@@ -14,7 +14,7 @@ from minihash.network import Network
 from minihash.optimizers import SGD
 from minihash.quantization import fine_tune
 from minihash.schema import Schema
-from minihash.tasks import LOSSES
+from minihash.tasks import LOSS_OF_TASK
 
 INPUTS = np.random.default_rng(0).normal(size=(40, 2))
 YES = (INPUTS[:, 0] > 0).astype(int)
@@ -45,7 +45,7 @@ def test_rows_of_a_file_have_one_target(tmp_path) -> None:
         read_table(tmp_path / "a.npz", task="multilabel")
 
 
-@pytest.mark.parametrize("task", LOSSES)
+@pytest.mark.parametrize("task", LOSS_OF_TASK)
 def test_a_file_of_a_model_has_it_all(task: str, tmp_path) -> None:
     network = mlp([2, 1 if task == "binary" else 3])
     network.schema = Schema(task, **LAYOUT)

@@ -21,7 +21,7 @@ class Loss:
     are taken and are no classes, no score goes with it, and it belongs to no task.
 
     name : what `fit` and `evaluate` know it by, after `register`.
-    task : of `tasks.LOSSES`, that networks are trained for with it.
+    task : of `tasks.LOSS_OF_TASK`, that networks are trained for with it.
     scores : which of `metrics.SCORES` `evaluate` returns beside it.
     classifies : whether targets are classes; `labels` makes them of targets.
     binary : whether each output by itself says yes or no, so that there is a class for each of them. Else a

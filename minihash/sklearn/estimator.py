@@ -20,7 +20,7 @@ from minihash.sklearn import inputs
 from minihash.sklearn.convergence import Convergence
 from minihash.sklearn.installed import BaseEstimator, ConvergenceWarning, check_is_fitted, validate_data
 from minihash.sources import ClassWeight
-from minihash.tasks import LOSSES
+from minihash.tasks import LOSS_OF_TASK
 from minihash.training import fit
 
 COMPRESSION = 1 / 8  # where nothing is said
@@ -65,7 +65,7 @@ class HashedMLP(BaseEstimator):
     random_state: Any = None
     verbose: bool = False
 
-    _task = ""  # of `tasks.LOSSES`
+    _task = ""  # of `tasks.LOSS_OF_TASK`
     _numeric = False  # whether targets are numbers; of classes, rows are held out of each alike
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
@@ -204,7 +204,7 @@ class HashedMLP(BaseEstimator):
             fit(
                 self.network_,
                 inputs.SparseRows(*rows) if inputs.is_sparse(rows.inputs) else rows,
-                loss=LOSSES[self._task],
+                loss=LOSS_OF_TASK[self._task],
                 optimizer=self._optimizer,
                 epochs=plan.epochs,
                 batch_size=plan.batch_size,

@@ -8,12 +8,12 @@ from dataclasses import replace
 from minihash import losses
 from minihash.network import Network
 from minihash.schema import Schema
-from minihash.tasks import LOSSES
+from minihash.tasks import LOSS_OF_TASK
 
 
 def loss_for(network: Network, loss: str | Callable | None) -> str | Callable:
     """Return a loss, or where none is given that of the network's task, or of classes if it knows no task."""
-    return LOSSES[network.task or "classification"] if loss is None else loss
+    return LOSS_OF_TASK[network.task or "classification"] if loss is None else loss
 
 
 def schema_after(network: Network, loss: str | Callable) -> Schema | None:
@@ -29,6 +29,6 @@ def schema_after(network: Network, loss: str | Callable) -> Schema | None:
         return known
     two_names = task == "classification" and network.out_features == 1  # and a softmax of one class
     if network.class_names is not None and (task == "regression" or two_names):
-        wanted = LOSSES["binary" if network.out_features == 1 else "classification"]
+        wanted = LOSS_OF_TASK["binary" if network.out_features == 1 else "classification"]
         raise ValueError(f"loss is {used.name!r} and the network has names of classes, wanted {wanted!r}")
     return Schema(task) if known is None else replace(known, task=task)
