@@ -12,30 +12,28 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minihash import checks
 
-#: Whether a larger figure is a better one, by its name.
-LARGER_IS_BETTER = {"loss": False, "error": False, "accuracy": True, "auc": True, "r2": True}
 PIECE = 2**16  # scores that are looked up together
 
 
 def larger_is_better(monitor: str, mode: str | None = None) -> bool:
     """Tell whether larger figures are better: by `mode`, "min" or "max", or by the name `monitor`.
 
-    The name is one of LARGER_IS_BETTER, with "validation_" before it or without; ValueError for another one,
+    The name is "loss" or one of SCORES, with "validation_" before it or without; ValueError for another one,
     without a mode.
     """
     if mode is not None:
         return checks.choice("mode", mode, ("min", "max")) == "max"
     name = str(monitor).removeprefix("validation_")
-    if name not in LARGER_IS_BETTER:
-        known = ", ".join(["loss", *(f"validation_{known}" for known in LARGER_IS_BETTER)])
+    if name != "loss" and name not in SCORES:
+        known = ", ".join(["loss", *(f"validation_{known}" for known in ("loss", *SCORES))])
         raise ValueError(f"monitor is {monitor!r}, wanted mode='min' or 'max' with it, or one of {known}")
-    return LARGER_IS_BETTER[name]
+    return name != "loss" and SCORES[name].larger_is_better
 
 
 def better(figure: float, best: float, larger: bool, by: float = 0.0) -> bool:
@@ -263,9 +261,23 @@ def _check_rows(name: str, values: np.ndarray, good: np.ndarray, wanted: str) ->
         raise ValueError(f"{name} is {values[where]} in row {where[0]}, wanted {wanted}")
 
 
-#: What measures a score that goes with losses, and its value.
-SCORES: dict[str, tuple[Callable[[], Any], Callable[[Any], float]]] = {
-    "error": (Accuracy, Accuracy.error),
-    "auc": (AUC, AUC.value),
-    "r2": (R2, R2.value),
+class Score(NamedTuple):
+    """A score that goes with losses.
+
+    measure : makes what measures it.
+    value : returns its value.
+    larger_is_better : whether a larger one is a better one.
+    """
+
+    measure: Callable[[], Any]
+    value: Callable[[Any], float]
+    larger_is_better: bool = True
+
+
+#: Every score, by its name.
+SCORES = {
+    "error": Score(Accuracy, Accuracy.error, larger_is_better=False),
+    "accuracy": Score(Accuracy, Accuracy.value),
+    "auc": Score(AUC, AUC.value),
+    "r2": Score(R2, R2.value),
 }

@@ -103,7 +103,7 @@ def scores_of(network: Network, rows: Source, loss: Callable, ranks: Ranks = ALO
     """Return what `evaluate` does, of rows that fit; all ranks predict, and the first measures."""
     mean, known = Mean(), tuple(metrics.SCORES)
     chosen = {name: metrics.SCORES[checks.choice("score", name, known)] for name in rows.loss.scores}
-    scores = {name: (measure(), value) for name, (measure, value) in chosen.items()}
+    measures = {name: score.measure() for name, score in chosen.items()}
     with np.errstate(over="ignore"):
         for outputs, targets, weight in _predicted(network, rows, ranks):
             if counts := total_weight(len(targets), weight):
@@ -114,10 +114,11 @@ def scores_of(network: Network, rows: Source, loss: Callable, ranks: Ranks = ALO
             if rows.loss.binary:  # one label after the other, where a row has several
                 weight = None if weight is None else weight.repeat(outputs.shape[1])
                 outputs = outputs.reshape(-1)
-            for measure, _ in scores.values():
+            for measure in measures.values():
                 measure.update(outputs, targets, weight)
-    found = {name: value(measure) for name, (measure, value) in scores.items()} if ranks.is_first else {}
-    return ranks.share({"loss": mean.value()} | found)
+    of_first = chosen if ranks.is_first else {}
+    scores = {name: score.value(measures[name]) for name, score in of_first.items()}
+    return ranks.share({"loss": mean.value()} | scores)
 
 
 def _predicted(network: Network, rows: Source, ranks: Ranks) -> Iterator[Predicted]:
