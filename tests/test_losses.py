@@ -467,7 +467,7 @@ def message_of(call, *args):
 @every_case
 def test_targets_alone_are_checked_as_the_loss_does(case):
     loss, outputs, targets = CASES[case]
-    shape, name = outputs.shape, losses.name_of(loss)
+    shape, name = outputs.shape, losses.object_of(loss).name
     losses.check_targets(name, targets, shape)
     for wrong in (np.nan, np.inf, -1, 4, 1.5, "a"):
         changed = targets.astype(object)
@@ -515,10 +515,6 @@ def test_unknown_losses_are_not_taken_for_another():
     message = "^loss is 'hinge', wanted one of 'softmax_cross_entropy'"
     with pytest.raises(ValueError, match=message):
         losses.check_targets("hinge", LABELS, LOGITS.shape)
-    with pytest.raises(ValueError, match=message):
-        losses.labels_of("hinge", LABELS)
-    with pytest.raises(ValueError, match="^loss is 'mean_squared_error', wanted one of "):
-        losses.labels_of("mean_squared_error", LABELS)
 
 
 @every_case
@@ -547,11 +543,11 @@ def test_get():
         losses.get("hinge")
 
 
-def test_name_of():
+def test_names_of_losses():
     partial = functools.partial(functools.partial(losses.distillation, weight=0.5), temperature=2)
-    assert losses.name_of(partial) == losses.name_of("distillation") == "distillation"
-    assert losses.name_of(naive_mean) == "naive_mean"
-    assert losses.name_of(type("Loss", (), {"__call__": naive_mean})()) == ""
+    assert losses.object_of(partial).name == losses.object_of("distillation").name == "distillation"
+    assert losses.object_of(naive_mean).name == "naive_mean"
+    assert losses.object_of(type("Loss", (), {"__call__": naive_mean})()).name == ""
 
 
 def test_probabilities_of_several_labels_are_by_themselves() -> None:
@@ -685,12 +681,12 @@ def test_which_targets_of_files_fit(loss, low, high, whole, fits):
 
 def test_labels_of_targets():
     column = np.array([0, 0.25, 0.5, 0.75, 1])
-    assert losses.labels_of("binary_cross_entropy", column).tolist() == [0, 0, 0, 1, 1]
-    assert losses.labels_of("binary_cross_entropy", np.array([[0, 1], [1, 0]])).tolist() == [0, 1, 1, 0]
-    assert losses.labels_of("softmax_cross_entropy", LABELS).tolist() == LABELS.tolist()
+    assert losses.binary_cross_entropy.labels(column).tolist() == [0, 0, 0, 1, 1]
+    assert losses.binary_cross_entropy.labels(np.array([[0, 1], [1, 0]])).tolist() == [0, 1, 1, 0]
+    assert losses.softmax_cross_entropy.labels(LABELS).tolist() == LABELS.tolist()
     rows = np.array([[0.25, 0.5, 0.25], [0.75, 0.25, 0.0]])
-    assert losses.labels_of("softmax_cross_entropy", rows).tolist() == [1, 0]
-    labels = losses.labels_of("distillation", np.array([[1.0, 9, 0], [0, 0, 9]]))
+    assert losses.softmax_cross_entropy.labels(rows).tolist() == [1, 0]
+    labels = losses.distillation.labels(np.array([[1.0, 9, 0], [0, 0, 9]]))
     assert labels.tolist() == [1, 0] and labels.dtype == np.intp
 
 

@@ -13,7 +13,7 @@ Complex outputs are computed by the same, analytic, lines (no absolute value, co
 parts only): they are for complex-step gradient checks, and then L is complex.
 """
 
-from minihash.losses.base import LOSSES, Loss, check_targets, get, labels_of, name_of, object_of, register
+from minihash.losses.base import LOSSES, Loss, check_targets, get, object_of, register
 from minihash.losses.targets import row_weights
 
 # In the order of messages:
@@ -32,9 +32,7 @@ __all__ = [
     "distillation",
     "distillation_targets",
     "get",
-    "labels_of",
     "mean_squared_error",
-    "name_of",
     "object_of",
     "register",
     "row_weights",

@@ -112,11 +112,6 @@ def get(loss: str | Callable) -> Callable[..., tuple[float, np.ndarray]]:
     return LOSSES[checks.choice("loss", loss, tuple(LOSSES))]
 
 
-def name_of(loss: str | Callable) -> str:
-    """Return the name of a loss, a function, or a `functools.partial` of one; "" where it has none."""
-    return object_of(loss).name
-
-
 def object_of(loss: str | Callable) -> Loss:
     """Return what to ask about a loss: the object itself, also of its name or of a `functools.partial` of it.
 
@@ -148,9 +143,3 @@ def check_targets(loss: str, targets: Any, shape: tuple[int, ...], dtype: Any = 
     """
     known = LOSSES[checks.choice("loss", loss, tuple(LOSSES))]
     known.check_targets(checks.array("targets", targets), shape, np.dtype(dtype))
-
-
-def labels_of(loss: str, targets: np.ndarray) -> np.ndarray:
-    """Return the class of each row, (rows,) integers, from the targets of a loss that classifies."""
-    names = tuple(name for name, known in LOSSES.items() if known.classifies)
-    return LOSSES[checks.choice("loss", loss, names)].labels(targets)
