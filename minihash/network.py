@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from minihash import checks, memory, text
+from minihash import checks, memory, summary
 from minihash.kernels import devices
 from minihash.kernels.devices import Device
 from minihash.layers import Layer
+from minihash.layers.sequence import check_sequence
 from minihash.schema import Schema
 
 PREDICT_ROWS = 1024  # a chunk of `predict`
@@ -50,7 +51,7 @@ class Network:
         if not isinstance(layers, Sequence):
             raise ValueError(f"layers is {layers!r}, wanted a list of layers")
         self.layers = list(layers)
-        self.in_features, self.out_features = _check_layers(self.layers)
+        self.in_features, self.out_features = check_sequence(self.layers)
         self.dtype = self.layers[0].dtype
         self.device = self.layers[0].device
         self.input_scale = self._per_feature("input_scale", input_scale)
@@ -266,9 +267,8 @@ class Network:
 
     def summary(self) -> str:
         """Return a table of the layers: virtual weights, stored ones, bytes and compression."""
-        rows = [_summary_row(layer, layer.params) for layer in self.layers]
-        rows.append(_summary_row(self, self.params))
-        return text.table(SUMMARY_HEADER, rows, left=2)
+        owners = [(type(layer).__name__, layer) for layer in self.layers]
+        return summary.table_of([*owners, ("total", self)])
 
 
 def _by_place(arrays: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -278,52 +278,3 @@ def _by_place(arrays: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def _name(label: Any) -> str:
     """Return a class's name as text; of a float64 without np.set_printoptions."""
     return float.__repr__(label) if isinstance(label, np.float64) else str(label)
-
-
-SUMMARY_HEADER = ("layer", "shape", "virtual", "stored", "bytes", "compression")
-
-
-def _summary_row(owner: Layer | Network, params: dict[str, np.ndarray]) -> tuple[str, ...]:
-    name = "total" if isinstance(owner, Network) else type(owner).__name__
-    if not params:
-        return (name, "", "", "", "", "")
-    ratio = owner.num_virtual / owner.num_parameters
-    return (
-        name,
-        f"{owner.in_features} -> {owner.out_features}",
-        f"{owner.num_virtual:,}",
-        f"{owner.num_parameters:,}",
-        f"{sum(array.nbytes for array in params.values()):,}",
-        f"1/{ratio:.4g}" if ratio > 1 else "1",
-    )
-
-
-def _check_layers(layers: list[Layer]) -> tuple[int | None, int | None]:
-    """Return the first in_features and the last out_features; refuse layers that do not fit together."""
-    if not layers:
-        raise ValueError("layers is empty, wanted at least one layer")
-    first: int | None = None
-    width: int | None = None
-    seeds: dict[int, int] = {}
-    for position, layer in enumerate(layers):
-        if not isinstance(layer, Layer):
-            raise ValueError(f"layers[{position}] is {layer!r}, wanted a Layer")
-        if any(layer is other for other in layers[:position]):
-            raise ValueError(f"layers[{position}] is there twice, wanted each layer once")
-        if layer.dtype != layers[0].dtype:
-            wanted = f"wanted {layers[0].dtype} as layers[0]"
-            raise ValueError(f"layers[{position}] has dtype {layer.dtype}, {wanted}")
-        if layer.device is not layers[0].device:
-            wanted = f"wanted {layers[0].device} as layers[0]"
-            raise ValueError(f"layers[{position}] is on {layer.device}, {wanted}")
-        if None not in (width, layer.in_features) and layer.in_features != width:
-            wanted = f"wanted {width}, the outputs of the layer before it"
-            raise ValueError(f"layers[{position}] has in_features {layer.in_features}, {wanted}")
-        if layer.hashed:
-            same = seeds.setdefault(layer.seed, position)
-            if same != position:
-                given = f"layers[{position}] has seed {layer.seed}, as layers[{same}]"
-                raise ValueError(f"{given}: wanted a seed of its own for each hashed layer")
-        first = layer.in_features if first is None else first
-        width = layer.out_features if layer.out_features is not None else width
-    return first, width

@@ -37,7 +37,7 @@ ROOMS = (
     ("initializers", "losses", "metrics", "optimizers", "schedules"),
     ("virtual_matrix",),
     ("layers",),
-    ("memory", "size_matching"),
+    ("memory", "size_matching", "summary"),
     ("network",),
     ("builders",),
     ("whole_matrices",),
