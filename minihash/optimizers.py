@@ -18,6 +18,7 @@ from minihash import checks
 from minihash.arrays import array_module
 
 Arrays = dict[str, np.ndarray]
+Schedule = Callable[[float], float]  # see schedules.py
 
 
 @runtime_checkable
@@ -66,6 +67,30 @@ def check_optimizer(name: str, value: Any) -> Optimizer:
     if missing:
         raise ValueError(f"{name} is {value!r}, wanted one such as Adam(): it has no {', '.join(missing)}")
     return value
+
+
+def chosen(
+    optimizer: str | Optimizer | None, learning_rate: float | Schedule | None, schedule: Schedule | None
+) -> tuple[Optimizer, Schedule | None]:
+    """Return the optimizer and the schedule that `fit` is given, by name or as they are.
+
+    Raises
+    ------
+    ValueError for what is neither, and for a learning rate that is given twice.
+    """
+    if learning_rate is not None and schedule is not None:
+        raise ValueError("learning_rate and schedule are given, wanted one of them")
+    if not (optimizer is None or isinstance(optimizer, str)):
+        check_optimizer("optimizer", optimizer)
+        if learning_rate is not None:
+            kind = type(optimizer).__name__
+            wanted = f"{kind}(learning_rate=…), or a schedule beside it"
+            raise ValueError(f"learning_rate is given and so is an optimizer {kind}, wanted {wanted}")
+        return optimizer, schedule
+    make = get("adam" if optimizer is None else optimizer)
+    if callable(learning_rate):
+        return make(), learning_rate
+    return make() if learning_rate is None else make(learning_rate), schedule
 
 
 class _EachParameter:

@@ -12,7 +12,7 @@ from minihash.kernels.devices import check_on_host
 from minihash.layers import HashedLinear, Layer, QuantizedHashedLinear
 from minihash.layers.quantized_hashed_linear import largest_code, packing
 from minihash.network import Network
-from minihash.optimizers import Adam, Arrays, Optimizer, check_optimizer
+from minihash.optimizers import Adam, Arrays, Optimizer, check_optimizer, chosen
 from minihash.training import Data, History, fit
 
 CANDIDATES = np.linspace(0.2, 1.0, 81)  # scales, as parts of the one that clips nothing
@@ -167,7 +167,7 @@ def fine_tune(
     validation: Data | None = None,
     *,
     bits: int = 8,
-    optimizer: Optimizer | None = None,
+    optimizer: str | Optimizer | None = None,
     epochs: int = 5,
     keep: KeepLastGood | None = None,
     **arguments: Any,
@@ -180,7 +180,7 @@ def fine_tune(
         schema.
     train, validation, epochs, arguments : as in `fit`; `loss` is by default that of the network's task.
     bits : 8 or 4.
-    optimizer : by default Adam at a learning rate of 3e-4, small against what trained the network.
+    optimizer : as in `fit`; by default Adam at a learning rate of 3e-4, small against what trained it.
     keep : if given, Ctrl-C returns what the last finished epoch made, if there is one, and its history.
 
     Returns
@@ -196,10 +196,20 @@ def fine_tune(
         raise ValueError("checkpoint is given, and fine_tune keeps none, wanted None")
     before, schema = weights_of(network), network.schema
     try:
-        through = StraightThrough(Adam(3e-4) if optimizer is None else optimizer, network, bits)
+        rate, schedule = (arguments.pop(name, None) for name in ("learning_rate", "schedule"))
+        given = Adam(3e-4) if optimizer is None and rate is None else optimizer
+        inner, schedule = chosen(given, rate, schedule)
+        through = StraightThrough(inner, network, bits)
         callbacks = [*([] if keep is None else [keep]), *arguments.pop("callbacks", ())]
         history = fit(
-            network, train, validation, optimizer=through, epochs=epochs, callbacks=callbacks, **arguments
+            network,
+            train,
+            validation,
+            optimizer=through,
+            schedule=schedule,
+            epochs=epochs,
+            callbacks=callbacks,
+            **arguments,
         )
         if keep is not None and keep.divergence is not None:
             raise keep.divergence

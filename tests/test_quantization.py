@@ -294,7 +294,8 @@ def test_a_fine_tune_that_diverges_says_so_and_leaves_the_network():
     [
         ({"batch_size": 0}, "batch_size is 0"),
         ({"loss": "x"}, "loss is 'x'"),
-        ({"optimizer": "adam"}, r"optimizer is 'adam', wanted one such as Adam\(\): it has no learn"),
+        ({"optimizer": "adamw"}, "optimizer is 'adamw', wanted one of 'sgd', 'adam'"),
+        ({"optimizer": Adam(), "learning_rate": 1.0}, "learning_rate is given and so is an optimizer Adam"),
         ({"epochs": 0}, "epochs is 0"),
     ],
 )

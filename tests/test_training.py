@@ -524,7 +524,7 @@ def test_evaluate_refuses() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"optimizer": "adam"}, r"optimizer is 'adam', wanted one such as Adam\(\)"),
+        ({"optimizer": 0.1}, r"optimizer is 0.1, wanted one such as Adam\(\)"),
         ({"optimizer": optimizers.Adam}, r"optimizer is <class .*Adam'>, wanted one such as Adam\(\)"),
         ({"callbacks": callbacks.EarlyStopping()}, r"callbacks is <.*EarlyStop.*>, wanted one such as "),
         ({"callbacks": [callbacks.EarlyStopping]}, r"callbacks\[0\] is <class .*>, wanted one such as Early"),

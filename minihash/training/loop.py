@@ -15,7 +15,7 @@ from minihash import checks, losses, sources
 from minihash.files import tolerated
 from minihash.hashing import LIMIT_SEED
 from minihash.network import Network
-from minihash.optimizers import Adam, Optimizer, check_optimizer
+from minihash.optimizers import Optimizer, Schedule, chosen
 from minihash.sources import ClassWeight, Data
 from minihash.training.checkpoint import Checkpoint
 from minihash.training.distributed import gradients_of, mode_of, ranks_of
@@ -34,8 +34,9 @@ def fit(
     validation: Data | None = None,
     *,
     loss: str | Callable | None = None,
-    optimizer: Optimizer | None = None,
-    schedule: Callable[[float], float] | None = None,
+    optimizer: str | Optimizer | None = None,
+    learning_rate: float | Schedule | None = None,
+    schedule: Schedule | None = None,
     epochs: int = 10,
     batch_size: int = 128,
     class_weight: ClassWeight | None = None,
@@ -63,9 +64,12 @@ def fit(
     loss : "softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy", "distillation", or a
         function such, also as a `functools.partial`; on a GPU it is given arrays of CuPy. By default that of
         the network's task, where it has one, else the first. The network notes its task by the loss; that of
-        another task replaces the one that it had.
-    optimizer : default `Adam()`; anything that has the members of `optimizers.Optimizer`.
-    schedule : learning rate as a function of the fraction of training done; see schedules.py.
+        another task replaces the one that it had. It notes the names of a DataFrame's columns, too.
+    optimizer : "adam", the default, "sgd", or anything that has the members of `optimizers.Optimizer`, as
+        `SGD(0.1, momentum=0.9)` does.
+    learning_rate : of an optimizer by name: a number or a schedule. By default 0.001 for Adam, 0.1 for SGD.
+    schedule : learning rate as a function of the fraction of training done, for any optimizer; see
+        schedules.py.
     epochs : passes over the training rows.
     batch_size : rows a step; the last batch of an epoch may be shorter.
     class_weight : how much the rows of a class count, {class: weight}, 1 for those that are not there; or
@@ -106,11 +110,11 @@ def fit(
     >>> inputs = np.random.default_rng(0).normal(size=(500, 2))
     >>> labels = (inputs[:, 0] * inputs[:, 1] > 0).astype(int)  # not to be told apart by a line
     >>> network = mlp([2, 100, 2], compression=1 / 4)
-    >>> history = fit(network, (inputs, labels), optimizer=Adam(0.01), epochs=20)
+    >>> history = fit(network, (inputs, labels), optimizer="adam", learning_rate=0.01, epochs=20)
     >>> len(history), history["loss"][-1] < 0.2, evaluate(network, (inputs, labels))["error"] < 0.1
     (20, True, True)
     """
-    optimizer = check_optimizer("optimizer", Adam() if optimizer is None else optimizer)
+    optimizer, schedule = chosen(optimizer, learning_rate, schedule)
     _check_callbacks(callbacks)
     mode = mode_of(distributed)
     ranks, signals = ranks_of(mode), Signals()
