@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
 import numpy as np
 
+from minihash import frames
 from minihash.arrays import as_array
 
 
@@ -63,10 +65,18 @@ def floating_dtype(name: str, value: Any) -> np.dtype:
 
 
 def array(name: str, value: Any) -> Any:
-    """Return `value` as an array, where it is; refuse masked entries."""
+    """Return `value` as an array, where it is, of a DataFrame or a Series too; refuse masked entries."""
     if type(value) is np.ndarray:  # as nearly always: a small layer takes hardly longer than this question
         return value
-    return as_array(unmasked(name, value))
+    if hasattr(value, "toarray"):
+        raise ValueError(f"{name} is a sparse matrix, wanted an array: {name.split()[-1]}.toarray()")
+    value = frames.plain(name, unmasked(name, value))
+    try:
+        return as_array(value)
+    except ValueError:
+        if not isinstance(value, (list, tuple)):
+            raise
+        raise ValueError(f"{name} has rows of different lengths, wanted as many numbers in each") from None
 
 
 def unmasked(name: str, value: Any) -> Any:
@@ -89,18 +99,35 @@ def matrix(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.nd
 def _check_matrix(name: str, array: np.ndarray, columns: int | None, complex_too: bool = False) -> None:
     if array.ndim != 2 or (columns is not None and array.shape[1] != columns):
         wanted = f"(batch, {'features' if columns is None else columns})"
-        raise ValueError(f"{name} has shape {array.shape}, wanted {wanted}")
+        hint = _reshaped(name.split()[-1], array.shape, columns)
+        raise ValueError(f"{name} has shape {array.shape}, wanted {wanted}{hint}")
     if array.dtype.kind not in "fiub" and not (complex_too and array.dtype.kind == "c"):
-        raise ValueError(f"{name} has dtype {array.dtype}, wanted real numbers")
+        hint = f": {name.split()[-1]}.astype(float)" if array.dtype.kind == "O" else ""
+        raise ValueError(f"{name} has dtype {array.dtype}, wanted real numbers{hint}")
+
+
+def _reshaped(name: str, shape: tuple[int, ...], columns: int | None) -> str:
+    """Return what may have been meant by an array that is not (batch, columns); "" if nobody knows."""
+    if columns is None:
+        return ""
+    if len(shape) == 1 and columns in (1, shape[0]):
+        return f": {name}[:, None] is a column" if columns == 1 else f": {name}[None] is a row"
+    if len(shape) == 2 and shape[0] == columns:
+        return f": perhaps {name}.T"
+    if len(shape) > 2 and math.prod(shape[1:]) == columns:
+        return f": {name}.reshape(len({name}), -1)"
+    return ""
 
 
 def data(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.ndarray:
     """Return `value` as an array (rows, columns) of real numbers, finite in `dtype`, in the dtype it has."""
+    labels = frames.labels_of(value)
     rows = np.asarray(array(name, value))
     _check_matrix(name, rows, columns)
     limit = np.finfo(dtype).max
     # NaN passes through max and min; a mask as large as the data is made only when it is needed.
     if rows.dtype.kind == "f" and rows.size and not max(rows.max(), -rows.min()) <= limit:
-        row = np.flatnonzero(~(np.abs(rows) <= limit).all(axis=1))[0]
-        raise ValueError(f"{name} has NaN or infinity in row {row}, wanted finite {dtype} numbers")
+        row, column = divmod(int((np.abs(rows) <= limit).argmin()), rows.shape[1])
+        where = f"row {row}" if labels is None else f"column {labels[column]!r} of row {row}"
+        raise ValueError(f"{name} has NaN or infinity in {where}, wanted finite {dtype} numbers")
     return rows

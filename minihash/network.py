@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash import checks, memory, summary
+from minihash import checks, frames, memory, summary
 from minihash.kernels import devices
 from minihash.kernels.devices import Device
 from minihash.layers import Layer
@@ -173,7 +173,7 @@ class Network:
 
     def forward(self, inputs: Any, training: bool = False) -> np.ndarray:
         """Return the outputs (batch, out_features) for raw `inputs` (batch, in_features)."""
-        given = self.device.put(checks.array("inputs", inputs))
+        given = self.device.put(checks.array("inputs", self._in_order("inputs", inputs)))
         dtype = self.dtype_of_shift(given.dtype)
         outputs = self.scale(checks.matrix("inputs", given, self.in_features, dtype))
         for layer in self.layers:
@@ -193,11 +193,17 @@ class Network:
     def predict(self, inputs: Any) -> np.ndarray:
         """Return the outputs for any number of rows, computed in chunks of bounded memory.
 
+        Parameters
+        ----------
+        inputs : (rows, in_features), raw: an array, or a DataFrame. Of one with the columns that the schema
+            names in another order they are put in order.
+
         Raises
         ------
-        ValueError if `inputs` has the wrong shape or contains NaN or infinity, or there is too little memory.
+        ValueError if `inputs` has the wrong shape or columns, or contains NaN or infinity, or there is too
+        little memory.
         """
-        inputs = checks.data("inputs", inputs, self.in_features, self.dtype)
+        inputs = self.checked("inputs", inputs)
         rows = min(len(inputs), PREDICT_ROWS)
         if rows * self._widest > MANY:
             memory.check_predicting(self.layers, rows)
@@ -205,6 +211,14 @@ class Network:
         chunks = range(0, max(1, len(inputs)), PREDICT_ROWS)
         forward, get = self.forward, self.device.get
         return np.concatenate([get(forward(inputs[row : row + PREDICT_ROWS])) for row in chunks])
+
+    def checked(self, name: str, inputs: Any) -> np.ndarray:
+        """Return raw inputs, arrays or DataFrames, as an array of finite numbers; ValueError for others."""
+        return checks.data(name, self._in_order(name, inputs), self.in_features, self.dtype)
+
+    def _in_order(self, name: str, inputs: Any) -> Any:
+        """Return a DataFrame with the columns of the schema in their order, and all else as it is."""
+        return frames.in_order(name, inputs, self.schema.feature_names) if self.schema else inputs
 
     def scale(self, inputs: np.ndarray) -> np.ndarray:
         """Return `(inputs − input_shift) · input_scale`, what the first layer sees.

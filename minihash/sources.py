@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minihash import checks, losses, metrics
+from minihash import checks, frames, losses, metrics
 from minihash.datasets.files import open_rows
 from minihash.datasets.rows import ArrayRows, Batch, Rows, check_rounding
 from minihash.losses import Loss
@@ -93,8 +93,8 @@ def _arrays(name: str, data: Any, network: Network, loss: Loss) -> Rows:
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         wanted = "a pair (inputs, targets), or three with the rows' weights, or rows, or a file of them"
         raise ValueError(f"{name} is a {type(data).__name__}, wanted {wanted}")
-    inputs = checks.data(f"{name} inputs", data[0], network.in_features, network.dtype)
-    targets = np.asarray(checks.array(f"{name} targets", data[1]))
+    inputs = network.checked(f"{name} inputs", data[0])
+    targets = np.asarray(checks.array(f"{name} targets", frames.only_column(data[1])))
     if not len(inputs) or targets.shape[:1] != inputs.shape[:1]:
         raise ValueError(
             f"{name} has {len(inputs)} rows of inputs and targets of shape {targets.shape}, "
@@ -111,7 +111,7 @@ def _arrays(name: str, data: Any, network: Network, loss: Loss) -> Rows:
 
 def _weight(name: str, values: Any, rows: int) -> np.ndarray:
     """Return the weights of the rows."""
-    weight = np.asarray(checks.array(f"{name} sample_weight", values))
+    weight = np.asarray(checks.array(f"{name} sample_weight", frames.only_column(values)))
     if weight.shape != (rows,) or weight.dtype.kind not in "fiub":
         found = f"{name} sample_weight has shape {weight.shape} ({weight.dtype})"
         raise ValueError(f"{found}, wanted ({rows},) numbers")

@@ -262,7 +262,8 @@ def test_missing_values_of_frames_are_told_in_one_line(rows, loss, outputs) -> N
     inputs, targets = rows[:, 1:], rows[:, 0].astype(np.int64)
     missing = inputs.astype(object)
     missing[3, 1] = None  # as pandas' NA: an object
-    refused("^train inputs has dtype object, wanted real numbers$", (missing, targets), loss, outputs)
+    cast = r"^train inputs has dtype object, wanted real numbers: inputs\.astype\(float\)$"
+    refused(cast, (missing, targets), loss, outputs)
     unknown = targets.astype(object)
     unknown[3] = None
     refused("^train targets has dtype object, wanted ", (inputs, unknown), loss, outputs)

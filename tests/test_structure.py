@@ -27,7 +27,7 @@ NAMES = sorted(MODULES)
 
 #: From the bottom up: a room imports rooms of the lines above its own, and itself.
 ROOMS = (
-    ("arrays", "text"),
+    ("arrays", "frames", "text"),
     ("checks", "version", "files", "machine", "terminal", "strict_json", "tasks"),
     ("encoding", "figures"),
     ("schema",),

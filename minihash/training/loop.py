@@ -122,7 +122,7 @@ def fit(
         if resume and checkpoint is None:
             raise ValueError("resume is True and checkpoint is None, wanted the folder to go on from")
         loss = loss_for(network, loss)
-        schema = schema_after(network, loss)
+        schema = schema_after(network, loss, train)
         rows = sources.source("train", train, network, loss, class_weight)
         given = network, rows, losses.get(loss), checks.integer("batch_size", batch_size, 1, 2**31), signals
         before = checkpoint if resume else None

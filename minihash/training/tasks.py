@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from minihash import losses
+from minihash import frames, losses
 from minihash.network import Network
 from minihash.schema import Schema
+from minihash.sources import Data
 from minihash.tasks import LOSS_OF_TASK
 
 
@@ -16,8 +17,10 @@ def loss_for(network: Network, loss: str | Callable | None) -> str | Callable:
     return LOSS_OF_TASK[network.task or "classification"] if loss is None else loss
 
 
-def schema_after(network: Network, loss: str | Callable) -> Schema | None:
+def schema_after(network: Network, loss: str | Callable, train: Data) -> Schema | None:
     """Return what the network knows after a training with a loss; one without a task changes nothing.
+
+    Where it has no names of features, it learns those of a DataFrame to train on.
 
     Raises
     ------
@@ -31,4 +34,7 @@ def schema_after(network: Network, loss: str | Callable) -> Schema | None:
     if network.class_names is not None and (task == "regression" or two_names):
         wanted = LOSS_OF_TASK["binary" if network.out_features == 1 else "classification"]
         raise ValueError(f"loss is {used.name!r} and the network has names of classes, wanted {wanted!r}")
-    return Schema(task) if known is None else replace(known, task=task)
+    names = frames.names_of(train[0]) if isinstance(train, (tuple, list)) and train else None
+    if known is None:
+        return Schema(task, feature_names=names)
+    return replace(known, task=task, feature_names=known.feature_names or names)
