@@ -703,7 +703,7 @@ def test_probabilities_of_classes():
     powers = np.exp([[0.0, 1.0, 3.0]])
     ref = np.vstack([powers / powers.sum(), [[1.0, 0.0, 0.0]]])
     np.testing.assert_allclose(losses.class_probabilities(logits), ref, rtol=1e-12)
-    one = losses.class_probabilities(np.array([[2.0], [0.0]]))
+    one = losses.class_probabilities(np.array([[2.0], [0.0]]), "binary")
     np.testing.assert_allclose(one, [[1 / (1 + np.exp(2)), 1 / (1 + np.exp(-2))], [0.5, 0.5]], rtol=1e-12)
     two = losses.class_probabilities(np.array([[0.0, 0.0]]))
     assert two.tolist() == [[0.5, 0.5]]

@@ -13,7 +13,7 @@ Complex outputs are computed by the same, analytic, lines (no absolute value, co
 parts only): they are for complex-step gradient checks, and then L is complex.
 """
 
-from minihash.losses.base import LOSSES, Loss, check_targets, get, object_of, register
+from minihash.losses.base import LOSSES, Loss, check_targets, get, object_of, of_task, register
 from minihash.losses.targets import row_weights
 
 # In the order of messages:
@@ -34,6 +34,7 @@ __all__ = [
     "get",
     "mean_squared_error",
     "object_of",
+    "of_task",
     "register",
     "row_weights",
     "softmax_cross_entropy",

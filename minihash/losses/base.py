@@ -10,6 +10,7 @@ import numpy as np
 
 from minihash import checks
 from minihash.losses.targets import beside, check_outputs
+from minihash.tasks import LOSS_OF_TASK
 
 Own = TypeVar("Own", bound="Loss")
 
@@ -23,7 +24,8 @@ class Loss:
     name : what `fit` and `evaluate` know it by, after `register`.
     task : of `tasks.LOSS_OF_TASK`, that networks are trained for with it.
     scores : which of `metrics.SCORES` `evaluate` returns beside it.
-    classifies : whether targets are classes; `labels` makes them of targets.
+    classifies : whether targets are classes; `labels` makes them of targets. Of a network's outputs they are
+        made by `probabilities` and `decide` of the loss of its task (`of_task`).
     binary : whether each output by itself says yes or no, so that there is a class for each of them. Else a
         row has one class, and an output for each there may be.
     one_output : whether one target a row is for networks of one output alone.
@@ -79,6 +81,14 @@ class Loss:
         """Return the classes as integers: (rows,), or where `binary` one for each number of `targets`."""
         raise NotImplementedError
 
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the probability of each class, (rows, classes), that outputs stand for."""
+        raise NotImplementedError
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the likeliest class of each row, (rows,) integers, or 0 or 1 for each label."""
+        raise NotImplementedError
+
     def checked(self, outputs: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return outputs and targets as arrays that fit; ValueError for others."""
         outputs = check_outputs(outputs, self.dimensions)
@@ -110,6 +120,11 @@ def get(loss: str | Callable) -> Callable[..., tuple[float, np.ndarray]]:
     if callable(loss):
         return loss
     return LOSSES[checks.choice("loss", loss, tuple(LOSSES))]
+
+
+def of_task(task: str | None) -> Loss:
+    """Return the loss of a task."""
+    return LOSSES[LOSS_OF_TASK[checks.choice("task", task, tuple(LOSS_OF_TASK))]]
 
 
 def object_of(loss: str | Callable) -> Loss:

@@ -80,5 +80,15 @@ class BinaryCrossEntropy(Loss):
     def labels(self, targets: np.ndarray) -> np.ndarray:
         return (targets.reshape(-1) > 0.5).astype(np.intp)
 
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return those of no and yes, (rows, 2), or of several labels (rows, labels) that of yes for each."""
+        from scipy.special import expit
+
+        return np.hstack([expit(-outputs), expit(outputs)]) if outputs.shape[1] == 1 else expit(outputs)
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        yes = (outputs > 0).astype(np.intp)
+        return yes[:, 0] if outputs.shape[1] == 1 else yes
+
 
 binary_cross_entropy = register(BinaryCrossEntropy())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minihash.arrays import array_module
-from minihash.losses.base import Loss, register
+from minihash.losses.base import Loss, of_task, register
 from minihash.losses.targets import check_rows, check_shape, row_weights
 
 
@@ -115,23 +115,19 @@ class SoftmaxCrossEntropy(Loss):
     def labels(self, targets: np.ndarray) -> np.ndarray:
         return targets if targets.ndim == 1 else targets.argmax(axis=1)
 
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        return softmax(outputs)
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs.argmax(axis=1)
+
 
 softmax_cross_entropy = register(SoftmaxCrossEntropy())
 
 
-def class_probabilities(outputs: np.ndarray, task: str | None = None) -> np.ndarray:
-    """Return the probabilities of the classes, (batch, classes), that the two cross-entropies imply.
-
-    The softmax of logits (batch, classes); for one logit a row, `[1 − p, p]` with p its sigmoid; for the task
-    "multilabel", of `Network.task`, the sigmoid of every logit.
-    """
-    from scipy.special import expit
-
-    if task == "multilabel":
-        return expit(outputs)
-    if outputs.shape[1] == 1:
-        return np.hstack([expit(-outputs), expit(outputs)])
-    return softmax(outputs)
+def class_probabilities(outputs: np.ndarray, task: str | None = "classification") -> np.ndarray:
+    """Return the probabilities of the classes that the outputs of a network for a task stand for."""
+    return of_task(task).probabilities(outputs)
 
 
 def softmax(outputs: np.ndarray) -> np.ndarray:
