@@ -17,7 +17,7 @@ from minihash.network import Network
 
 def mlp(
     sizes: Sequence[int],
-    *,
+    *others: int,
     compression: float | None = None,
     num_buckets: int | Sequence[int] | None = None,
     memory_bytes: int | None = None,
@@ -37,7 +37,8 @@ def mlp(
 
     Parameters
     ----------
-    sizes : units of each layer, inputs and outputs included, such as [784, 1000, 10].
+    sizes : units of each layer, inputs and outputs included, such as [784, 1000, 10]; one list, and no
+        `others`.
     compression : stored / virtual weights of every layer, in (0, 1].
     num_buckets : instead, the stored weights of every layer: one number, or one a layer.
     memory_bytes : instead, the bytes of all stored numbers, at most; all layers are compressed at one rate.
@@ -70,6 +71,8 @@ def mlp(
     HashedLinear  100 -> 10     1,010      15     60      1/67.33
     total         784 -> 10    79,510   1,249  4,996      1/63.66
     """
+    if others:
+        raise ValueError(f"sizes is {sizes!r} and others follow, wanted a list: mlp({[sizes, *others]!r})")
     _check_sizes(sizes)
     checks.choice("bias", bias, BIASES)
     checks.boolean("signed", signed)
@@ -197,7 +200,7 @@ def _activation(name: str) -> type[Layer]:
 
 def _check_sizes(sizes: Any) -> None:
     if not isinstance(sizes, Sequence) or len(sizes) < 2:
-        raise ValueError(f"sizes is {sizes!r}, wanted a list of at least inputs and outputs")
+        raise ValueError(f"sizes is {sizes!r}, wanted a list of at least inputs and outputs, as [784, 10]")
     for position, units in enumerate(sizes):
         checks.integer(f"sizes[{position}]", units, 1, LIMIT_FEATURES)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minihash import checks, frames, losses, metrics
+from minihash import checks, frames, losses, metrics, text
 from minihash.datasets.files import open_rows
 from minihash.datasets.rows import ArrayRows, Batch, Rows, check_rounding
 from minihash.losses import Loss
@@ -17,7 +17,7 @@ from minihash.network import Network
 #: (inputs, targets), (inputs, targets, weights of the rows), rows, or the name of a file of them.
 Data = tuple[Any, ...] | Rows | str | os.PathLike[str]
 #: The weight of each class, 1 for those that are not there, or "balanced".
-ClassWeight = Mapping[int, float] | str
+ClassWeight = Mapping[int, float] | Mapping[str, float] | str
 
 COUNTED_ROWS = 8192  # a batch of the pass that counts classes
 
@@ -91,10 +91,15 @@ def check_rounding_of(name: str, found: Source, network: Network) -> None:
 def _arrays(name: str, data: Any, network: Network, loss: Loss) -> Rows:
     """Return arrays as rows."""
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+        call = {"train": "fit", "data": "evaluate"}.get(name)
+        if call and not isinstance(data, tuple):
+            pair = f"{call} takes the rows as a pair: {call}(network, (inputs, targets))"
+            raise ValueError(f"{name} is a {type(data).__name__}, and {pair}")
         wanted = "a pair (inputs, targets), or three with the rows' weights, or rows, or a file of them"
         raise ValueError(f"{name} is a {type(data).__name__}, wanted {wanted}")
     inputs = network.checked(f"{name} inputs", data[0])
     targets = np.asarray(checks.array(f"{name} targets", frames.only_column(data[1])))
+    targets = _numbers_of_words(f"{name} targets", targets, network, loss)
     if not len(inputs) or targets.shape[:1] != inputs.shape[:1]:
         raise ValueError(
             f"{name} has {len(inputs)} rows of inputs and targets of shape {targets.shape}, "
@@ -107,6 +112,28 @@ def _arrays(name: str, data: Any, network: Network, loss: Loss) -> Rows:
         except ValueError as error:
             raise ValueError(f"{name} {error}") from None
     return ArrayRows(inputs, targets, weight)
+
+
+def _numbers_of_words(name: str, targets: np.ndarray, network: Network, loss: Loss) -> np.ndarray:
+    """Return names of classes as their numbers, other targets as they are; refuse words without names."""
+    if targets.dtype.kind not in "OUT" or targets.ndim != 1 or not loss.classifies:
+        return targets
+    words, names = targets.tolist(), network.class_names
+    row = next((row for row, word in enumerate(words) if isinstance(word, str)), None)
+    if row is None or loss.binary and network.out_features != 1:
+        return targets
+    if names is None:
+        known = text.listed(sorted({word for word in words if isinstance(word, str)}))
+        wanted = f"integers, or a network with names of classes: mlp(…, class_names=[{known}])"
+        raise ValueError(f"{name} is {words[row]!r} in row {row}, wanted {wanted}")
+    number_of = {word: number for number, word in enumerate(names)}
+    # Looked up one by one: to sort words, as np.unique does, takes longer.
+    found = (number_of.get(word, -1) if isinstance(word, str) else -1 for word in words)
+    numbers = np.fromiter(found, np.int64, len(words))
+    if numbers.min() < 0:
+        row = int(numbers.argmin())
+        raise ValueError(f"{name} is {words[row]!r} in row {row}, wanted one of {text.listed(names)}")
+    return numbers
 
 
 def _weight(name: str, values: Any, rows: int) -> np.ndarray:
@@ -163,7 +190,10 @@ def _weights_of_classes(class_weight: ClassWeight, found: Source, network: Netwo
     if not isinstance(class_weight, Mapping):
         raise ValueError(f"class_weight is {class_weight!r}, wanted {{class: weight}} or 'balanced'")
     weights = np.ones(classes)
+    number_of = {name: number for number, name in enumerate(network.class_names or ())}
     for label, weight in class_weight.items():
+        if isinstance(label, str) and number_of:
+            label = number_of[checks.choice("class_weight's label", label, tuple(number_of))]
         label = checks.integer("class_weight's label", label, 0, classes)
         weights[label] = checks.number(f"class_weight of {label}", weight, 0, 1e30)
     return weights

@@ -1,4 +1,4 @@
-"""Plain text for the terminal: tables, numbers of things, what was probably meant."""
+"""Plain text for the terminal: lists, tables, numbers of things, what was probably meant."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from collections.abc import Iterable, Sequence
 def counted(number: int, name: str) -> str:
     """Return a number with what it counts: 1 row, 2,000 rows."""
     return f"{number:,} {name}{'s' * (number != 1)}"
+
+
+def listed(values: Sequence[object], most: int = 10) -> str:
+    """Return values as text, of many the first ones."""
+    more = f", … ({len(values)})" if len(values) > most else ""
+    return ", ".join(map(repr, values[:most])) + more
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -378,7 +378,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"train": (INPUTS.ravel(), LABELS)}, r"train inputs has shape \(2400,\)"),
     ({"train": (INPUTS.astype(str), LABELS)}, "train inputs has dtype <U"),
     ({"train": (INPUTS * 1j, LABELS)}, "train inputs has dtype complex128"),
-    ({"train": INPUTS}, r"train is a ndarray, wanted a pair \(inputs, targets\)"),
+    ({"train": INPUTS}, r"train is a ndarray, and fit takes the rows as a pair: fit\("),
     ({"train": (INPUTS, LABELS, None, LABELS)}, "train is a tuple, wanted a pair"),
     ({"train": (INPUTS, LABELS + 0.5)}, "targets has dtype float64"),
     ({"train": (INPUTS, LABELS + 1)}, "targets is 3 in row"),

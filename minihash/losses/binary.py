@@ -71,6 +71,9 @@ class BinaryCrossEntropy(Loss):
         return "binary" if outputs == 1 else "multilabel"
 
     def check_targets(self, targets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        if targets.shape == shape[:1] and shape[1:] > (1,):
+            wanted = f"{shape} numbers from 0 to 1; of one class a row, loss='softmax_cross_entropy'"
+            raise ValueError(f"targets has shape {targets.shape}, wanted {wanted}")
         check_shape(targets, shape)
         check_rows("targets", targets, lambda t: (t.real >= 0) & (t.real <= 1), "0 <= target <= 1", dtype)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minihash.arrays import array_module
+from minihash.arrays import array_module, on_host
 from minihash.losses.base import Loss, of_task, register
 from minihash.losses.targets import check_rows, check_shape, row_weights
 
@@ -93,12 +93,19 @@ class SoftmaxCrossEntropy(Loss):
         batch, classes = shape
         if targets.shape == (batch,):
             if targets.dtype.kind not in "iu":
-                raise ValueError(f"targets has dtype {targets.dtype}, wanted integer labels")
+                if targets.dtype.kind == "f":
+                    check_rows("targets", targets, np.isfinite, "a label")
+                wanted = f"integer labels{_meant(targets, classes)}"
+                raise ValueError(f"targets has dtype {targets.dtype}, wanted {wanted}")
             wanted = f"a label 0 <= label < {classes}"
-            check_rows("targets", targets, lambda t: (t >= 0) & (t < classes), wanted)
+            try:
+                check_rows("targets", targets, lambda t: (t >= 0) & (t < classes), wanted)
+            except ValueError as error:
+                raise ValueError(f"{error}{_meant(targets, classes)}") from None
             return
         if targets.shape != shape:
             wanted = f"({batch},) labels or {shape} probabilities"
+            wanted += ": targets.squeeze()" if targets.shape == (batch, 1) else ""
             raise ValueError(f"targets has shape {targets.shape}, wanted {wanted}")
         check_shape(targets, shape)
         check_rows("targets", targets, lambda t: t.real >= 0, "a probability", dtype)
@@ -120,6 +127,18 @@ class SoftmaxCrossEntropy(Loss):
 
     def decide(self, outputs: np.ndarray) -> np.ndarray:
         return outputs.argmax(axis=1)
+
+
+def _meant(targets: np.ndarray, classes: int) -> str:
+    """Return what to pass instead of targets (rows,) that are no labels; "" if nobody knows."""
+    if targets.dtype.kind not in "fiub" or not on_host(targets):
+        return ""
+    if classes == 1:
+        return "; with one output, loss='binary_cross_entropy', or of numbers 'mean_squared_error'"
+    if targets.dtype.kind in "iu":
+        return ": targets - 1" if targets.min() == 1 and targets.max() == classes else ""
+    whole = (targets == np.rint(targets)).all()
+    return ": targets.astype(int)" if whole else "; of numbers, loss='mean_squared_error'"
 
 
 softmax_cross_entropy = register(SoftmaxCrossEntropy())

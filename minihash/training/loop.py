@@ -57,9 +57,11 @@ def fit(
     ----------
     network : with the first layer's inputs and the last one's outputs those of the data.
     train : (inputs, targets); inputs (rows, in_features) in any real dtype, raw: the network scales. Or
-        (inputs, targets, weights), with how much each row counts, (rows,). Or rows of a file that may be
-        larger than memory: what `datasets.open_rows` returns, or what it opens, the name of a store, an
-        .npy or a CSV file. They are read in blocks, shuffled among some of them (`datasets.blocks`).
+        (inputs, targets, weights), with how much each row counts, (rows,). A DataFrame and a Series will do
+        for arrays, and names of classes for labels where the network has `class_names`. Or rows of a file
+        that may be larger than memory: what `datasets.open_rows` returns, or what it opens, the name of a
+        store, an .npy or a CSV file. They are read in blocks, shuffled among some of them
+        (`datasets.blocks`).
     validation : the same, evaluated after each epoch, never trained on; or None.
     loss : "softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy", "distillation", or a
         function such, also as a `functools.partial`; on a GPU it is given arrays of CuPy. By default that of
@@ -72,9 +74,10 @@ def fit(
         schedules.py.
     epochs : passes over the training rows.
     batch_size : rows a step; the last batch of an epoch may be shorter.
-    class_weight : how much the rows of a class count, {class: weight}, 1 for those that are not there; or
-        "balanced", all classes the same: rows / (classes · rows of the class). It multiplies the rows' own
-        weights. A step takes the weighted mean of its batch; a batch without weight is left out.
+    class_weight : how much the rows of a class count, {class: weight}, 1 for those that are not there, by
+        number or name; or "balanced", all classes the same: rows / (classes · rows of the class). It
+        multiplies the rows' own weights. A step takes the weighted mean of its batch; a batch without weight
+        is left out.
     seed : of the shuffling.
     callbacks : called at the beginning, after each epoch, and at the end, an unhappy one too; see
         callbacks.py.

@@ -14,6 +14,8 @@ from minihash.tasks import LOSS_OF_TASK
 
 def loss_for(network: Network, loss: str | Callable | None) -> str | Callable:
     """Return a loss, or where none is given that of the network's task, or of classes if it knows no task."""
+    if not isinstance(network, Network):
+        raise ValueError(f"network is a {type(network).__name__}, wanted a Network, and the rows after it")
     return LOSS_OF_TASK[network.task or "classification"] if loss is None else loss
 
 
