@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from minihash.terminal import say
+from minihash.text import meant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +37,10 @@ def open_data(args: argparse.Namespace, network: Network | None = None) -> Datas
     `load` and `read_table`.
     """
     from minihash import datasets
+    from minihash.cli.data import announce_conversion
     from minihash.datasets.file_dataset import read_table
+    from minihash.datasets.kinds import kind_of
+    from minihash.files import beside
 
     task = args.task if network is None else task_for(args, network)
     if args.data in datasets.names():
@@ -46,7 +50,10 @@ def open_data(args: argparse.Namespace, network: Network | None = None) -> Datas
         return dataset
     if not os.path.exists(args.data):
         known = ", ".join(map(repr, datasets.names()))
-        raise ValueError(f"data is {args.data!r}, wanted the name of a file, or one of {known}")
+        near = meant(os.path.basename(args.data), [*datasets.names(), *beside(args.data)])
+        raise ValueError(f"data is {args.data!r}, wanted the name of a file, or one of {known}{near}")
+    if kind_of(args.data) == "csv":
+        announce_conversion(args.data, "a temporary store")
     return read_table(
         args.data,
         target=args.target,

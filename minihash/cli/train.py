@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from minihash import text
 from minihash.cli.data_sets import count, describe, main_score, open_data, outputs_of, say_what_it_is
+from minihash.cli.defaults import fill
 from minihash.cli.going_on import fit_together, load_to_train
 from minihash.cli.settings import describe_settings, write_settings
 from minihash.cli.train_arguments import add_train_arguments
@@ -59,7 +60,7 @@ def _name(args: argparse.Namespace) -> str:
     """Return what the first network is called."""
     if args.model:
         return "network"
-    return "hashed" if args.compression or args.memory_bytes else "dense"
+    return "dense" if args.compression == 0 and not args.memory_bytes else "hashed"
 
 
 def _check_files(args: argparse.Namespace) -> None:
@@ -88,6 +89,7 @@ def _run(args: argparse.Namespace, writes: bool) -> int:
     dataset = open_data(args, network)
     if network is not None:
         fit_together(args, network, dataset)
+    fill(args, dataset, count(dataset.train))
     if args.patience is not None and not count(dataset.validation):
         raise ValueError(f"--patience needs validation rows, and {args.data} has none: wanted some")
     if args.verbose:
@@ -118,7 +120,7 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ValueError(f"{option} is for a new network, and --from goes on with one: wanted one of them")
     if args.tile not in (None, 1) and _name(args) == "dense":
         raise ValueError(f"--tile is {args.tile} and the network is dense, wanted --compression for tiles")
-    if args.compare and not (_name(args) == "hashed" and args.hidden):
+    if args.compare and not (_name(args) == "hashed" and args.hidden != []):
         raise ValueError("--compare is for hashed networks with hidden layers, wanted both")
     if args.compare and args.log:
         raise ValueError("--log is for one network, and --compare trains several: wanted one of them")

@@ -8,6 +8,8 @@ from typing import Any
 from minihash.cli.arguments import SEED, add_data_arguments, add_device_arguments, integer, number
 from minihash.cli.settings import FromSettings, OfNetwork
 
+BY_DATA = "default: by the data, docs/tables.md"
+
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Add all of them, in groups."""
@@ -33,11 +35,10 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     network = parser.add_argument_group("network")
     own: dict[str, Any] = {"action": OfNetwork}
     units: dict[str, Any] = {"type": integer(1), "nargs": "*", "metavar": "UNITS"}
-    about = "units of each hidden layer (default: 1000)"
-    network.add_argument("--hidden", default=[1000], help=about, **units, **own)
+    network.add_argument("--hidden", help=f"units of each hidden layer ({BY_DATA})", **units, **own)
     size = network.add_mutually_exclusive_group()
-    about = "stored / virtual weights; 0: dense layers"
-    _add(size, "--compression", "1/64", about, type=number(0, 1), **own)
+    about = f"stored / virtual weights; 0: dense layers ({BY_DATA})"
+    size.add_argument("--compression", type=number(0, 1), metavar="SHARE", help=about, **own)
     about = "instead, bytes of the stored numbers at most (float32), for the units given"
     size.add_argument("--memory-bytes", type=integer(1, 2**63), metavar="N", help=about, **own)
     about = "weights of a tile, or auto: what rows share is multiplied once (default: 1, the paper's map)"
@@ -46,8 +47,8 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     biases = ("hashed", "free", "none")
     _add(network, "--bias", "hashed", "in the buckets, stored by itself, or none", choices=biases, **own)
     rate: dict[str, Any] = {"type": number(0, 0.99), "metavar": "RATE", **own}
-    _add(network, "--input-dropout", "0.1", "rate of inputs dropped", **rate)
-    _add(network, "--dropout", "0.25", "rate of hidden units dropped", **rate)
+    network.add_argument("--input-dropout", help=f"rate of inputs dropped ({BY_DATA})", **rate)
+    network.add_argument("--dropout", help=f"rate of hidden units dropped ({BY_DATA})", **rate)
 
 
 def _tile(text: str) -> int | str:
@@ -60,12 +61,15 @@ def _tile(text: str) -> int | str:
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
-    _add(training, "--epochs", 50, "passes over the training rows", type=integer(1), metavar="N")
-    _add(training, "--batch-size", 128, "rows of a step", type=integer(1), metavar="ROWS")
+    about = f"passes over the training rows ({BY_DATA})"
+    training.add_argument("--epochs", type=integer(1), metavar="N", help=about)
+    about = f"rows of a step ({BY_DATA})"
+    training.add_argument("--batch-size", type=integer(1), metavar="ROWS", help=about)
     _add(training, "--optimizer", "adam", "of the weights", choices=("adam", "sgd"))
     _add(training, "--momentum", "0.9", "of sgd, or adam's first beta", type=number(0, 0.999), metavar="RATE")
     _add(training, "--weight-decay", "0", "of the L2 penalty", type=number(0, 1e6), metavar="RATE")
-    _add(training, "--learning-rate", "0.002", "the largest", type=number(0, 1e6), metavar="RATE")
+    about = f"the largest ({BY_DATA})"
+    training.add_argument("--learning-rate", type=number(0, 1e6), metavar="RATE", help=about)
     schedules = ("one_cycle", "cosine", "step", "constant")
     _add(training, "--schedule", "one_cycle", "of the learning rate", choices=schedules)
     _add(training, "--seed", 0, "of hashes, weights, order and dropout", type=SEED)

@@ -12,6 +12,7 @@ import numpy as np
 
 from minihash import checks
 from minihash.datasets import splitting
+from minihash.datasets.classes import count_classes, describe, standardization, understand
 from minihash.datasets.files import TemporaryFolder
 from minihash.datasets.kinds import kind_of
 from minihash.datasets.labelled import read_labelled
@@ -31,15 +32,12 @@ from minihash.datasets.tables import (
     simple_layout,
 )
 from minihash.datasets.text_table import TextTable
-from minihash.encoding import called, label_of, numbers_of
+from minihash.encoding import called
 from minihash.files import naming_values
 from minihash.schema import Model, Schema, Split
 from minihash.tasks import MISSING, TASKS
 from minihash.text import counted
 
-FEW = 20  # different whole numbers are classes, unless one says what they are; more are numbers
-MAX_CLASSES = 2**24  # float32, in which targets are read, holds all whole numbers up to here
-LISTED = 10  # classes of a line
 COUNTED_ROWS = 8192
 
 
@@ -171,7 +169,7 @@ def read_table(
     split = split or (known.split if known else None) or Split()
     opened = _open(path, target, drop, missing, header, like)
     rows, targets = opened.rows, _targets(opened, split, task)
-    task, names, values = _classes(opened, targets, task, like)
+    task, names, values = understand(rows.name, targets, opened.labels, task, like)
     if values is not None:
         rows, targets = rows.labelled(values), np.searchsorted(values, targets)
     labels = targets if names and len(targets) == len(rows) else None
@@ -179,7 +177,7 @@ def read_table(
     notes = list(opened.notes)
     if labels is not None:
         notes += splitting.missing_classes(parts, labels, names)
-    shift, scale = (0.0, 1.0) if names else _standardization(targets[parts == TRAIN])
+    shift, scale = (0.0, 1.0) if names else standardization(targets[parts == TRAIN])
     std = rows.statistics.std if opened.input_scale is None else 1.0
     return FileDataset(
         name=os.fspath(path),
@@ -191,7 +189,7 @@ def read_table(
         output_scale=scale,
         schema=replace(opened.schema, task=task, split=split),
         class_names=names,
-        target=f"{opened.target} ({_describe(targets, names)})",
+        target=f"{opened.target} ({describe(targets, names)})",
         what=opened.what,
         notes=tuple(notes),
     )
@@ -207,7 +205,7 @@ def _open(
     if table:
         return _open_table(path, target, drop, missing, header, like)
     if kind == "npz":
-        data = read_labelled(path, None if like is None else _count(like))
+        data = read_labelled(path, None if like is None else count_classes(like))
         what, facts = counted(data.features, "feature"), (data.notes, data.input_shift, data.input_scale)
         return _Opened(ArrayRows(*data.train), data.class_names, data.schema, "labels", what, *facts)
     if kind == "store":
@@ -289,13 +287,6 @@ def _schema(table: Table, layout: Layout) -> Schema:
     )
 
 
-def _count(network: Model) -> int | None:
-    """Return how many classes a network tells apart; None where it tells numbers."""
-    if network.task == "regression":
-        return None
-    return 2 if network.out_features == 1 else network.out_features  # one output: yes or no
-
-
 def _targets(opened: _Opened, split: Split, task: str | None) -> np.ndarray:
     """Return the targets of all rows; where the ends are all that is asked for, these."""
     low, high, whole = opened.rows.bounds
@@ -304,73 +295,3 @@ def _targets(opened: _Opened, split: Split, task: str | None) -> np.ndarray:
     if isinstance(opened.rows, ArrayRows):
         return opened.rows.arrays.targets
     return np.concatenate([batch.targets.copy() for batch in opened.rows.batches(COUNTED_ROWS)])
-
-
-def _classes(
-    opened: _Opened, targets: np.ndarray, task: str | None, like: Model | None
-) -> tuple[str, tuple[str, ...], np.ndarray | None]:
-    """Return the task, the names of classes, and the targets that stand for them if they are not 0, 1, ….
-
-    Raises
-    ------
-    ValueError if targets do not fit.
-    """
-    name, known = opened.rows.name, None if like is None else like.task
-    if task not in (None, known or task):
-        raise ValueError(f"task is {task!r}, and the model was trained for {known!r}")
-    task = known or task
-    if task == "multilabel":
-        raise ValueError(f"{name} has one target a row, and the model is for several labels")
-    distinct, names = np.unique(targets), opened.labels
-    if names is None:
-        whole = bool((distinct == np.rint(distinct)).all())
-        if task == "regression" or task is None and not (whole and 1 < len(distinct) <= FEW):
-            return "regression", (), None
-        names = _names_of(distinct, like)
-    guess = "binary" if len(names) == 2 else "classification"
-    if task == "regression":
-        raise ValueError(f"{name} has words as targets, wanted numbers for regression")
-    if task == "binary" and len(names) != 2 or not 2 <= len(names) <= MAX_CLASSES:
-        held = f"{len(names)} class{'es' * (len(names) != 1)}"
-        raise ValueError(f"{name} has {held} ({_listed(names)}), wanted two{' or more' * (task != 'binary')}")
-    values = np.arange(len(names)) if opened.labels else _values_of(names)
-    if wrong := sorted(set(distinct.tolist()) - set(values.tolist())):
-        raise ValueError(f"{name} has the target {wrong[0]:g}, wanted one of {_listed(names)}")
-    return task or guess, names, None if (values == np.arange(len(names))).all() else values
-
-
-def _names_of(distinct: np.ndarray, like: Model | None) -> tuple[str, ...]:
-    """Return the names of classes that numbers are: a network's, else the numbers themselves."""
-    if like is not None and like.class_names is not None:
-        return like.class_names
-    classes = range(_count(like) or 0) if like is not None else distinct.tolist()
-    if len(distinct) and like is None and not (distinct == np.rint(distinct)).all():
-        raise ValueError(f"targets have {distinct[distinct != np.rint(distinct)][0]:g}, wanted whole numbers")
-    return tuple(map(label_of, classes))
-
-
-def _values_of(names: tuple[str, ...]) -> np.ndarray:
-    """Return the numbers in a file that stand for classes: their names, or 0, 1, … where these are words."""
-    numbers = [numbers_of([name]) for name in names]
-    values = np.array([np.nan if isinstance(number, str) else number[0] for number in numbers])
-    if np.isnan(values).any() or not (np.diff(values) > 0).all():
-        return np.arange(len(names))
-    return values
-
-
-def _standardization(targets: np.ndarray) -> tuple[float, float]:
-    """Return what makes numbers of mean 0 and standard deviation 1, as `output_shift` and `output_scale`."""
-    values = targets.astype(np.float64)
-    std = float(values.std()) if len(values) else 0.0
-    return (float(values.mean()) if len(values) else 0.0), std or 1.0
-
-
-def _describe(targets: np.ndarray, names: tuple[str, ...]) -> str:
-    """Return what targets are, in words."""
-    if names:
-        return f"{len(names)} classes: {_listed(names)}"
-    return f"numbers from {targets.min():g} to {targets.max():g}"
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:LISTED]) + ", …" * (len(names) > LISTED)

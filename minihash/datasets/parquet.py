@@ -66,7 +66,7 @@ def _open(path: str) -> Any:
     try:
         from pyarrow import parquet
     except ImportError:
-        raise ImportError(f"{path}: Parquet needs pyarrow: pip install 'minihash[tables]'") from None
+        raise ImportError(f"{path}: Parquet needs pyarrow: pip install pyarrow") from None
     return parquet.ParquetFile(path)
 
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minihash.datasets import blocks, npy, open_rows, store
-from minihash.datasets.file_dataset import FEW, read_table
+from minihash.datasets.classes import FEW
+from minihash.datasets.file_dataset import read_table
 from minihash.datasets.inputs import read_inputs
 from minihash.datasets.npy import NpyRows
 from minihash.datasets.rows import ArrayRows, Rows
