@@ -13,6 +13,7 @@ from minihash.layers import Dropout, HashedLinear, Layer, Linear
 from minihash.layers.hashed_linear import BIASES
 from minihash.layers.registry import activations
 from minihash.network import Network
+from minihash.schema import Schema
 
 
 def mlp(
@@ -30,7 +31,10 @@ def mlp(
     initializer: str = "uniform",
     input_scale: Any = 1.0,
     input_shift: Any = 0.0,
+    output_scale: Any = 1.0,
+    output_shift: Any = 0.0,
     class_names: Sequence[str] | None = None,
+    schema: Schema | None = None,
     dtype: Any = np.float32,
 ) -> Network:
     """Build a multi-layer perceptron, hashed if its size is given in one of three ways, else dense.
@@ -48,7 +52,7 @@ def mlp(
     tile : as in `HashedLinear`, for every layer, or one a layer.
     bias, signed, initializer, dtype : as in `HashedLinear`; a dense layer has a bias unless
         bias="none".
-    input_scale, input_shift, class_names : as in `Network`.
+    input_scale, input_shift, output_scale, output_shift, class_names, schema : as in `Network`.
 
     Returns
     -------
@@ -100,7 +104,15 @@ def mlp(
             for ((fan_in, fan_out), start), own, length in zip(starts, buckets, tiles)
         ]
     layers = _put_between(layers, activation, rates, seed)
-    return Network(layers, input_scale=input_scale, input_shift=input_shift, class_names=class_names)
+    return Network(
+        layers,
+        input_scale=input_scale,
+        input_shift=input_shift,
+        output_scale=output_scale,
+        output_shift=output_shift,
+        class_names=class_names,
+        schema=schema,
+    )
 
 
 def _virtual(sizes: Sequence[int], bias: str) -> list[int]:
@@ -140,6 +152,7 @@ def stack(
     input_scale: Any = 1.0,
     input_shift: Any = 0.0,
     class_names: Sequence[str] | None = None,
+    schema: Schema | None = None,
     dtype: Any = np.float32,
 ) -> Network:
     """Build a multi-layer perceptron of weight layers of any kind.

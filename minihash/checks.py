@@ -131,3 +131,16 @@ def data(name: str, value: Any, columns: int | None, dtype: np.dtype) -> np.ndar
         where = f"row {row}" if labels is None else f"column {labels[column]!r} of row {row}"
         raise ValueError(f"{name} has NaN or infinity in {where}, wanted finite {dtype} numbers")
     return rows
+
+
+def one_or_each(name: str, value: Any, count: int | None) -> np.ndarray:
+    """Return a number, or one for each of `count`, as a float64 array () or (count,), read-only."""
+    given = np.asarray(array(name, value))
+    if given.dtype.kind not in "fiub" or given.shape not in ((), (count,)):
+        wanted = f"a number or {count} of them"
+        raise ValueError(f"{name} has shape {given.shape} ({given.dtype}), wanted {wanted}")
+    if not np.isfinite(given).all():
+        raise ValueError(f"{name} is not finite")
+    numbers = given.astype(np.float64)
+    numbers.setflags(write=False)  # a device may have a copy
+    return numbers

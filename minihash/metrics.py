@@ -158,14 +158,7 @@ class R2:
 
     def update(self, outputs: Any, targets: Any, sample_weight: Any = None) -> None:
         """Add rows, with as many outputs as before; targets are finite."""
-        outputs = _check_outputs(outputs)
-        targets = _match_shape(targets, outputs).astype(np.float64)
-        _check_rows("targets", targets, np.isfinite(targets), "a finite number")
-        weight = _check_weight(sample_weight, len(outputs))
-        weight = np.ones(len(outputs)) if weight is None else weight
-        outputs, targets, weight = (values[weight > 0] for values in (outputs, targets, weight))
-        if self._rows and targets.shape[1] != len(self._mean):
-            raise ValueError(f"outputs has {targets.shape[1]} features, wanted {len(self._mean)} as before")
+        outputs, targets, weight = _numbers(outputs, targets, sample_weight, len(self._mean))
         if not len(targets):
             return
         if not self._rows:
@@ -188,6 +181,49 @@ class R2:
         constant = self._squares == 0
         missed = self._residual / np.where(constant, 1, self._squares)
         return float((1 - np.where(constant, np.sign(self._residual), missed)).mean())
+
+
+class MeanAbsoluteError:
+    """`MAE = Σ_n s_n |t_n − z_n| / Σ_n s_n`, of several outputs their mean, in the targets' units."""
+
+    _size: Any = np.abs  # of a difference
+    _whole: Any = np.positive  # of the mean size, the measure
+
+    def __init__(self) -> None:
+        self._sums, self._weight = np.zeros(0), 0.0
+
+    def update(self, outputs: Any, targets: Any, sample_weight: Any = None) -> None:
+        """Add rows, with as many outputs as before; targets are finite."""
+        outputs, targets, weight = _numbers(outputs, targets, sample_weight, len(self._sums))
+        if len(targets):
+            with np.errstate(over="ignore", invalid="ignore"):
+                sums = weight @ self._size(targets - outputs)
+            self._sums = self._sums + sums if self._weight else sums
+            self._weight += float(weight.sum())
+
+    def value(self) -> float:
+        """Return the mean over outputs; NaN of no rows."""
+        return float(self._whole(self._sums / self._weight).mean()) if self._weight else math.nan
+
+
+class RootMeanSquaredError(MeanAbsoluteError):
+    """`RMSE = √(Σ_n s_n (t_n − z_n)² / Σ_n s_n)`, of several outputs their mean, in the targets' units."""
+
+    _size, _whole = np.square, np.sqrt
+
+
+def _numbers(
+    outputs: Any, targets: Any, sample_weight: Any, before: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return outputs, targets and weights of the rows that count; `before`: features so far, or 0."""
+    outputs = _check_outputs(outputs)
+    targets = _match_shape(targets, outputs).astype(np.float64)
+    _check_rows("targets", targets, np.isfinite(targets), "a finite number")
+    weight = _check_weight(sample_weight, len(outputs))
+    weight = np.ones(len(outputs)) if weight is None else weight
+    if before and targets.shape[1] != before:
+        raise ValueError(f"outputs has {targets.shape[1]} features, wanted {before} as before")
+    return outputs[weight > 0], targets[weight > 0], weight[weight > 0]
 
 
 def _longer(kept: array, values: np.ndarray) -> array:
@@ -280,4 +316,6 @@ SCORES = {
     "accuracy": Score(Accuracy, Accuracy.value),
     "auc": Score(AUC, AUC.value),
     "r2": Score(R2, R2.value),
+    "mae": Score(MeanAbsoluteError, MeanAbsoluteError.value, larger_is_better=False),
+    "rmse": Score(RootMeanSquaredError, RootMeanSquaredError.value, larger_is_better=False),
 }

@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from minihash import checks, frames, losses, memory, summary
+from minihash import checks, frames, memory, summary
 from minihash.kernels import devices
 from minihash.kernels.devices import Device
 from minihash.layers import Layer
 from minihash.layers.sequence import check_sequence
-from minihash.losses import Loss
+from minihash.predictions import Predictions
 from minihash.schema import Schema
 
 PREDICT_ROWS = 1024  # a chunk of `predict`
 MANY = 2**24  # numbers of a matrix that may not fit the memory
 
 
-class Network:
-    """Layers in sequence, with a fixed scaling of the inputs before the first.
+class Network(Predictions):
+    """Layers in sequence, with a fixed scaling of the inputs before the first and of what `predict` returns.
 
     Parameters
     ----------
@@ -29,6 +29,9 @@ class Network:
         (`Layer.hashed`) may have the same seed: layers of equal shape would get the same buckets.
     input_scale, input_shift : the first layer sees `(inputs − input_shift) · input_scale`; numbers, or
         one a feature. They are saved with the network, so that it takes raw data: 1/255 for pixels.
+    output_scale, output_shift : of a regression, such as spread and mean of its targets: `predict` returns
+        `outputs · output_scale + output_shift`, in the targets' units. `forward`, `backward` and the loss are
+        of standardised targets, which `fit` and `evaluate` make. Numbers, or one an output, and scales > 0.
     class_names : names of the outputs of a classifier, or None.
     schema : what it is trained for, and how its data are laid out; None where nobody knows. `fit` notes the
         task there, and `minihash train` all of it.
@@ -38,7 +41,9 @@ class Network:
     ValueError if the layers do not fit together or an argument is wrong.
     """
 
-    _schema: Schema | None = None  # of networks that were pickled before there were schemas
+    # Of networks that were pickled before there were any:
+    _schema: Schema | None = None
+    output_scale, output_shift = np.ones(()), np.zeros(())
 
     def __init__(
         self,
@@ -46,6 +51,8 @@ class Network:
         *,
         input_scale: Any = 1.0,
         input_shift: Any = 0.0,
+        output_scale: Any = 1.0,
+        output_shift: Any = 0.0,
         class_names: Sequence[str] | None = None,
         schema: Schema | None = None,
     ) -> None:
@@ -55,12 +62,18 @@ class Network:
         self.in_features, self.out_features = check_sequence(self.layers)
         self.dtype = self.layers[0].dtype
         self.device = self.layers[0].device
-        self.input_scale = self._per_feature("input_scale", input_scale)
-        self.input_shift = self._per_feature("input_shift", input_shift)
+        self.input_scale = checks.one_or_each("input_scale", input_scale, self.in_features)
+        self.input_shift = checks.one_or_each("input_shift", input_shift, self.in_features)
+        self.output_scale = checks.one_or_each("output_scale", output_scale, self.out_features)
+        self.output_shift = checks.one_or_each("output_shift", output_shift, self.out_features)
+        if not (self.output_scale > 0).all():
+            raise ValueError(f"output_scale is {self.output_scale.min():g}, wanted a number > 0")
         self.class_names = None if class_names is None else tuple(map(_name, class_names))
         wanted = 2 if self.out_features == 1 else self.out_features
         if self.class_names is not None and len(self.class_names) != wanted:
             raise ValueError(f"class_names has {len(self.class_names)} names, wanted {wanted}")
+        if self.class_names is not None and self.scales_outputs:
+            raise ValueError("class_names are given and outputs are scaled, wanted one of them")
         self.schema = schema
 
     @functools.cached_property
@@ -79,6 +92,8 @@ class Network:
             schema.check_outputs(self.out_features)
             if schema.task == "regression" and self.class_names is not None:
                 raise ValueError("task is 'regression' and class_names are given, wanted one of them")
+            if schema.task != "regression" and self.scales_outputs:
+                raise ValueError(f"task is {schema.task!r} and outputs are scaled, wanted 'regression'")
         self._schema = schema
 
     @property
@@ -90,16 +105,10 @@ class Network:
             return None
         return "binary" if self.out_features == 1 else "classification"
 
-    def _per_feature(self, name: str, value: Any) -> np.ndarray:
-        array = np.asarray(checks.array(name, value))
-        if array.dtype.kind not in "fiub" or array.shape not in ((), (self.in_features,)):
-            wanted = f"a number or {self.in_features} of them"
-            raise ValueError(f"{name} has shape {array.shape} ({array.dtype}), wanted {wanted}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} is not finite")
-        array = array.astype(np.float64)
-        array.setflags(write=False)  # a device may have a copy
-        return array
+    @property
+    def scales_outputs(self) -> bool:
+        """Whether `predict` returns other numbers than `forward`."""
+        return bool((self.output_scale != 1).any() or self.output_shift.any())
 
     def to(self, device: str | Device, *, deterministic: bool = False) -> Network:
         """Move the network to a device, in place, and return it.
@@ -168,6 +177,8 @@ class Network:
             layers,
             input_scale=self.input_scale,
             input_shift=self.input_shift,
+            output_scale=self.output_scale,
+            output_shift=self.output_shift,
             class_names=self.class_names,
             schema=self.schema,
         )
@@ -194,6 +205,8 @@ class Network:
     def predict(self, inputs: Any) -> np.ndarray:
         """Return the outputs for any number of rows, computed in chunks of bounded memory.
 
+        Scaled outputs are in float64, which has digits left beside 1.7e9; others in the network's dtype.
+
         Parameters
         ----------
         inputs : (rows, in_features), raw: an array, or a DataFrame. Of one with the columns that the schema
@@ -204,6 +217,10 @@ class Network:
         ValueError if `inputs` has the wrong shape or columns, or contains NaN or infinity, or there is too
         little memory.
         """
+        return self.to_units(self.forward_rows(inputs))
+
+    def forward_rows(self, inputs: Any) -> np.ndarray:
+        """Return what `forward` does, for any number of rows, as `predict` does it."""
         inputs = self.checked("inputs", inputs)
         rows = min(len(inputs), PREDICT_ROWS)
         if rows * self._widest > MANY:
@@ -213,6 +230,23 @@ class Network:
         forward, get = self.forward, self.device.get
         return np.concatenate([get(forward(inputs[row : row + PREDICT_ROWS])) for row in chunks])
 
+    def to_units(self, outputs: np.ndarray) -> np.ndarray:
+        """Return `outputs · output_scale + output_shift` in float64, or if that does nothing the outputs."""
+        if not self.scales_outputs:
+            return outputs
+        return outputs.astype(np.float64) * self.output_scale + self.output_shift
+
+    def standardize(self, targets: np.ndarray) -> np.ndarray:
+        """Return `(targets − output_shift) / output_scale` in float64, or if that does nothing the targets.
+
+        Targets are (rows, out_features), or of one output (rows,); ValueError for others.
+        """
+        if not self.scales_outputs:
+            return targets
+        if targets.shape[1:] != (self.out_features,) and (targets.ndim, self.out_features) != (1, 1):
+            raise ValueError(f"targets has shape {targets.shape}, wanted (rows, {self.out_features})")
+        return (targets.astype(np.float64) - self.output_shift) / self.output_scale
+
     def checked(self, name: str, inputs: Any) -> np.ndarray:
         """Return raw inputs, arrays or DataFrames, as an array of finite numbers; ValueError for others."""
         return checks.data(name, self._in_order(name, inputs), self.in_features, self.dtype)
@@ -220,55 +254,6 @@ class Network:
     def _in_order(self, name: str, inputs: Any) -> Any:
         """Return a DataFrame with the columns of the schema in their order, and all else as it is."""
         return frames.in_order(name, inputs, self.schema.feature_names) if self.schema else inputs
-
-    def __call__(self, inputs: Any) -> np.ndarray:
-        """Return `predict(inputs)`."""
-        return self.predict(inputs)
-
-    def predict_proba(self, inputs: Any) -> np.ndarray:
-        """Return the probability of each class, (rows, classes), for any number of rows.
-
-        A network with one output for yes and no has two classes. Where a row may have several labels, each
-        has a probability of its own.
-
-        Raises
-        ------
-        ValueError as `predict`, and where the network is not known to be a classifier.
-
-        Examples
-        --------
-        >>> from minihash import fit, mlp
-        >>> inputs, words = np.array([[-2.0], [-1.0], [1.0], [2.0]]), ["low", "low", "high", "high"]
-        >>> network = mlp([1, 1], class_names=["low", "high"])
-        >>> history = fit(network, (inputs, words), optimizer="sgd", learning_rate=1.0)
-        >>> network.predict_labels([[-3.0], [3.0]])
-        array(['low', 'high'], dtype='<U4')
-        >>> network.predict_proba([[-3.0], [3.0]]).round()
-        array([[1., 0.],
-               [0., 1.]], dtype=float32)
-        """
-        return self._read_by("predict_proba").probabilities(self.predict(inputs))
-
-    def predict_labels(self, inputs: Any) -> np.ndarray:
-        """Return the likeliest class of each row, (rows,): its name, or where there are none its number.
-
-        Where a row may have several labels, (rows, labels) integers: 1 for those that are likelier than not.
-
-        Raises
-        ------
-        ValueError as `predict_proba`.
-        """
-        decided = self._read_by("predict_labels").decide(self.predict(inputs))
-        named = self.class_names is not None and decided.ndim == 1
-        return np.array(self.class_names)[decided] if named else decided
-
-    def _read_by(self, method: str) -> Loss:
-        """Return the loss of a classifier's task, which knows what its outputs say; refuse other networks."""
-        if self.task and (loss := losses.of_task(self.task)).classifies:
-            return loss
-        wanted = "predict" if self.task else "a network that `fit` has trained, or class_names"
-        given = f"{method} is for classifiers, and the network's task is {self.task!r}"
-        raise ValueError(f"{given}, wanted {wanted}")
 
     def scale(self, inputs: np.ndarray) -> np.ndarray:
         """Return `(inputs − input_shift) · input_scale`, what the first layer sees.

@@ -25,7 +25,8 @@ from minihash.network import Network
 from minihash.version import __version__
 
 FORMAT = 2  # says tiles where the first one had maps
-FORMATS = (1, FORMAT)
+SCALED = 3  # the same with scaled outputs, which a reader of format 2 would not know
+FORMATS = (1, FORMAT, SCALED)
 MAX_LAYERS = 10_000
 DTYPES = {"F32": np.dtype(np.float32), "F64": np.dtype(np.float64)}  # of layers
 TENSORS = DTYPES | {"I8": np.dtype(np.int8), "U8": np.dtype(np.uint8)}
@@ -55,7 +56,7 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
             name = type(layer.bucket_map).__name__
             raise ValueError(f"network has a map {name} that model files do not know")
     description = {
-        "format": FORMAT,
+        "format": SCALED if network.scales_outputs else FORMAT,
         "engine": f"minihash {__version__}",
         "hash": "xxhash32",
         "layers": [{"type": type(layer).__name__, **layer.config()} for layer in network.layers],
@@ -64,6 +65,9 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
         "class_names": network.class_names,
         "schema": None if network.schema is None else network.schema.as_dict(),
     }
+    if network.scales_outputs:
+        description["output_scale"] = network.output_scale.tolist()
+        description["output_shift"] = network.output_shift.tolist()
     # safetensors writes the memory of an array as it lies, in Fortran order too: only contiguous ones.
     get = network.device.get
     tensors = {name: np.ascontiguousarray(get(array)) for name, array in network.params.items()}
@@ -141,7 +145,7 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
         raise ValueError("its minihash metadata is not JSON") from None
     format = description.get("format") if isinstance(description, dict) else None
     if type(format) is not int or format not in FORMATS:  # True == 1
-        raise ValueError(f"has format {format!r}, wanted 1 or 2: written by another minihash?")
+        raise ValueError(f"has format {format!r}, wanted 1, 2 or 3: written by another minihash?")
     if description.get("hash") != "xxhash32":
         raise ValueError(f"has hash {description.get('hash')!r}, wanted 'xxhash32'")
     if not isinstance(description.get("layers"), list) or len(description["layers"]) > MAX_LAYERS:
@@ -150,15 +154,22 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
 
 
 def _build(description: dict[str, Any], tensors: _Tensors) -> Network:
+    format, scaling = description["format"], {}
     try:
+        for name in ("output_scale", "output_shift"):
+            if format == SCALED:
+                scaling[name] = description[name]
+            elif name in description:
+                raise ValueError(f"has {name}, wanted none in a file of format {format}")
         layers = [
-            _build_layer(f"{position}", config, tensors, description["format"])
+            _build_layer(f"{position}", config, tensors, format)
             for position, config in enumerate(description["layers"])
         ]
         network = Network(
             layers,
             input_scale=description["input_scale"],
             input_shift=description["input_shift"],
+            **scaling,
             class_names=description["class_names"],
             schema=schema.from_dict(description.get("schema")),  # files before 0.2 have none
         )

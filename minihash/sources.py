@@ -27,11 +27,13 @@ class Source(NamedTuple):
 
     rows : as they come.
     loss : what they are for.
+    standardize : makes their targets those of the loss: `Network.standardize` of the network.
     class_weight : (classes,), or None.
     """
 
     rows: Rows
     loss: Loss
+    standardize: Callable[[np.ndarray], np.ndarray]
     class_weight: np.ndarray | None = None
 
     @property
@@ -41,7 +43,7 @@ class Source(NamedTuple):
 
     def prepare(self, batch: Batch) -> Batch:
         """Return a batch with targets as the loss takes them, and weights with those of the classes."""
-        targets, weight = self.loss.prepare(batch.targets), batch.weight
+        targets, weight = self.loss.prepare(self.standardize(batch.targets)), batch.weight
         if self.class_weight is not None:
             of_class = self.class_weight[self.loss.labels(targets)]
             weight = of_class if weight is None else weight * of_class
@@ -62,8 +64,10 @@ def source(
     used = losses.object_of(loss)
     for score in used.scores:  # now, and not after an epoch
         checks.choice(f"a score of the loss {used.name}", score, tuple(metrics.SCORES))
+    if used.classifies and network.scales_outputs:
+        raise ValueError(f"loss is {used.name!r} and the network scales its outputs, wanted one of numbers")
     rows = _check_rows(data, network, used) if isinstance(data, Rows) else _arrays(name, data, network, used)
-    found = Source(rows, used)
+    found = Source(rows, used, network.standardize)
     if class_weight is None:
         return found
     return found._replace(class_weight=_weights_of_classes(class_weight, found, network))
@@ -72,8 +76,8 @@ def source(
 def check_rounding_of(name: str, found: Source, network: Network) -> None:
     """Refuse arrays to train on of which float32 would lose the spread of a feature or a target.
 
-    What a network subtracts, its `input_shift`, is subtracted before. Files were looked at when they were
-    opened; arrays to evaluate are taken as they are, as a few rows may be close to each other.
+    What a network subtracts, its `input_shift` and `output_shift`, is subtracted before. Files were looked at
+    when they were opened; arrays to evaluate are taken as they are, as a few rows may be close to each other.
 
     Raises
     ------
@@ -85,7 +89,8 @@ def check_rounding_of(name: str, found: Source, network: Network) -> None:
     less = " less input_shift" if network.input_shift.any() else ""
     check_rounding(f"{name} inputs{less}", inputs, network.input_shift)
     if found.loss.task_with(network.out_features) == "regression":
-        check_rounding(f"{name} targets", targets.reshape(len(targets), -1))
+        less = " less output_shift" if network.output_shift.any() else ""
+        check_rounding(f"{name} targets{less}", targets.reshape(len(targets), -1), network.output_shift)
 
 
 def _arrays(name: str, data: Any, network: Network, loss: Loss) -> Rows:
@@ -108,7 +113,8 @@ def _arrays(name: str, data: Any, network: Network, loss: Loss) -> Rows:
     weight = None if len(data) == 2 or data[2] is None else _weight(name, data[2], len(inputs))
     if network.out_features is not None:
         try:  # a label out of range is refused here, with its row, and not in the middle of training
-            loss.check_targets(targets, (len(inputs), network.out_features), network.dtype)
+            dtype = np.dtype(np.float64) if network.scales_outputs else network.dtype
+            loss.check_targets(targets, (len(inputs), network.out_features), dtype)
         except ValueError as error:
             raise ValueError(f"{name} {error}") from None
     return ArrayRows(inputs, targets, weight)
@@ -159,7 +165,8 @@ def _check_rows(rows: Rows, network: Network, loss: Loss) -> Rows:
         found = f"{rows.name} has {len(rows)} rows of {rows.features} features"
         raise ValueError(f"{found}, wanted one at least, of {network.in_features}")
     outputs = network.out_features or np.inf
-    loss.check_column(rows.name, outputs)
+    if rows.one_target:
+        loss.check_column(rows.name, outputs)
     wanted = loss.misfit(*rows.bounds, outputs) and loss.misfit(*_range(rows), outputs)
     if wanted:
         low, high, _ = _range(rows)

@@ -111,7 +111,7 @@ class Reader:
         self.header = json.loads(content[8 : 8 + length])
         self.tensors = content[8 + length :]
         self.description = json.loads(self.header.pop("__metadata__")["minihash"])
-        assert self.description["format"] in (1, 2) and self.description["hash"] == "xxhash32"
+        assert self.description["format"] in (1, 2, 3) and self.description["hash"] == "xxhash32"
         if self.description["format"] == 1:
             for layer in self.description["layers"]:
                 if "Hashed" in layer["type"]:
@@ -130,7 +130,11 @@ class Reader:
         row = [(x - shift) * scale for x in row]
         for position, layer in enumerate(self.description["layers"]):
             row = getattr(self, layer["type"])(str(position), layer, row)
-        return row
+        if self.description["format"] < 3:
+            return row
+        scale, shift = (self.description[name] for name in ("output_scale", "output_shift"))
+        scale, shift = (each if isinstance(each, list) else [each] * len(row) for each in (scale, shift))
+        return [z * s + m for z, s, m in zip(row, scale, shift)]
 
     def HashedLinear(self, name: str, layer: dict, row: list[float]) -> list[float]:
         return self.hashed(name, layer, self.tensor(f"{name}.weight"), row)
@@ -268,6 +272,17 @@ def test_a_reader_of_quantised_layers_from_the_page_alone(
     minihash.save(network, tmp_path / "model.safetensors")
     reader = Reader(tmp_path / "model.safetensors")
     ref = [reader.outputs(row) for row in inputs.tolist()]
+    np.testing.assert_allclose(network.predict(inputs), ref, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale, shift", [(2.5, -7.0), ([1.0, 2.0, 30.0], 0.0), (1.0, [1.7e9, 0.0, -3.0])])
+def test_a_reader_of_scaled_outputs_from_the_page_alone(tmp_path: Path, scale: Any, shift: Any) -> None:
+    network = minihash.mlp([6, 5, 3], compression=0.3, output_scale=scale, output_shift=shift, dtype="f8")
+    inputs = np.random.default_rng(0).normal(size=(4, 6))
+    minihash.save(network, tmp_path / "model.safetensors")
+    reader = Reader(tmp_path / "model.safetensors")
+    ref = [reader.outputs(row) for row in inputs.tolist()]
+    assert reader.description["format"] == 3
     np.testing.assert_allclose(network.predict(inputs), ref, rtol=1e-12)
 
 

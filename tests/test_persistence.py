@@ -321,11 +321,14 @@ def test_a_pickle_is_not_run(path: Path) -> None:
 DROP = object()  # the change that removes an entry
 HASHED = ("layers", 0)
 CHANGES: list[tuple[tuple[Any, ...], Any, str]] = [
-    (("format",), 3, "has format 3, wanted 1 or 2"),
-    (("format",), "1", "has format '1', wanted 1 or 2"),
-    (("format",), True, "has format True, wanted 1 or 2"),
-    (("format",), [], r"has format \[\], wanted 1 or 2"),
-    (("format",), DROP, "has format None, wanted 1 or 2"),
+    (("format",), 4, "has format 4, wanted 1, 2 or 3"),
+    (("format",), "1", "has format '1', wanted 1, 2 or 3"),
+    (("format",), True, "has format True, wanted 1, 2 or 3"),
+    (("format",), [], r"has format \[\], wanted 1, 2 or 3"),
+    (("format",), DROP, "has format None, wanted 1, 2 or 3"),
+    (("format",), 3, r"its architecture is malformed \(KeyError: 'output_scale'\)"),
+    (("output_scale",), 2.0, "has output_scale, wanted none in a file of format 2"),
+    (("output_shift",), [1.0], "has output_shift, wanted none in a file of format 2"),
     (("hash",), "xxhash64", "has hash 'xxhash64', wanted 'xxhash32'"),
     (("hash",), DROP, "has hash None"),
     (("layers",), None, "layers are not a list"),

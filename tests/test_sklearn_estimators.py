@@ -308,6 +308,51 @@ def test_regressor(solver: str) -> None:
     assert (model.network_.predict(DIABETES)[:, 0] == model.predict(DIABETES)).all()
 
 
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_targets_are_standardised(make: Any, outputs: int) -> None:
+    """Far from 0, and a million apart: the same training as of targets of mean 0 and standard deviation 1."""
+    y = np.column_stack([PROGRESSION, -DIABETES[:, 0]])[:, :outputs]
+    weight = 1.0 + np.arange(442) % 3
+    mean = np.average(y, axis=0, weights=weight)
+    std = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weight))
+    plain, units = (y - mean) / std, 1.7e9 + 1e6 * y if outputs == 1 else y * [1e6, 1e-3] + [1.7e9, 5]
+    if outputs == 1:
+        plain, units = plain[:, 0], units[:, 0]
+    X = make(StandardScaler().fit_transform(DIABETES))
+    model = regressor(max_iter=20).fit(X, units, weight)
+    network, one = model.network_, regressor(max_iter=20, standardize=False)
+    assert network.output_scale.shape == (() if outputs == 1 else (2,))
+    np.testing.assert_allclose(network.standardize(units), plain, atol=1e-6)
+    assert sparse.issparse(X) == bool(network.input_scale.ndim == 0)
+    if sparse.issparse(X):
+        wanted = one.fit(X, plain, weight)
+        np.testing.assert_allclose(model.loss_curve_, wanted.loss_curve_, rtol=1e-6)
+        found = network.standardize(model.predict(X).reshape(442, -1))
+        np.testing.assert_allclose(found, wanted.predict(X).reshape(442, -1), atol=1e-5)
+    assert model.loss_curve_[-1] < model.loss_curve_[0] < 3
+    assert model.score(X, units) == pytest.approx(r2_score(units, model.predict(X)))
+    assert not regressor(max_iter=1, standardize=False).fit(X, plain).network_.scales_outputs
+
+
+def test_a_constant_target_is_shifted_only() -> None:
+    model = regressor(5, max_iter=3, early_stopping=True).fit(INPUTS, np.full(len(INPUTS), 7.3e9))
+    assert model.network_.output_scale == 1 and model.network_.output_shift == pytest.approx(7.3e9)
+    assert np.abs(model.predict(INPUTS) - 7.3e9).max() < 5
+
+
+def test_targets_of_several_units_are_predicted_in_them(tmp_path: Any) -> None:
+    model = regressor(max_iter=60, early_stopping=True).fit(DIABETES, 1e9 + PROGRESSION)
+    assert model.score(DIABETES, 1e9 + PROGRESSION) > 0.4 and max(model.validation_scores_) > 0.3
+    minihash.save(model.network_, tmp_path / "model")
+    assert np.array_equal(minihash.load(tmp_path / "model").predict(DIABETES)[:, 0], model.predict(DIABETES))
+    found = minihash.evaluate(model.network_, (DIABETES, 1e9 + PROGRESSION))
+    assert found["r2"] == pytest.approx(model.score(DIABETES, 1e9 + PROGRESSION))
+    going_on = regressor(5).partial_fit(DIABETES, PROGRESSION)
+    shift = going_on.network_.output_shift
+    assert going_on.partial_fit(DIABETES, PROGRESSION + 50).network_.output_shift == shift
+
+
 def test_verbose_prints_epochs(capsys: pytest.CaptureFixture[str]) -> None:
     classifier(8, max_iter=2, verbose=True, early_stopping=True).fit(WINE, CULTIVAR)
     first, second = capsys.readouterr().out.splitlines()
@@ -373,6 +418,13 @@ def test_sparse_is_as_good_as_dense(seed: int, weighted: bool, matrix: Any) -> N
     dense, compressed = (classifier(8, **params).fit(form(X), y, weight) for form in (np.asarray, matrix))
     assert same_weights(dense, compressed)
     assert (compressed.predict_proba(matrix(X)) == dense.predict_proba(X)).all()
+
+
+def test_sparse_rows_with_several_targets() -> None:
+    X, several = sparse.csr_array(INPUTS), np.column_stack([TARGETS, -TARGETS])
+    for make, y in ((regressor, several), (classifier, (several > 0).astype(int))):
+        dense, thin = (make(6, standardize=False, max_iter=3).fit(rows, y) for rows in (INPUTS, X))
+        assert same_weights(dense, thin) and thin.predict(X).shape == y.shape
 
 
 def test_sparse_rows_are_made_dense_in_parts() -> None:

@@ -38,6 +38,7 @@ ROOMS = (
     ("virtual_matrix",),
     ("layers",),
     ("memory", "size_matching", "summary"),
+    ("predictions",),
     ("network",),
     ("builders",),
     ("whole_matrices",),

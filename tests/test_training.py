@@ -474,8 +474,14 @@ def test_evaluate_mean_squared_error() -> None:
     network = make_network()
     targets = np.random.default_rng(0).random((300, 3))
     loss = np.mean((network.predict(INPUTS) - targets) ** 2)
-    explained = 1 - ((network.predict(INPUTS) - targets) ** 2).mean(axis=0) / targets.var(axis=0)
-    expected = {"loss": pytest.approx(loss), "r2": pytest.approx(explained.mean())}
+    missed = network.predict(INPUTS) - targets
+    explained = 1 - (missed**2).mean(axis=0) / targets.var(axis=0)
+    expected = {
+        "loss": pytest.approx(loss),
+        "r2": pytest.approx(explained.mean()),
+        "mae": pytest.approx(np.abs(missed).mean()),
+        "rmse": pytest.approx(np.sqrt((missed**2).mean(axis=0)).mean()),
+    }
     assert evaluate(network, (INPUTS, targets), loss="mean_squared_error") == expected
 
 

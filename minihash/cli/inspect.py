@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     if network.schema is not None:
         say("\n".join(_describe(network.schema)))
     say(f"input scale: {_range(network.input_scale)}, input shift: {_range(network.input_shift)}")
+    if network.scales_outputs:
+        say(f"output scale: {_range(network.output_scale)}, output shift: {_range(network.output_shift)}")
     if args.plot:
         _plot(network, args.plot)
         say(f"drew {args.plot}")
@@ -77,6 +79,6 @@ def _plot(network: Network, path: str) -> None:
 
 
 def _range(values: Any) -> str:
-    """Describe one number, or the range of one a feature."""
+    """Describe one number, or the range of several."""
     low, high = values.min(), values.max()
     return f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"

@@ -164,9 +164,11 @@ def _build(args: argparse.Namespace, dataset: Data) -> Network:
         bias=args.bias,
         input_scale=dataset.input_scale,
         input_shift=dataset.input_shift,
+        output_scale=dataset.output_scale,
+        output_shift=dataset.output_shift,
         class_names=dataset.class_names or None,
+        schema=dataset.schema,
     )
-    network.schema = dataset.schema
     return network.to(args.device, deterministic=args.deterministic)
 
 

@@ -36,7 +36,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
     schema = Schema("classification")
     task = schema.task
-    input_shift = 0.0
+    input_shift = output_shift = 0.0
+    output_scale = 1.0
 
     @property
     def features(self) -> int:

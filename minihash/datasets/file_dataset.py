@@ -79,6 +79,12 @@ class FileDataset:
         return self.rows.features
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """What a network for the rows must know: arguments of `mlp` and `Network`."""
+        scaling = ("input_shift", "input_scale", "output_shift", "output_scale", "schema")
+        return {name: getattr(self, name) for name in scaling} | {"class_names": self.class_names or None}
+
+    @property
     def train(self) -> Rows:
         """The rows to train on."""
         return self.rows.chosen(self.parts == TRAIN)
@@ -154,7 +160,7 @@ def read_table(
     Returns
     -------
     A `FileDataset`. Inputs are standardised by mean and standard deviation over the whole file, targets that
-    are numbers by those of the training rows: `input_shift`, …, `output_scale` are arguments of `Network`.
+    are numbers by those of the training rows: `mlp(sizes, **dataset.arguments)` makes a network of it.
 
     Raises
     ------

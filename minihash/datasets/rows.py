@@ -134,6 +134,7 @@ class Rows:
     rows, features : how many rows, and inputs a row.
     name : what messages call them.
     weighted : whether each row has a weight.
+    one_target : whether targets are (rows,), one a row, as those of files are.
     buffer_bytes : what reading them takes.
     """
 
@@ -141,6 +142,7 @@ class Rows:
     features: int
     name = "rows"
     weighted = False
+    one_target = True
     buffer_bytes = 0
 
     def __len__(self) -> int:

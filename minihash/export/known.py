@@ -21,7 +21,7 @@ PARAMETERS: dict[type[Layer], set[str]] = {
     Linear: {"weight", "bias"},
     **dict.fromkeys((ReLU, Tanh, Sigmoid, Dropout), set()),
 }
-STEPS = 8  # of float32 in the spread of a feature, at least
+STEPS = 8  # of float32 in the spread of a feature or an output, at least
 
 
 def check_network(
@@ -74,16 +74,22 @@ def _check_hashed(layer: Any, place: str, wanted: str, bits: Collection[int]) ->
 def check_numbers(network: Network, dtype: np.dtype) -> None:
     """Raise a ValueError for parameters and a scaling that are not finite in a dtype, or of no use in it.
 
-    Of a feature whose mean is large beside its spread, numbers of the dtype are too coarse to hold data.
+    Of a feature or an output whose mean is large beside its spread, numbers of the dtype are too coarse.
     """
-    scaling = {"input_scale": network.input_scale, "input_shift": network.input_shift}
+    names = "input_scale", "input_shift", "output_scale", "output_shift"
+    scaling = {name: getattr(network, name) for name in names}
     for name, array in {**network.params, **scaling}.items():
         if not (np.abs(array) <= np.finfo(dtype).max).all():
             raise ValueError(f"{name} has NaN or infinity, wanted numbers that are finite in {dtype}")
-    shift, scale = np.broadcast_arrays(network.input_shift, network.input_scale)
-    steps = np.spacing(np.abs(shift).astype(dtype)).astype(np.float64)
-    lost = np.flatnonzero(steps * np.abs(scale) * STEPS > 1)
-    if lost.size:
-        mean, size, step = (float(one.flat[lost[0]]) for one in (shift, np.abs(scale), steps))
-        found = f"input_shift of feature {lost[0]} is {mean:.6g} with a spread of {1 / size:.3g}"
-        raise ValueError(f"{found}, wanted {STEPS} steps of {dtype} in the spread: one is {step:.3g} there")
+    for name, shift, scale in (
+        ("input_shift of feature", network.input_shift, network.input_scale),
+        ("output_shift of output", network.output_shift, 1 / network.output_scale),
+    ):
+        shift, scale = np.broadcast_arrays(shift, scale)
+        steps = np.spacing(np.abs(shift).astype(dtype)).astype(np.float64)
+        lost = np.flatnonzero(steps * np.abs(scale) * STEPS > 1)
+        if lost.size:
+            mean, size, step = (float(one.flat[lost[0]]) for one in (shift, np.abs(scale), steps))
+            found = f"{name} {lost[0]} is {mean:.6g} with a spread of {1 / size:.3g}"
+            wanted = f"wanted {STEPS} steps of {dtype} in the spread"
+            raise ValueError(f"{found}, {wanted}: one is {step:.3g} there")

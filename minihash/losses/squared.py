@@ -34,7 +34,7 @@ class MeanSquaredError(Loss):
         cannot be averaged with.
     """
 
-    name, task, scores = "mean_squared_error", "regression", ("r2",)
+    name, task, scores = "mean_squared_error", "regression", ("r2", "mae", "rmse")
     one_output = True
     check_targets = staticmethod(check_numbers)
 

@@ -174,6 +174,7 @@ class HashedMLP(BaseEstimator):
         dtype = checks.floating_dtype("dtype", dtype)
         standardize = checks.boolean("standardize", self.standardize) and not inputs.is_sparse(rows.inputs)
         shift, scale = inputs.standardization(rows, dtype) if standardize else (0.0, 1.0)
+        output_shift, output_scale = self._output_scaling(rows)
         hidden = np.atleast_1d(np.asarray(self.hidden_layer_sizes)).tolist()
         sizes = [checks.integer("hidden_layer_sizes", units, 1, LIMIT) for units in hidden]
         self.network_ = mlp(
@@ -186,6 +187,8 @@ class HashedMLP(BaseEstimator):
             tile=self.tile,
             input_shift=shift,
             input_scale=scale,
+            output_shift=output_shift,
+            output_scale=output_scale,
             class_names=getattr(self, "classes_", None),
             dtype=dtype,
         )
@@ -240,6 +243,10 @@ class HashedMLP(BaseEstimator):
 
     def _class_weights(self) -> ClassWeight | None:
         return None
+
+    def _output_scaling(self, rows: Batch) -> tuple[Any, Any]:
+        """Return the network's `output_shift` and `output_scale`."""
+        return 0.0, 1.0
 
     def _encode(self, y: np.ndarray, reset: bool, classes: Any) -> np.ndarray:
         """Return targets as the loss takes them; `reset` learns what they are, and sets `n_outputs_`."""

@@ -29,7 +29,7 @@ class SparseRows(Rows):
     def __init__(self, inputs: Any, targets: np.ndarray, weight: np.ndarray | None) -> None:
         self.matrix = Batch(inputs, targets, weight)
         self.rows, self.features = inputs.shape
-        self.weighted = weight is not None
+        self.weighted, self.one_target = weight is not None, targets.ndim == 1
 
     def batches(self, batch_size: int, rng: np.random.Generator | None = None) -> Batches:
         order = np.arange(self.rows) if rng is None else rng.permutation(self.rows)
@@ -93,7 +93,7 @@ def dtype_of(X: Any) -> type[np.floating]:
 
 
 def standardization(rows: Batch, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return `input_shift` and `input_scale`, (features,), which make mean 0 and standard deviation 1.
+    """Return `input_shift` and `input_scale`, (features,), for inputs of mean 0 and standard deviation 1.
 
     A feature that is the same in all rows that count is shifted only, and one whose spread is too small for
     `dtype` to scale. Networks shift in the type of X, so that others keep all their digits.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minihash.datasets.rows import Batch
 from minihash.sklearn import inputs, scores
 from minihash.sklearn.estimator import HashedMLP
 from minihash.sklearn.installed import RegressorMixin, column_or_1d
@@ -16,17 +17,20 @@ from minihash.sklearn.installed import RegressorMixin, column_or_1d
 class HashedMLPRegressor(RegressorMixin, HashedMLP):
     """Regressor with a network of hashed layers: MLPRegressor in a fraction of its memory.
 
-    It minimises the mean squared error (losses.mean_squared_error). Targets are taken as they are: let
-    `TransformedTargetRegressor(HashedMLPRegressor(), transformer=StandardScaler())` scale those that are far
-    from 0 or large.
+    It minimises the mean squared error (losses.mean_squared_error), with `standardize` that of standardised
+    targets, which `loss_curve_`, `loss_` and `tol` are of then.
 
     Parameters
     ----------
     hidden_layer_sizes, … : as in HashedMLPClassifier; there is no `class_weight`.
+    standardize : features, as there, and the targets too, those of sparse X among them: each output of the
+        network is trained on mean 0 and standard deviation 1 over the training rows, and predictions are in
+        y's units. A target that is the same in all rows is shifted only.
 
     Attributes
     ----------
-    network_, … : as there, without `classes_`; `validation_scores_` are R².
+    network_, … : as there, without `classes_`; its `predict` returns what this one does (rows, outputs).
+        `validation_scores_` are R².
     """
 
     _task = "regression"
@@ -55,6 +59,13 @@ class HashedMLPRegressor(RegressorMixin, HashedMLP):
         if outputs != self.n_outputs_:
             raise ValueError(f"y has {outputs} outputs, wanted {self.n_outputs_} as before")
         return (column_or_1d(y, warn=True) if outputs == 1 else y).astype(np.float64)
+
+    def _output_scaling(self, rows: Batch) -> tuple[Any, Any]:
+        if not self.standardize:
+            return 0.0, 1.0
+        targets = rows.targets.reshape(len(rows.targets), -1)
+        shift, scale = inputs.standardization(Batch(targets, targets, rows.weight), np.float64)
+        return np.squeeze(shift), np.squeeze(1 / scale)  # plain numbers of one output
 
     def _score(self, outputs: np.ndarray, targets: np.ndarray, weight: np.ndarray | None) -> float:
         return scores.r2(outputs, targets, weight)

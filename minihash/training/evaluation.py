@@ -52,14 +52,15 @@ def evaluate(
 
     Returns
     -------
-    dict with `loss` (mean) and the scores that go with the loss (`Loss.scores`), each row counting by its
-    weight:
+    dict with `loss` (mean; where the network scales its outputs, that of standardised targets, as `fit` has
+    it) and the scores that go with the loss (`Loss.scores`), each row counting by its weight:
 
     - for the three classification losses `error`, the fraction of rows whose likeliest class is not the
       target's: 1 − accuracy;
     - for "binary_cross_entropy" `auc`, the area under the ROC curve, exact (targets above ½ are positive);
       both are over all labels where a row has several;
-    - for "mean_squared_error" `r2`, the coefficient of determination R².
+    - for "mean_squared_error" `r2`, the coefficient of determination R², and in the targets' units `mae`, the
+      mean absolute error, and `rmse`, the root of the mean squared error; of several outputs their means.
 
     Raises
     ------
@@ -109,6 +110,7 @@ def scores_of(network: Network, rows: Source, loss: Callable, ranks: Ranks = ALO
             if counts := total_weight(len(targets), weight):
                 value, _ = loss(outputs, targets, *(() if weight is None else (weight,)))
                 mean.add(float(value), counts)
+            outputs, targets = network.to_units(outputs), network.to_units(targets)
             if rows.loss.classifies:
                 targets = rows.loss.labels(targets)
             if rows.loss.binary:  # one label after the other, where a row has several
@@ -122,9 +124,9 @@ def scores_of(network: Network, rows: Source, loss: Callable, ranks: Ranks = ALO
 
 
 def _predicted(network: Network, rows: Source, ranks: Ranks) -> Iterator[Predicted]:
-    """Yield the outputs of some rows after the other, with targets and weights; the first gets them all.
+    """Yield the outputs of some rows after the other, with targets and weights, as the loss takes them.
 
-    It is always as many rows at once, whoever predicts them.
+    The first rank gets them all. It is always as many rows at once, whoever predicts them.
     """
     total = len(rows.rows)
     turn = min(TURN, -(-total // (PREDICT_ROWS * ranks.size)) * PREDICT_ROWS)  # rows of a rank
@@ -133,7 +135,7 @@ def _predicted(network: Network, rows: Source, ranks: Ranks) -> Iterator[Predict
         part = rows.rows.part(own, min(own + turn, total)) if ranks.size > 1 else rows.rows
         with contextlib.closing(part.batches(PREDICT_ROWS)) as batches:
             found = (
-                (network.predict(batch.inputs), batch.targets, batch.weight)
+                (network.forward_rows(batch.inputs), batch.targets, batch.weight)
                 for batch in map(rows.prepare, batches)
             )
             if ranks.size == 1:

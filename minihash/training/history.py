@@ -26,8 +26,9 @@ class History:
     A record holds `epoch` (from 1), `learning_rate` (of the last step), `loss` (mean over the epoch's
     training rows, as trained), `seconds` since the start without those of compiling and, with validation
     data, what `evaluate` says of them: `validation_loss` and for classifiers `validation_error`, for two
-    classes `validation_auc`, for a regression `validation_r2`. A figure that is not defined is NaN: the AUC
-    of rows of one class, R² of a single row.
+    classes `validation_auc`, for a regression `validation_r2`, `validation_mae` and `validation_rmse`. Where
+    the network scales its outputs, losses are of standardised targets; MAE and RMSE are in the targets'
+    units. A figure that is not defined is NaN: the AUC of rows of one class, R² of a single row.
     """
 
     records: list[dict[str, float]] = field(default_factory=list)

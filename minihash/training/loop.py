@@ -62,6 +62,8 @@ def fit(
         that may be larger than memory: what `datasets.open_rows` returns, or what it opens, the name of a
         store, an .npy or a CSV file. They are read in blocks, shuffled among some of them
         (`datasets.blocks`).
+        Targets are in their own units: where the network scales its outputs, `fit` standardises them
+        (`Network.standardize`), and losses, those of the history too, are of standardised targets.
     validation : the same, evaluated after each epoch, never trained on; or None.
     loss : "softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy", "distillation", or a
         function such, also as a `functools.partial`; on a GPU it is given arrays of CuPy. By default that of

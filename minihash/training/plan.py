@@ -63,6 +63,9 @@ class Plan:
         if schedule is not None:  # a function: some of its values
             rates = [float(schedule(sixteenth / 16)) for sixteenth in range(16)]
         network, weights, held_out = self.network, self.rows.class_weight, self.held_out
+        scaling = [network.input_shift, network.input_scale]
+        if network.scales_outputs:  # else the number is that of checkpoints from before there was one
+            scaling += [network.output_shift, network.output_scale]
         settings = {
             "loss": [self.rows.loss.name, *arguments_of(self.gradients.loss)],
             "optimizer": _named(self.optimizer),
@@ -75,7 +78,7 @@ class Plan:
             "validation rows": None if held_out is None else _fingerprint(held_out.rows),
             "callbacks": [_named(callback) for callback in self.lasting],
             "distributed": self.gradients.setting,
-            "scaling": zlib.crc32(network.input_shift.tobytes() + network.input_scale.tobytes()),
+            "scaling": zlib.crc32(b"".join(array.tobytes() for array in scaling)),
             "network": repr(network),  # last: with another seed it is another too, and long
         }
         return strict_json.tagged(settings)

@@ -156,7 +156,11 @@ def networks(draw: st.DrawFn, training: bool = False) -> Network:
             layers.append(Dropout(0.5))
     scales = st.sampled_from([1.0, 0.5, np.linspace(0.5, 2, sizes[0])])
     shifts = st.sampled_from([0.0, -0.25, np.linspace(-1, 1, sizes[0])])
-    return Network(layers, input_scale=draw(scales), input_shift=draw(shifts))
+    outputs: dict[str, Any] = {}
+    if not training and draw(st.booleans()):
+        of_outputs = st.sampled_from([0.25, 1.0, np.linspace(0.5, 20, sizes[-1])])
+        outputs = {"output_scale": draw(of_outputs), "output_shift": draw(of_outputs) - 1}
+    return Network(layers, input_scale=draw(scales), input_shift=draw(shifts), **outputs)
 
 
 def write_digits(folder: Path, images: np.ndarray, labels: np.ndarray | None = None) -> None:

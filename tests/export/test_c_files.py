@@ -55,6 +55,14 @@ def network() -> Network:
             {"network": quantize(mlp([3, 2], num_buckets=2)), "weights": "float32"},
             "weights is 'float32' and the network is quantised",
         ),
+        (
+            {"network": mlp([3, 2], output_scale=2), "training": True},
+            "training has the loss of a classifier, and the network is for regression",
+        ),
+        (
+            {"network": mlp([3, 1], output_shift=1.7e9, output_scale=10)},
+            "output_shift of output 0 is 1.7e.09 with a spread of 10, wanted 8 steps of float32",
+        ),
         ({"training": 1}, "training is 1, wanted True or False"),
     ],
 )

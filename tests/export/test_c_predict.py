@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,6 +175,18 @@ def test_the_self_test_notices_a_changed_weight_of_any_size(scale: float, tmp_pa
     assert first
     path.write_text(text.replace(first[1], "0.0f"))
     assert Library(tmp_path / "wrong", network).selftest() != 0
+
+
+@pytest.mark.parametrize("scale, shift", [(5.0, 3e6), ([1e-3, 4.0], [20.0, 3e6])])
+def test_the_self_test_notices_a_change_of_scaled_outputs(scale: Any, shift: Any, tmp_path: Path) -> None:
+    """A quarter of a spread, beside a shift that float32 can just hold."""
+    network = mlp([6, 5, 2], num_buckets=8, output_scale=scale, output_shift=shift)
+    moved = network.output_shift + 0.25 * network.output_scale
+    to_c(network, tmp_path)
+    to_c(Network(network.layers, output_scale=scale, output_shift=moved), tmp_path / "moved")
+    assert Library(tmp_path, network).selftest() == 0
+    shutil.copy(tmp_path / "model_selftest.c", tmp_path / "moved")
+    assert Library(tmp_path / "moved", network).selftest() == 1
 
 
 def test_the_self_test_notices_a_changed_weight(tmp_path: Path) -> None:

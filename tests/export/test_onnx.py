@@ -180,6 +180,17 @@ def test_the_file_is_as_small_as_the_network(tmp_path: Path) -> None:
         assert error < 1e-5
 
 
+@pytest.mark.parametrize("rows", [0, 1, 300])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_outputs_of_a_regression_are_in_units(rows: int, dtype: str) -> None:
+    scale, shift = np.array([1e3, 0.01]), np.array([2e5, -0.5])
+    network = mlp([12, 9, 2], compression=0.5, output_scale=scale, output_shift=shift, dtype=dtype)
+    inputs = np.random.default_rng(1).normal(size=(rows, 12)).astype(dtype)
+    found = predict(network, inputs)
+    assert found.dtype == dtype and found.shape == (rows, 2)
+    assert (np.abs(found - network.predict(inputs)) <= 1e-4 * scale).all()
+
+
 def test_a_trained_network_gives_the_same_labels(trained: Network, images: np.ndarray) -> None:
     assert np.array_equal(predict(trained, images).argmax(axis=1), trained.predict(images).argmax(axis=1))
 
@@ -234,6 +245,11 @@ def test_the_same_bytes_each_time_and_the_network_is_left_as_it_was(tmp_path: Pa
         ({"network": Network([Linear(2, 2), Other(2, 2)])}, r"layers\[1\] is a Other, wanted layers"),
         ({"network": with_nan()}, "0.weight has NaN or infinity"),
         ({"network": Network([Linear(2, 2)], input_scale=1e300)}, "input_scale has NaN or infinity"),
+        (
+            {"network": Network([Linear(2, 2)], output_shift=[0, 1.7e9], output_scale=[1, 10])},
+            "output_shift of output 1 is 1.7e.09 with a spread of 10, wanted 8 steps of float32",
+        ),
+        ({"network": Network([Linear(2, 2)], output_scale=1e300)}, "output_scale has NaN or infinity"),
         ({"dense": 1}, "dense is 1, wanted True or False"),
         (
             {"network": Network([HashedLinear(2**20, 2**10, num_buckets=9)]), "dense": True},

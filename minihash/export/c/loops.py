@@ -14,8 +14,11 @@ def activate(activations: Sequence[Activation], expression: str) -> str:
     return expression
 
 
-def forward_lines(plan: Plan) -> list[str]:
-    """Return the lines of `forward`: names for the shared buffers, and a loop for each of the plan's."""
+def forward_lines(plan: Plan, scaled: str) -> list[str]:
+    """Return the lines of `forward`: names for the shared buffers, and a loop for each of the plan's.
+
+    scaled : the expression of output i from `out[i]`, or "".
+    """
     lines = [f"float *const {name} = {buffer};" for name, buffer in plan.shared.items()]
     if lines:
         lines.append("")
@@ -33,6 +36,8 @@ def forward_lines(plan: Plan) -> list[str]:
         finished = activate(loop.taker.activations, layer.finished(f"{target}[i]"))
         if not layer.inner and finished != f"{target}[i]":
             lines += _store(loop.taker.outputs, target, finished)
+    if scaled:
+        lines += ["/* The outputs in the units of the targets. */", *_store(plan.outputs, OUT, scaled)]
     return lines
 
 

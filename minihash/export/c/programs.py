@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from minihash.export.c.text import LEAST_SCALE, fill, number, strings, template, values
+from minihash.export.c.text import LEAST_SCALE, Constant, fill, number, strings, template, values
 from minihash.layers import WeightLayer
 from minihash.network import Network
 
 VECTORS = 2  # of the self-test
-TOLERANCE = 1e-4  # of the self-test, relative to the largest output
+TOLERANCE = 1e-4  # of the self-test, relative to the largest output before it is scaled
+FLOAT32 = 2.0**-24  # relative error of a rounding
 
 
 def selftest(network: Network, inputs: int, common: dict[str, str]) -> str:
@@ -25,10 +26,13 @@ def selftest(network: Network, inputs: int, common: dict[str, str]) -> str:
         outputs = layer.forward(outputs)
     if not np.isfinite(outputs).all():
         raise ValueError("network has infinite outputs in the range of its scaling, wanted finite ones")
-    rows = [f"    {{\n{values(row)}\n    }}," for row in outputs]
-    tolerance = number(TOLERANCE * max(term, float(np.abs(outputs).max())))
+    relative = TOLERANCE * max(term, float(np.abs(outputs).max()))
+    tolerance = relative * network.output_scale + 4 * FLOAT32 * np.abs(network.output_shift)
+    each = [Constant("tolerance", tolerance.astype(np.float32))] if tolerance.ndim else []
+    rows = [f"    {{\n{values(row)}\n    }}," for row in network.to_units(outputs).astype(np.float32)]
     value = fill(template("selftest.c"), "pixel" if pixels else "number", **common).strip()
-    fields = {"value": value, "tolerance": tolerance, "golden": "\n".join(rows)}
+    fields = {"value": value, "golden": "\n".join(rows), "tables": "".join(map(Constant.declaration, each))}
+    fields["tolerance"] = each[0].read("i") if each else number(tolerance)
     return fill(template("selftest.c"), **common, **fields, vectors=VECTORS)
 
 

@@ -25,30 +25,42 @@ MODEL = template("model.c")
 
 @dataclass(frozen=True)
 class Scaling:
-    """The input scaling in C: its tables, where it differs from feature to feature, and expressions.
+    """The scaling in C: its tables, where it differs from feature to feature, and expressions.
 
     `shift` and `scale` are those of input j, `scaled` is `(raw − shift) · scale` without what does nothing.
+    `outputs` is `out[i] · scale + shift`, or "" if that does nothing.
     """
 
     tables: list[Constant]
     shift: str
     scale: str
     scaled: str
+    outputs: str
 
     @classmethod
     def of(cls, network: Network) -> Scaling:
         """Return the scaling of a network."""
-        tables, read = [], {}
-        for name, array in (("shift", network.input_shift), ("scale", network.input_scale)):
-            if array.ndim:
-                tables.append(Constant(f"input_{name}", array.astype(np.float32)))
-            read[name] = tables[-1].read("j") if array.ndim else number(array)
+        tables: list[Constant] = []
+        shift = _each(tables, "input_shift", network.input_shift, "j")
+        scale = _each(tables, "input_scale", network.input_scale, "j")
         scaled = "raw"
         if network.input_shift.ndim or network.input_shift != 0:
-            scaled = f"(raw - {read['shift']})"
+            scaled = f"(raw - {shift})"
         if network.input_scale.ndim or network.input_scale != 1:
-            scaled = f"{scaled} * {read['scale']}"
-        return cls(tables, **read, scaled=scaled)
+            scaled = f"{scaled} * {scale}"
+        outputs = ""
+        if network.scales_outputs:
+            factor = _each(tables, "output_scale", network.output_scale, "i")
+            outputs = f"out[i] * {factor} + {_each(tables, 'output_shift', network.output_shift, 'i')}"
+        return cls(tables, shift, scale, scaled, outputs)
+
+
+def _each(tables: list[Constant], name: str, array: np.ndarray, index: str) -> str:
+    """Return the expression of a number, or of one of an array, which becomes one of the tables."""
+    if not array.ndim:
+        return number(array)
+    tables.append(Constant(name, array.astype(np.float32)))
+    return tables[-1].read(index)
 
 
 def header(plan: Plan, report: Report, common: dict[str, str]) -> str:
@@ -85,7 +97,7 @@ def source(plan: Plan, scaling: Scaling, common: dict[str, str]) -> str:
         if not plan.training:
             parts += [_constant_parameter(layer.name, *item) for item in layer.parameters.items()]
         parts.append(layer.code(plan.training))
-    parts.append(_forward(plan, common))
+    parts.append(_forward(plan, scaling.outputs, common))
     if plan.training:
         parts.append(training.train_code(plan, common))
     return "\n".join(parts)
@@ -129,13 +141,13 @@ def _constant_parameter(layer: str, kind: str, array: np.ndarray) -> str:
     return f"{constant.declaration()}#define {layer}_{kind}(k) {reads[array.dtype.name]}\n"
 
 
-def _forward(plan: Plan, common: dict[str, str]) -> str:
+def _forward(plan: Plan, scaled: str, common: dict[str, str]) -> str:
     buffers = {**plan.buffers, **(training.arrays(plan) if plan.training else {})}
     return fill(
         *(MODEL, "forward"),
         **common,
         buffers="".join(f"static float {name}[{count}];\n" for name, count in buffers.items()),
-        lines=indent(forward_lines(plan)),
+        lines=indent(forward_lines(plan, scaled)),
         outputs=plan.outputs,
         label=fill(MODEL, "label" if plan.outputs > 1 else "label_of_one", outputs=plan.outputs).rstrip("\n"),
     )

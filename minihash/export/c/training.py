@@ -6,7 +6,7 @@ from minihash.export.c.text import fill, indent, template, values
 from minihash.export.plan import Plan
 
 
-def check(plan: Plan) -> None:
+def check(plan: Plan, regression: bool) -> None:
     """Raise a ValueError for a network that cannot be trained on the device."""
     for stage in plan.stages:
         if len(stage.activations) > 1:
@@ -15,6 +15,8 @@ def check(plan: Plan) -> None:
         for activation in stage.activations:
             if not activation.slope:
                 raise ValueError(f"training wants the slope of an activation, {activation.name} has none")
+    if regression:
+        raise ValueError("training has the loss of a classifier, and the network is for regression")
     if plan.outputs == 1:
         raise ValueError("training has the loss of a classifier, wanted 2 outputs at least")
 

@@ -58,7 +58,8 @@ def to_c(
     Parameters
     ----------
     network : made of hashed and dense layers, ReLU, Tanh and Sigmoid; Dropout is left out. One of float64 is
-        rounded to float32 (`Network.astype`). Its input scaling is applied on the device.
+        rounded to float32 (`Network.astype`). Inputs and outputs are scaled on the device: inputs are raw,
+        and outputs of a regression in the units of its targets.
     directory : where to; it is made if it is missing.
     name : of the files and in front of the functions; a C identifier.
     weights : how the buckets of hashed layers are kept, "float32", or quantised, "int8" or "int4"
@@ -85,7 +86,7 @@ def to_c(
         raise ValueError("training is True and the weights are quantised, wanted weights of float32")
     plan = make_plan(network.layers, FORMS, training)
     if training:
-        c_training.check(plan)
+        c_training.check(plan, network.task == "regression" or network.scales_outputs)
     scaling = Scaling.of(network)
     report = Report.of(plan, network, scaling.tables, given.dtype)
     common = {"name": name, "NAME": name.upper(), "version": __version__}

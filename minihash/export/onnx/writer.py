@@ -25,15 +25,16 @@ def to_onnx(network: Network, path: str | os.PathLike[str], *, dense: bool = Fal
     """Write a network as an ONNX model, all of it or nothing.
 
     The graph takes raw `inputs` (batch, in_features) of the network's dtype, with any number of rows, and
-    returns `outputs` (batch, out_features), logits for a classifier. It holds the stored weights and computes
-    the hash with integer operators, so that the file is as small as the network. A runtime that folds
-    constants makes dense weights of that when it loads the file (docs/onnx.md).
+    returns `outputs` (batch, out_features), logits for a classifier, numbers in the targets' units for a
+    regression. It holds the stored weights and computes the hash with integer operators, so that the file is
+    as small as the network. A runtime that folds constants makes dense weights of that when it loads the file
+    (docs/onnx.md).
 
     Parameters
     ----------
     network : of float32 or float64, made of hashed and dense layers, ReLU, Tanh and Sigmoid; Dropout is
-        left out. The input scaling is in the graph, the names of classes are in its metadata (`class_names`,
-        as JSON).
+        left out. The scaling of inputs and outputs is in the graph, the names of classes are in its metadata
+        (`class_names`, as JSON).
     path : where to; an existing file is replaced.
     dense : write the whole matrices of hashed layers instead, for runtimes without the integer operators;
         the file is as large as the dense network's.
@@ -76,6 +77,9 @@ def _graph(network: Network, dense: bool) -> tuple[Graph, Value]:
         value = value * graph.constant("input_scale", network.input_scale.astype(network.dtype))
     for position, layer in enumerate(network.layers):
         value = add_layer(graph, layer, position, value, dense)
+    if network.scales_outputs:
+        value = value * graph.constant("output_scale", network.output_scale.astype(network.dtype))
+        value = value + graph.constant("output_shift", network.output_shift.astype(network.dtype))
     return graph, value
 
 

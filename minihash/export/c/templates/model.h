@@ -18,7 +18,8 @@ $ram
 extern "C" {
 #endif
 
-/* The outputs (${NAME}_OUTPUTS of them, for a classifier its logits) for raw inputs x (${NAME}_INPUTS). */
+/* The outputs (${NAME}_OUTPUTS of them, for a classifier its logits, for a regression numbers in the units of
+ * its targets) for raw inputs x (${NAME}_INPUTS). */
 void ${name}_predict(const float *x, float *out);
 
 /* The same, asking for the inputs: $reading. */

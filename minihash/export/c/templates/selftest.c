@@ -14,7 +14,7 @@
 static const float golden[VECTORS][${NAME}_OUTPUTS] IN_FLASH = {
 $golden
 };
-static uint32_t vector;
+${tables}static uint32_t vector;
 
 static float read(uint32_t j)
 {
