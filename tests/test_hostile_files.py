@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -79,6 +80,25 @@ def npy(path: Path) -> None:
 
 def csv(path: Path) -> None:
     np.savetxt(path, INPUTS / 7, delimiter=",")
+
+
+WORDS = pandas.DataFrame({
+    "a": INPUTS[:, 0] / 7,
+    "colour": np.where(INPUTS[:, 1] > INPUTS[:, 1].mean(), "red", 'blue; "or" not'),
+    "y": np.where(np.arange(len(INPUTS)) % 3 > 0, "yes", "no"),
+})
+
+
+def text_table(path: Path) -> None:
+    WORDS.to_csv(path, sep=";", decimal=",")
+
+
+def packed_table(path: Path) -> None:
+    path.write_bytes(gzip.compress(WORDS.to_csv(sep="\t").encode(), mtime=0))
+
+
+def parquet(path: Path) -> None:
+    WORDS.to_parquet(path)
 
 
 def store(path: Path) -> None:
@@ -163,8 +183,12 @@ def read_state_of_facts(path: Path) -> None:
     read_state(whole)
 
 
-def read_rows(path: Path) -> None:
-    rows = read_table(path).rows
+def read_words(path: Path) -> None:
+    read_rows(path, missing="drop")
+
+
+def read_rows(path: Path, **how: Any) -> None:
+    rows = read_table(path, **how).rows
     for batch in rows.batches(5, np.random.default_rng(0)):
         assert np.isfinite(batch.inputs).all() and len(batch.inputs) == len(batch.targets)
 
@@ -223,6 +247,9 @@ LOADERS: dict[str, tuple[Callable[[Path], None], Callable[[Path], Any]]] = {
     "npy inputs": (npy, read_inputs),
     "npy": (npy, read_rows),
     "csv": (csv, read_csv),
+    "text table": (text_table, read_words),
+    "text table, packed": (packed_table, read_words),
+    "parquet": (parquet, read_words),
     "store": (store, read_rows),
     "store index": (store_index, read_store_of_index),
     "amat": (amat_rows, lambda path: amat.read(path, 3, 10)),

@@ -63,7 +63,7 @@ def recognise(path: str | os.PathLike[str], header: bool | None = None) -> Diale
     be read.
     """
     start = first_bytes(path, SAMPLE_BYTES)
-    if b"\n" not in start:
+    if b"\n" not in start and len(start) == SAMPLE_BYTES:
         start = first_bytes(path, MAX_LINE)
     start = without_mark(path, start)
     try:

@@ -59,7 +59,7 @@ def test_a_file_is_learned(tmp_path: Path, run: Run, kind: str, task: str) -> No
     assert network.class_names == names
     if task == "regression":
         assert float(re.search(r"^test R²: (.*)$", out, re.MULTILINE)[1]) > 0.9
-        assert re.search(r"^test loss: ", out, re.MULTILINE)
+        assert re.search(r"^test RMSE: ", out, re.MULTILINE)
     else:
         assert float(re.search(r"^test error: (.*) %$", out, re.MULTILINE)[1]) < 15
     assert ("test AUC: " in out) == (task == "binary")
@@ -109,7 +109,7 @@ def test_compare_and_balanced_and_final(tmp_path: Path, run: Run) -> None:
     data = write(tmp_path / "rows", "regression", "store")
     status, out, err = run(*TRAIN, data, "--compare", "--final")
     assert status == 0, err
-    assert "360 training rows (validation rows among them)" in out and "test loss  seconds" in out
+    assert "360 training rows (validation rows among them)" in out and "test RMSE  seconds" in out
     data = write(tmp_path / "rows", "classification", "store")
     plain, balanced = (run(*TRAIN, data, *more)[1] for more in ((), ("--balanced",)))
     assert "test error" in plain and plain != balanced
