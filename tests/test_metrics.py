@@ -370,14 +370,19 @@ ONE = np.zeros(3)
     [
         (Accuracy, Z, [0, 1], None, r"targets has shape \(2,\), wanted \(3,\) or \(3, 2\)"),
         (Accuracy, Z, [0, 2, 1], None, "targets is 2 in row 1, wanted a label 0 <= label < 2"),
+        (Accuracy, Z, [0, 3, 1], None, "targets is 3 in row 1, wanted a label 0 <= label < 2"),
+        (Accuracy, Z, [0, -1, 1], None, "targets is -1 in row 1, wanted a label 0 <= label < 2"),
         (Accuracy, Z, [0, 0.5, 1], None, "targets is 0.5 in row 1, wanted a label"),
         (Accuracy, Z, [0, 1, np.nan], None, "targets is nan in row 2"),
         (Accuracy, Z, Z - 1, None, "targets is -1.0 in row 0, wanted a probability"),
+        (Accuracy, Z, Z + 1.5, None, "targets is 1.5 in row 0, wanted a probability"),
         (Accuracy, Z, ["a", "b", "c"], None, "targets has dtype <U1, wanted real numbers"),
         (Accuracy, ONE, [0, 1, 1.5], None, "targets is 1.5 in row 2, wanted 0 <= target <= 1"),
+        (Accuracy, ONE, [0, 1, -0.5], None, "targets is -0.5 in row 2, wanted 0 <= target <= 1"),
         (Accuracy, ONE, Z, None, r"targets has shape \(3, 2\), wanted \(3, 1\) as outputs"),
         (AUC, Z, ONE, None, r"outputs has shape \(3, 2\), wanted \(batch, 1\) or \(batch,\)"),
         (AUC, ONE, [0, 1, 2], None, "targets is 2 in row 2, wanted 0 or 1"),
+        (AUC, ONE, [0, 1, -1], None, "targets is -1 in row 2, wanted 0 or 1"),
         (AUC, ONE, [0, 1, 0.5], None, "targets is 0.5 in row 2, wanted 0 or 1"),
         (AUC, ONE, [0, np.nan, 1], None, "targets is nan in row 1"),
         (AUC, ONE, [0, 1], None, r"targets has shape \(2,\), wanted \(3, 1\)"),
@@ -388,6 +393,7 @@ ONE = np.zeros(3)
             for measure in (Accuracy, AUC, R2)
             for rest in (
                 (ONE.astype(int), ONE, None, r"outputs has shape \(3,\) \(int64\), wanted .* floating"),
+                (ONE.astype(bool), ONE, None, r"outputs has shape \(3,\) \(bool\), wanted .* floating"),
                 (np.zeros((3, 1, 1)), ONE, None, r"outputs has shape \(3, 1, 1\)"),
                 (np.zeros((3, 0)), ONE, None, r"outputs has shape \(3, 0\)"),
                 (np.float32(0), 0, None, r"outputs has shape \(\)"),
