@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import sys
 from typing import Any
 
 import numpy as np
 
 from minihash import checks
+from minihash.layers.dropout import LEVELS
 from minihash.training.checkpoint import DAMAGES, Checkpoint, State, damaged
 from minihash.training.evaluation import Mean
 from minihash.training.history import WEIGHTS, History
@@ -179,15 +181,15 @@ def _check_arrays(state: State, plan: Plan) -> None:
 def _check_progress(progress: dict[str, Any], plan: Plan) -> None:
     """Raise one of DAMAGES unless the numbers are those of a place in the training."""
     for name in ("epoch", "step", "optimizer_steps"):
-        checks.integer(name, progress[name], 0, 2**62)
+        checks.integer(name, progress[name], 0, sys.maxsize)
     for number in (*progress["mean"], progress["seconds"], progress["learning_rate"]):
         checks.number("a number", number, -np.inf, np.inf)
     for row in progress["dropout_rows"]:
-        checks.integer("a dropout's row", row, 0, 2**32)
+        checks.integer("a dropout's row", row, 0, LEVELS)
     checks.boolean("stopped", progress["stopped"])
     np.random.default_rng().bit_generator.state = progress["order"]
     for record in progress["history"]:
-        checks.integer("an epoch", record["epoch"], 1, 2**62)
+        checks.integer("an epoch", record["epoch"], 1, sys.maxsize)
         checks.number("a loss", record["loss"], -np.inf, np.inf)
     if len(progress["mean"]) != 2:
         raise ValueError("its numbers are others")
