@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minihash import History, Network, callbacks, evaluate, fit, fused, losses, mlp, optimizers, schedules
+from minihash import (
+    History,
+    Network,
+    callbacks,
+    evaluate,
+    fit,
+    fused,
+    losses,
+    mlp,
+    optimizers,
+    schedules,
+    sources,
+)
 from minihash.datasets.rows import ArrayRows
 from minihash.kernels import threads
-from minihash.training import Callback, gradients
+from minihash.training import Callback, evaluation, gradients
+from minihash.training.plan import Place
+from minihash.training.progress import progress_bar
+from minihash.training.ranks import Ranks
 
 Params = dict[str, np.ndarray]
 
@@ -79,6 +95,12 @@ def test_the_loss_of_an_epoch_is_the_mean_of_its_rows() -> None:
     for batch_size in (7, 128, 1000):  # a short last batch counts by its rows
         history = fit(network, DATA, optimizer=still, epochs=1, batch_size=batch_size)
         assert history["loss"] == pytest.approx([expected], rel=1e-5)
+
+
+def test_defaults() -> None:
+    network = make_network()
+    assert len(fit(network, DATA)) == 10
+    assert same(network.params, train(make_network(), epochs=10, batch_size=128, seed=0))
 
 
 # The same bits
@@ -388,6 +410,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"epochs": 1.5}, "epochs is 1.5"),
     ({"batch_size": 0}, "batch_size is 0"),
     ({"batch_size": "x"}, "batch_size is 'x'"),
+    ({"epochs": 2**31, "callbacks": [Recorder("a", [], 1)]}, f"epochs is {2**31}, wanted .* < {2**31}"),
+    ({"batch_size": 2**31}, f"batch_size is {2**31}, wanted 1 <= batch_size < {2**31}"),
     ({"seed": -1}, "seed is -1"),
     ({"seed": 2**32}, f"seed is {2**32}"),
     ({"loss": "hinge"}, "loss is 'hinge', wanted one of 'softmax_cross_entropy'"),
@@ -434,6 +458,12 @@ def test_progress_bar(
         assert (settings in err) == (progress != "bar") and err.count("fit: ") == (progress != "bar")
     else:
         assert err == ""
+
+
+def test_a_bar_begins_where_the_training_does() -> None:
+    plan = SimpleNamespace(epochs=5, steps=7)
+    bar = progress_bar(plan, Place({}, epoch=3, step=4), progress=False)
+    assert (bar.n, bar.total) == (18, 35)
 
 
 def test_progress_without_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -525,6 +555,47 @@ def test_evaluate_refuses() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             evaluate(make_network(), data)  # type: ignore[arg-type]
+
+
+class Third(Ranks):
+    """One of three ranks, one after the other: the first comes last, and gathers what they have left."""
+
+    size = 3
+
+    def __init__(self, rank: int, left: dict[int, list[Any]]) -> None:
+        self.rank, self.left = rank, left
+
+    def gather(self, value: list[Any]) -> list[Any]:
+        self.left.setdefault(self.rank, []).append(value)
+        return [] if self.rank else [self.left[rank].pop(0) for rank in range(3)]
+
+
+@pytest.mark.parametrize("rows, shares", [(300, [108, 96, 96]), (20, [8, 8, 4]), (284, [96, 96, 92])])
+def test_ranks_measure_what_one_does(rows: int, shares: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "PREDICT_ROWS", 4)
+    monkeypatch.setattr(evaluation, "TURN", 16)
+    network, left, predicted = make_network(), {}, []
+    loss = losses.get("softmax_cross_entropy")
+    weights = np.random.default_rng(0).random(rows)
+    source = sources.source("data", (INPUTS[:rows], LABELS[:rows], weights), network, loss)
+    expected = evaluation.scores_of(network, source, loss)
+    predict = network.predict
+    monkeypatch.setattr(network, "predict", lambda inputs: predicted.append(len(inputs)) or predict(inputs))
+    for rank in (2, 1, 0):
+        found = evaluation.scores_of(network, source, loss, Third(rank, left))
+        assert (sum(predicted), max(predicted)) == (shares[rank], 4)
+        predicted.clear()
+    assert found == expected  # of the first
+
+
+@pytest.mark.parametrize("distributed, exact", [(True, True), ("exact", True), ("fast", False)])
+def test_cores_are_shared_for_exact_bits(distributed: Any, exact: bool, monkeypatch: Any) -> None:
+    ranks = Ranks()
+    monkeypatch.setattr(ranks, "cores", lambda exact: said.append(exact) or Ranks.cores(ranks, exact))
+    monkeypatch.setattr(evaluation, "ranks_of", lambda mode: ranks)
+    said: list[bool] = []
+    evaluate(make_network(), DATA, distributed=distributed)
+    assert said == [exact]
 
 
 @pytest.mark.parametrize(
