@@ -14,6 +14,8 @@ from minihash import Dropout, HashedLinear, Network, fit, machine, mlp
 from minihash.builders import stack
 from minihash.memory import check_building, check_predicting, check_training
 from minihash.optimizers import SGD, Adam
+from minihash.training import loop
+from minihash.training.ranks import Ranks
 
 
 @pytest.fixture
@@ -122,3 +124,14 @@ def test_slots_of_the_optimizer_are_counted_once(
         needed.clear()
         fit(network, (np.eye(10)[:8], np.arange(8) % 3), optimizer=optimizer, epochs=1, batch_size=9)
         assert needed == [("training a network 10-3 with batches of 8", values + wanted)]
+
+
+def test_a_rank_has_its_share_of_a_batch(
+    needed: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Three(Ranks):
+        size = 3
+
+    monkeypatch.setattr(loop, "ranks_of", lambda mode: Three())
+    fit(mlp([10, 3]), (np.eye(10)[:8], np.arange(8) % 3), epochs=1, distributed=True)
+    assert needed[-1][0] == "training a network 10-3 with batches of 3"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from minihash import fit, losses, mlp, schedules
 from minihash.optimizers import SGD, Adam
 from minihash.quantization import StraightThrough
 from minihash.training.checkpoint import Checkpoint
+from minihash.training.ranks import Ranks
+from minihash.training.resumption import agree
 
 DATA = np.ones((8, 2), np.float32), np.array([0, 1] * 4)
 
@@ -109,6 +113,21 @@ def test_all_settings(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("rows", [1, 64, 65, 128, 200])
+def test_rows_are_known_by_the_first_64_and_the_last(rows: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    inputs, labels, weights = rng.random((rows, 2), np.float32), rng.integers(0, 2, rows), rng.random(rows)
+    network = mlp([2, 2])
+    fit(network, (inputs, labels, weights), epochs=1, checkpoint=tmp_path, progress=False)
+    with Checkpoint(tmp_path) as saved:
+        state = saved.read()
+    checksum = 0
+    for part in [slice(64)] if rows <= 64 else [slice(64), slice(-64, None)]:
+        for array in (inputs, labels, weights):
+            checksum = zlib.crc32(array[part].tobytes(), checksum)
+    assert state is not None and state.settings["training rows"] == [rows, 2, checksum]
+
+
 def test_settings_of_a_loss_with_arguments(tmp_path: Path) -> None:
     targets = losses.distillation_targets(DATA[1], np.ones((8, 2)))
     loss = functools.partial(functools.partial(losses.distillation, weight=np.float64(0.5)), temperature=2.0)
@@ -117,6 +136,33 @@ def test_settings_of_a_loss_with_arguments(tmp_path: Path) -> None:
     with Checkpoint(tmp_path) as saved:
         state = saved.read()
     assert state is not None and state.settings["loss"] == ["distillation", "temperature=2.0", "weight=0.5"]
+
+
+class First(Ranks):
+    """The first of three ranks; the last has other settings, as said. It tells the others zeros."""
+
+    size = 3
+
+    def __init__(self, **others: Any) -> None:
+        self.others = others
+
+    def collect(self, value: Any) -> list[Any]:
+        return [value, value, value | self.others]
+
+    def share(self, value: Any) -> Any:
+        return {name: 0 * array for name, array in value.items()}
+
+
+def test_ranks_agree_on_settings_and_weights() -> None:
+    network = mlp([2, 2])
+    before = network.params["0.weight"].copy()
+    plan: Any = SimpleNamespace(network=network, settings={"epochs": 3, "seed": 4}, ranks=First(seed=5))
+    with pytest.raises(ValueError, match="^rank 2 has seed 5, wanted 4 as rank 0 has$"):
+        agree(plan)
+    assert (network.params["0.weight"] == before).all()
+    plan.ranks = First()
+    agree(plan)
+    assert not network.params["0.weight"].any()
 
 
 LINES = [
