@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 from subprocess import PIPE
@@ -20,6 +21,7 @@ import pytest
 from minihash import fit, losses, mlp, optimizers, schedules
 from minihash.callbacks import EarlyStopping, GradientClipping, KeepLastGood, Log, PrintEpochs
 from minihash.datasets.store import StoreWriter
+from minihash.terminal import TERMINATIONS
 from minihash.training import Callback, Interrupted
 from minihash.training import checkpoint as checkpoints
 from minihash.training import plan
@@ -120,6 +122,20 @@ def test_a_resumed_training_ends_in_the_same_bits(folder, tmp_path, kind, steps)
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "again").read_bytes() and len(again) == EPOCHS
 
 
+def test_a_cut_between_the_last_step_and_the_end_of_its_epoch(folder, tmp_path) -> None:
+    class Cut(Nothing):
+        def on_epoch_end(self, network, history) -> bool:
+            raise ConnectionError("cut")
+
+    Cut.__name__ = "Power"
+    data = data_of(folder, "plain")
+    with pytest.raises(ConnectionError):
+        train(tmp_path / "b", "plain", data, tmp_path / "cut", callbacks=[Cut()], epochs=2)
+    train(tmp_path / "b", "plain", data, tmp_path / "parts", callbacks=[Nothing()], epochs=2)
+    train(tmp_path / "a", "plain", data, tmp_path / "whole", callbacks=[Nothing()], epochs=2)
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_processes_end_in_the_same_bits(folder, tmp_path, kind) -> None:
@@ -150,7 +166,7 @@ def test_killed_processes_end_in_the_same_bits(folder, tmp_path, kind) -> None:
     print(f"{kind}: killed {kills} times, {trainings} trainings ended in the same bits")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, *TERMINATIONS])
 def test_a_signal_ends_the_step_and_saves(folder, tmp_path, number) -> None:
     class Signal(Nothing):
         def on_gradients(self, network) -> None:
@@ -415,14 +431,18 @@ def test_a_state_that_does_not_fit_is_not_taken_up(tmp_path, monkeypatch) -> Non
     changes += [("params", "0.weight", None), ("params", "0.weight", one), ("params", "9.weight", three)]
     changes += [("progress", "mean", [1]), ("progress", "step", "x"), ("progress", "history", [1])]
     changes += [("slots", "0.weight", None), ("slots", "0.weight", {}), ("progress", "order", 5)]
-    changes += [("progress", "dropout_rows", []), ("progress", "step", 5)]
-    changes += [("progress", "history", [{"epoch": 1}])]
+    changes += [("progress", "dropout_rows", rows) for rows in ([], [0, 0], [-1], [2**32])]
+    changes += [("progress", "step", 5), ("progress", "step", -1), ("progress", "optimizer_steps", -1)]
+    changes += [("progress", "history", [record]) for record in ({"epoch": 1}, {"epoch": 0, "loss": 1.0})]
+    changes += [("progress", "mean", [1, 2, 3]), ("progress", "stopped", 0), ("progress", "seconds", "x")]
+    changes += [("slots", "0.weight", {**whole.slots["0.weight"], "third": three})]
     wrong = ("x", [2], [2, 2], [3, 5], [0, 2, 4], -1)
     changes += [("settings", "epochs", epochs) for epochs in (None, *wrong)]
     changes += [("progress", "epoch", 4)]
     weights = {name: array for name, array in whole.callbacks[0].items() if name != "best_epoch"}
     strange = {**whole.callbacks[0], "weights/1.weight": one}
-    for kept in ({}, weights, {**weights, "best_epoch": [1]}, strange):
+    large = {**whole.callbacks[0], "weights/1.weight": np.ones((9, 9), np.float32)}
+    for kept in ({}, weights, {**weights, "best_epoch": [1]}, strange, large):
         changes.append(("callbacks", 0, kept))
     for where, name, value in changes:
         with checkpoints.Checkpoint(tmp_path) as saved:
@@ -512,6 +532,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 def test_a_state_is_written_about_once_a_minute(folder, tmp_path, monkeypatch) -> None:
     written: list[float] = []
+    seconds = checkpoints.SECONDS
 
     def write(self, state) -> None:
         written.append(state.progress["step"])
@@ -523,6 +544,11 @@ def test_a_state_is_written_about_once_a_minute(folder, tmp_path, monkeypatch) -
     monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
     fit(mlp([7, 3]), rows, epochs=1, batch_size=16, checkpoint=tmp_path / "b")
     assert written[2:] == [*range(1, 14), 0]
+    saved = checkpoints.Checkpoint(tmp_path / "c")
+    monkeypatch.setattr(checkpoints, "SECONDS", seconds)
+    for passed in (59.9, 60.1):
+        monkeypatch.setattr(time, "monotonic", lambda passed=passed: saved._written + passed)
+        assert saved.is_due() == (passed > 60)
 
 
 # -------------------------------------------------------------------- divergence and the last weights
