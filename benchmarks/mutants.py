@@ -25,7 +25,8 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[1]
 DEVICES = "tests/test_devices.py::test_"
 MATRIX = "tests/layers/test_virtual_matrix.py tests/layers/test_multiplications.py"
-FIT = "tests/test_training_settings.py tests/test_interrupts.py tests/test_training.py"
+SETTINGS = "tests/test_training_settings.py"
+FIT = f"{SETTINGS} tests/test_interrupts.py tests/test_training.py"
 RESUMED = "tests/test_checkpoint.py -k 'not (ends_in or threads or cover) or 30-dropout'"
 #: What pytest is told to test a module.
 TESTS = {
@@ -40,9 +41,12 @@ TESTS = {
     "kernels.shared_numpy": "tests/kernels/test_shared.py -k 'not numba'",
     **{f"losses.{name}": "tests/test_losses.py" for name in "base binary distilled softmax squared".split()},
     "losses.targets": f"tests/test_losses.py {DEVICES}losses_move_targets_to_the_outputs",
-    **{f"training.{name}": FIT for name in "evaluation gradients history progress tasks".split()},
-    **{f"training.{name}": f"{FIT} {RESUMED}" for name in "interrupts loop plan".split()},
-    **{f"training.{name}": RESUMED for name in "checkpoint resumption".split()},
+    **{f"training.{name}": FIT for name in "evaluation progress".split()},
+    "training.history": f"{FIT} tests/test_undefined_figures.py",
+    "training.plan": f"{FIT} tests/test_network_memory.py {RESUMED}",
+    "training.tasks": "tests/test_schema.py",
+    **{f"training.{name}": f"{FIT} {RESUMED}" for name in "gradients interrupts loop".split()},
+    **{f"training.{name}": f"{SETTINGS} {RESUMED}" for name in "checkpoint resumption".split()},
     "training.shards": "tests/test_distributed.py -m slow -k 'every_row or every_shard or adds_its_nodes'",
 }
 #: Not tried: what nobody could tell from the original (None and small integers are equal where they are
@@ -93,7 +97,7 @@ def mutate(module: str, clone: Path, bin: Path) -> Path:
     config = session.with_suffix(".toml")
     config.write_text(f"""[cosmic-ray]
 module-path = "{path_of(module)}"
-timeout = 60
+timeout = 30
 excluded-modules = []
 test-command = '''{shlex.join(tests)} '''
 distributor.name = "local"
