@@ -398,6 +398,7 @@ ONE = np.zeros(3)
                 (np.zeros((3, 0)), ONE, None, r"outputs has shape \(3, 0\)"),
                 (np.float32(0), 0, None, r"outputs has shape \(\)"),
                 (ONE, ONE, [1, 1], r"sample_weight has shape \(2,\), wanted \(3,\)"),
+                (ONE, ONE, [1] * 4, r"sample_weight has shape \(4,\), wanted \(3,\)"),
                 (ONE, ONE, [1, -1, 1], "sample_weight is -1.0 in row 1, wanted a weight >= 0"),
                 (ONE, ONE, [1, 1, np.nan], "sample_weight is nan in row 2"),
                 (ONE, ONE, [1, 1, np.inf], "sample_weight is inf in row 2"),
@@ -417,6 +418,8 @@ def test_what_is_wrong_is_refused_and_changes_nothing(measure, outputs, targets,
 def test_r2_refuses_another_number_of_outputs():
     with pytest.raises(ValueError, match="^outputs has 2 features, wanted 1 as before"):
         measured(R2(), ONE, ONE).update(Z, Z)
+    with pytest.raises(ValueError, match="^outputs has 1 features, wanted 2 as before"):
+        measured(R2(), Z, Z).update(ONE, ONE)
 
 
 @pytest.mark.parametrize("measure", [Accuracy, AUC, R2])
