@@ -47,7 +47,7 @@ class Gradients:
 
     def stops(self) -> bool:
         """Tell whether training should stop after this step: of several ranks, all are told the same."""
-        return self.signals.caught > 0
+        return bool(self.signals.caught)
 
     def batches(self, rng: np.random.Generator) -> Generator[Any, None, None]:
         """Yield what `fill` takes, shuffled, of every row once; whoever stops early closes it."""
@@ -61,7 +61,7 @@ class Gradients:
         """
         batch = self.rows.prepare(batch)
         weight = total_weight(len(batch.inputs), batch.weight)
-        return (self._fill_one(batch), weight) if weight else (0.0, 0.0)
+        return self._fill_one(batch) if weight else 0.0, weight
 
     def _fill_one(self, batch: Batch) -> float:
         """Return the mean loss of a prepared batch with some weight, and fill the gradients."""

@@ -207,7 +207,7 @@ class Training:
                 with held_back():
                     for callback in callbacks:
                         callback.on_train_end(self.network, history)
-        if self.ranks.any(self.signals.caught > 0):  # after the last step
+        if self.ranks.any(bool(self.signals.caught)):  # after the last step
             raise self._interrupted("stopped")
         return history
 
@@ -260,7 +260,7 @@ class Training:
 
     def _pause(self, *, epoch_ended: bool) -> None:
         """Save the state where it is time to, and stop where a signal has come, to any rank."""
-        stop = self.ranks.any(self.signals.caught > 0) if epoch_ended else self.gradients.stops()
+        stop = self.ranks.any(bool(self.signals.caught)) if epoch_ended else self.gradients.stops()
         saved = self.saved
         if saved and stop:
             self.ranks.first(lambda: saved.write(state_of(self.plan, self.place)))
