@@ -21,11 +21,13 @@ import pytest
 from minihash import fit, losses, mlp, optimizers, schedules
 from minihash.callbacks import EarlyStopping, GradientClipping, KeepLastGood, Log, PrintEpochs
 from minihash.datasets.store import StoreWriter
+from minihash.files import PARTS
 from minihash.terminal import TERMINATIONS
 from minihash.training import Callback, Interrupted
 from minihash.training import checkpoint as checkpoints
-from minihash.training import plan
+from minihash.training import loop, plan
 from minihash.training.interrupts import Signals
+from minihash.training.ranks import Ranks
 
 ROWS, EPOCHS = 203, 6
 KILLS = int(os.environ.get("MINIHASH_KILLS", "8"))
@@ -455,12 +457,64 @@ def test_a_state_that_does_not_fit_is_not_taken_up(tmp_path, monkeypatch) -> Non
         assert all((network.params[name] == array).all() for name, array in before.items())
 
 
+def test_a_state_at_the_limits_is_taken_up(tmp_path) -> None:
+    """Losses of one's own may be negative, and before the first step no optimizer has slots."""
+    data = np.ones((8, 2)), np.zeros(8, int)
+    options = {"epochs": 2, "checkpoint": tmp_path, "resume": True}
+    fit(mlp([2, 2]), data, **options)
+    with checkpoints.Checkpoint(tmp_path) as saved:
+        state = saved.read()
+        state.slots.clear()
+        state.progress |= {"epoch": 2, "step": 0, "mean": [-1.0, 2.0], "seconds": 1000.0}
+        state.progress["history"] = [state.progress["history"][0] | {"loss": -0.5}]
+        saved.write(state)
+        state.params["0.weight"] = np.ones(1, np.float32)
+    history = fit(mlp([2, 2]), data, **options)
+    assert history["loss"][0] == -0.5 and 1000 < history["seconds"][1] < 1060
+    with checkpoints.Checkpoint(tmp_path) as saved:
+        saved.write(state)
+    with pytest.raises(ValueError, match="its arrays are not those of the network"):
+        fit(mlp([2, 2]), data, **options)
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_another_format_is_refused(tmp_path, monkeypatch, version) -> None:
+    state = checkpoints.State({}, {}, {"0.weight": np.ones(2)}, {}, [])
+    with checkpoints.Checkpoint(tmp_path / "a" / "b") as saved:
+        saved.write(state)
+        assert b'{\\"format\\": 1, ' in saved.path.read_bytes()
+        monkeypatch.setattr(checkpoints, "FORMAT", version)
+        saved.write(state)
+        monkeypatch.undo()
+        with pytest.raises(ValueError, match=f"format {version}, wanted 1"):
+            saved.read()
+
+
+def test_other_ranks_than_the_first_write_and_show_nothing(tmp_path, monkeypatch, capsys) -> None:
+    class Second(Ranks):
+        rank = 1
+
+    class Observer(Nothing):
+        observer = True
+
+    monkeypatch.setattr(loop, "ranks_of", lambda mode: Second())
+    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
+    observer, other = Observer(), Nothing()
+    options = {"epochs": 2, "checkpoint": tmp_path, "callbacks": [observer, other], "progress": True}
+    fit(mlp([2, 2]), (np.ones((8, 2)), np.zeros(8, int)), batch_size=4, distributed=True, **options)
+    assert (10**9 - observer.steps, 10**9 - other.steps) == (0, 4)
+    assert capsys.readouterr().err == "" and not (tmp_path / checkpoints.NAME).exists()
+
+
+KINDS_OF_NUMBERS = ["?", *(f"{sign}{size}" for sign in "iu" for size in (1, 2, 4, 8)), "f2", "f4", "f8"]
+
+
 class Counting(Callback):
     """Keeps something of every kind."""
 
     def __init__(self, more=()) -> None:
         self.kept = {"seen": np.arange(3), "mask": np.ones((), bool), "last": np.float32(0.5), "names": ["a"]}
-        self.kept |= dict(more)
+        self.kept |= {kind: np.ones(2, kind) for kind in KINDS_OF_NUMBERS} | dict(more)
 
     def state(self):
         return self.kept
@@ -480,6 +534,7 @@ def test_callbacks_keep_arrays_and_numbers_of_any_kind(tmp_path) -> None:
     run(Counting())
     restored = run(Counting()).restored
     assert restored["names"] == ["a"] and restored["last"] == 0.5
+    assert all(restored[kind].dtype == kind for kind in KINDS_OF_NUMBERS)
     assert restored["seen"].tolist() == [0, 1, 2] and restored["mask"].shape == () and restored["mask"]
     for what, value in {"a set": {1}, "complex": np.ones(2, complex), "text": np.array("a")}.items():
         with pytest.raises(ValueError, match="^state of a callback: .*, wanted"):
@@ -519,12 +574,22 @@ def test_a_refused_folder_is_not_held(folder, tmp_path, monkeypatch) -> None:
         assert refused  # whose traceback is alive
 
 
+def test_what_a_killed_process_left_is_deleted(tmp_path) -> None:
+    left, other = tmp_path / PARTS.replace("*", "0"), tmp_path / "other.part"
+    for path in (left, other):
+        path.touch()
+    with checkpoints.Checkpoint(tmp_path):
+        assert other.exists() and not left.exists()
+
+
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for a job in the background of a script
     try:
         with Signals() as signals:
             os.kill(os.getpid(), signal.SIGINT)
             assert signals.caught == 0
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signals.caught == signal.SIGTERM
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
@@ -545,10 +610,11 @@ def test_a_state_is_written_about_once_a_minute(folder, tmp_path, monkeypatch) -
     fit(mlp([7, 3]), rows, epochs=1, batch_size=16, checkpoint=tmp_path / "b")
     assert written[2:] == [*range(1, 14), 0]
     saved = checkpoints.Checkpoint(tmp_path / "c")
+    saved._written = 1.0
     monkeypatch.setattr(checkpoints, "SECONDS", seconds)
-    for passed in (59.9, 60.1):
+    for passed, due in ((60, False), (60.5, True)):
         monkeypatch.setattr(time, "monotonic", lambda passed=passed: saved._written + passed)
-        assert saved.is_due() == (passed > 60)
+        assert saved.is_due() == due
 
 
 # -------------------------------------------------------------------- divergence and the last weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from minihash import fit, mlp
 from minihash.callbacks import EarlyStopping, KeepLastGood
 from minihash.network import Network
 from minihash.optimizers import Adam
+from minihash.terminal import TERMINATIONS
 from minihash.training import Callback, History
+from minihash.training import Interrupted as Stopped
 from minihash.training.interrupts import held_back
 
 STEPS = 4  # of an epoch
@@ -98,6 +101,29 @@ def test_ctrl_c_while_weights_are_put_back_waits() -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(mlp([2, 2]), (np.ones((8, 2)), np.zeros(8, int)), callbacks=[late], epochs=1)
     assert late.seen == ["put back"]
+
+
+@pytest.mark.parametrize(
+    "event, epoch", [("on_epoch_end", "in epoch 3, step 0 of 2"), ("on_train_end", "")]
+)
+def test_a_signal_between_steps_stops_where_there_is_a_checkpoint(
+    event: str, epoch: str, tmp_path: Path
+) -> None:
+    class Closed(Callback):
+        """The terminal is closed."""
+
+    def close(network: Network, history: History) -> bool:
+        if len(history) == 2:
+            os.kill(os.getpid(), TERMINATIONS[-1])
+        return False
+
+    closed = Closed()
+    setattr(closed, event, close)
+    data, epochs = (np.ones((8, 2)), np.zeros(8, int)), 3 if epoch else 2
+    with pytest.raises(Stopped, match=f"^stopped ?{epoch}; .* has the state to resume$") as stopped:
+        fit(mlp([2, 2]), data, callbacks=[closed], batch_size=4, epochs=epochs, checkpoint=tmp_path)
+    assert stopped.value.signal == TERMINATIONS[-1]
+    assert Stopped(0, "by another rank").signal == signal.SIGTERM
 
 
 def test_a_signal_that_waited_finds_the_handler_of_before() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +28,7 @@ from minihash import (
 )
 from minihash.datasets.rows import ArrayRows
 from minihash.kernels import threads
-from minihash.training import Callback, evaluation, gradients
+from minihash.training import Callback, evaluation, gradients, loop
 from minihash.training.plan import Place
 from minihash.training.progress import progress_bar
 from minihash.training.ranks import Ranks
@@ -81,7 +82,9 @@ def test_learns_two_classes_with_one_output(loss: str) -> None:
 
 
 def test_history() -> None:
+    start = time.perf_counter()
     history = fit(make_network(), DATA, DATA, epochs=3)
+    assert history["seconds"][-1] < time.perf_counter() - start
     assert len(history) == 3 and history["epoch"] == [1, 2, 3]
     names = ["epoch", "learning_rate", "loss", "validation_loss", "validation_error", "seconds"]
     assert [list(record) for record in history.records] == [names] * 3
@@ -95,6 +98,9 @@ def test_the_loss_of_an_epoch_is_the_mean_of_its_rows() -> None:
     for batch_size in (7, 128, 1000):  # a short last batch counts by its rows
         history = fit(network, DATA, optimizer=still, epochs=1, batch_size=batch_size)
         assert history["loss"] == pytest.approx([expected], rel=1e-5)
+    weighted = (*DATA, (np.arange(300) % 2).astype(float))  # half of the batches have no weight
+    history = fit(network, weighted, optimizer=still, epochs=1, batch_size=1)
+    assert history["loss"] == pytest.approx([evaluate(network, weighted)["loss"]], rel=1e-5)
 
 
 def test_defaults() -> None:
@@ -211,6 +217,15 @@ def test_blas_is_held_for_an_epoch_where_all_products_are_in_our_threads(
     assert fused.obstacle(network)
     _, hold = gradients._step(network, losses.softmax_cross_entropy)
     assert (hold is threads.single_threaded_blas) == held
+
+
+def test_nobody_asks_for_the_gradient_of_the_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, asked = make_network(dropout=0.5), []
+    first = network.layers[0]
+    backward = first.backward
+    monkeypatch.setattr(first, "backward", lambda grad, need: asked.append(need) or backward(grad, need))
+    fit(network, DATA, epochs=1, batch_size=300)
+    assert asked == [False]
 
 
 def test_schedule_sets_the_learning_rate_of_each_step() -> None:
@@ -466,9 +481,13 @@ def test_a_bar_begins_where_the_training_does() -> None:
     assert (bar.n, bar.total) == (18, 35)
 
 
-def test_progress_without_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_without_stderr(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "stderr", None)  # as under pythonw, or with 2>&-
     assert len(fit(make_network(), DATA, epochs=1)) == 1
+    fit(make_network(), DATA, epochs=1, progress=True)
+    assert capsys.readouterr().out == ""
 
 
 # evaluate
@@ -592,10 +611,12 @@ def test_ranks_measure_what_one_does(rows: int, shares: list[int], monkeypatch: 
 def test_cores_are_shared_for_exact_bits(distributed: Any, exact: bool, monkeypatch: Any) -> None:
     ranks = Ranks()
     monkeypatch.setattr(ranks, "cores", lambda exact: said.append(exact) or Ranks.cores(ranks, exact))
-    monkeypatch.setattr(evaluation, "ranks_of", lambda mode: ranks)
+    for module in (evaluation, loop):
+        monkeypatch.setattr(module, "ranks_of", lambda mode: ranks)
     said: list[bool] = []
     evaluate(make_network(), DATA, distributed=distributed)
-    assert said == [exact]
+    fit(make_network(), DATA, epochs=1)  # whose sums are those of one process
+    assert said == [exact, False]
 
 
 @pytest.mark.parametrize(

@@ -156,9 +156,11 @@ class First(Ranks):
 def test_ranks_agree_on_settings_and_weights() -> None:
     network = mlp([2, 2])
     before = network.params["0.weight"].copy()
-    plan: Any = SimpleNamespace(network=network, settings={"epochs": 3, "seed": 4}, ranks=First(seed=5))
-    with pytest.raises(ValueError, match="^rank 2 has seed 5, wanted 4 as rank 0 has$"):
-        agree(plan)
+    plan: Any = SimpleNamespace(network=network, settings={"epochs": 3, "seed": 4})
+    for seed in (3, 5):
+        plan.ranks = First(seed=seed)
+        with pytest.raises(ValueError, match=f"^rank 2 has seed {seed}, wanted 4 as rank 0 has$"):
+            agree(plan)
     assert (network.params["0.weight"] == before).all()
     plan.ranks = First()
     agree(plan)
