@@ -34,7 +34,7 @@ TESTS = {
     "optimizers": f"tests/test_optimizers.py {DEVICES}an_optimizer_does_not_follow_a_network",
     "maps": "tests/test_maps.py",
     "hashing": "tests/test_hashing.py tests/test_maps.py",
-    "metrics": "tests/test_metrics.py -k 'not scikit and not memory'",
+    "metrics": "tests/test_metrics.py -k 'not scikit'",
     "callbacks": "tests/test_callbacks.py",
     "virtual_matrix": f"{MATRIX} tests/layers/test_tiles.py -k 'not numba and not fused'",
     "kernels.numpy_cpu": "tests/kernels/test_kernels.py -k 'not numba'",
