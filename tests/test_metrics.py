@@ -373,6 +373,7 @@ ONE = np.zeros(3)
         (Accuracy, Z, [0, 3, 1], None, "targets is 3 in row 1, wanted a label 0 <= label < 2"),
         (Accuracy, Z, [0, -1, 1], None, "targets is -1 in row 1, wanted a label 0 <= label < 2"),
         (Accuracy, Z, [0, 0.5, 1], None, "targets is 0.5 in row 1, wanted a label"),
+        (Accuracy, Z, [0, 0.75, 1], None, "targets is 0.75 in row 1, wanted a label"),
         (Accuracy, Z, [0, 1, np.nan], None, "targets is nan in row 2"),
         (Accuracy, Z, Z - 1, None, "targets is -1.0 in row 0, wanted a probability"),
         (Accuracy, Z, Z + 1.5, None, "targets is 1.5 in row 0, wanted a probability"),
