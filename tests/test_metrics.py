@@ -369,6 +369,7 @@ ONE = np.zeros(3)
     "measure, outputs, targets, weights, message",
     [
         (Accuracy, Z, [0, 1], None, r"targets has shape \(2,\), wanted \(3,\) or \(3, 2\)"),
+        (Accuracy, Z, np.ones((3, 3)), None, r"targets has shape \(3, 3\), wanted \(3,\) or \(3, 2\)"),
         (Accuracy, Z, [0, 2, 1], None, "targets is 2 in row 1, wanted a label 0 <= label < 2"),
         (Accuracy, Z, [0, 3, 1], None, "targets is 3 in row 1, wanted a label 0 <= label < 2"),
         (Accuracy, Z, [0, -1, 1], None, "targets is -1 in row 1, wanted a label 0 <= label < 2"),
