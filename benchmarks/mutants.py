@@ -27,7 +27,8 @@ DEVICES = "tests/test_devices.py::test_"
 MATRIX = "tests/layers/test_virtual_matrix.py tests/layers/test_multiplications.py"
 SETTINGS = "tests/test_training_settings.py"
 FIT = f"{SETTINGS} tests/test_interrupts.py tests/test_training.py"
-RESUMED = "tests/test_checkpoint.py -k 'not (ends_in or threads or cover) or 30-dropout'"
+RESUMED = "tests/test_checkpoint.py -k 'not (ends_in or threads or cover or learns) or 30-dropout'"
+TOLD = "-k 'said or history or divergence or resumed or callbacks'"
 #: What pytest is told to test a module.
 TESTS = {
     "schedules": "tests/test_schedules.py",
@@ -43,8 +44,9 @@ TESTS = {
     "losses.binary": "tests/test_losses.py -k 'not softmax and not distill and not squared'",
     "losses.softmax": "tests/test_losses.py -k 'not binary and not distill and not squared'",
     "losses.targets": f"tests/test_losses.py {DEVICES}losses_move_targets_to_the_outputs",
-    **{f"training.{name}": FIT for name in "evaluation progress".split()},
-    "training.history": f"{FIT} tests/test_undefined_figures.py",
+    "training.evaluation": "tests/test_training.py -k 'evaluate or loss or ranks or cores'",
+    "training.history": f"{FIT} tests/test_undefined_figures.py {TOLD}",
+    "training.progress": f"{SETTINGS} tests/test_training.py -k 'line or bar or progress'",
     "training.plan": f"{FIT} tests/test_network_memory.py {RESUMED}",
     "training.tasks": "tests/test_schema.py",
     **{f"training.{name}": f"{FIT} {RESUMED}" for name in "gradients interrupts loop".split()},
