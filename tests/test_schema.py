@@ -131,6 +131,13 @@ def test_names_of_classes_contradict_a_loss(outputs: int, loss: str, wanted: str
     assert network.schema is None and (network.params["0.weight"] == before).all()
 
 
+@pytest.mark.parametrize("outputs, task", [(1, "binary"), (2, "classification")])
+def test_names_of_classes_agree_with_the_loss_of_their_task(outputs: int, task: str) -> None:
+    network = mlp([2, outputs], class_names=["no", "yes"])
+    fit(network, (INPUTS, YES), loss=LOSSES[task])
+    assert network.task == task
+
+
 def test_names_may_be_those_of_labels() -> None:
     network = mlp([2, 2], class_names=["left", "right"])
     assert network.task == "classification"
