@@ -32,10 +32,10 @@ def schema_after(network: Network, loss: str | Callable, train: Data) -> Schema 
     task = used.task_with(network.out_features)
     if task is None:
         return known
-    two_names = task == "classification" and network.out_features == 1  # and a softmax of one class
-    if network.class_names is not None and (task == "regression" or two_names):
-        wanted = LOSS_OF_TASK["binary" if network.out_features == 1 else "classification"]
-        raise ValueError(f"loss is {used.name!r} and the network has names of classes, wanted {wanted!r}")
+    wanted = "binary" if network.out_features == 1 else "classification"
+    if network.class_names is not None and task not in (wanted, "multilabel"):
+        found = f"loss is {used.name!r} and the network has names of classes"
+        raise ValueError(f"{found}, wanted {LOSS_OF_TASK[wanted]!r}")
     names = frames.names_of(train[0]) if isinstance(train, (tuple, list)) and train else None
     if known is None:
         return Schema(task, feature_names=names)
