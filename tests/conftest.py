@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from minihash import datasets, testing, virtual_matrix
 from minihash.cli import main
 from minihash.kernels import panels, threads
+from minihash.terminal import TERMINATIONS
 
 testing.load_profile(os.environ.get("MINIHASH_PROFILE", "dev"))
 
@@ -22,6 +24,15 @@ def set_num_threads():
     """`threads.set_num_threads`, undone after the test."""
     yield threads.set_num_threads
     threads.set_num_threads(None)
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """SIGINT and SIGHUP interrupt, though a job in the background ignores the one, under nohup the other."""
+    before = {one: signal.signal(one, signal.default_int_handler) for one in (signal.SIGINT, *TERMINATIONS)}
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
 @pytest.fixture

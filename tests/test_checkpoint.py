@@ -168,6 +168,7 @@ def test_killed_processes_end_in_the_same_bits(folder, tmp_path, kind) -> None:
     print(f"{kind}: killed {kills} times, {trainings} trainings ended in the same bits")
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, *TERMINATIONS])
 def test_a_signal_ends_the_step_and_saves(folder, tmp_path, number) -> None:
     class Signal(Nothing):

@@ -19,6 +19,7 @@ from minihash.training import Callback, History
 from minihash.training import Interrupted as Stopped
 from minihash.training.interrupts import held_back
 
+pytestmark = pytest.mark.usefixtures("heard")
 STEPS = 4  # of an epoch
 
 
