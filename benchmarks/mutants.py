@@ -25,6 +25,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[1]
 DEVICES = "tests/test_devices.py::test_"
 MATRIX = "tests/layers/test_virtual_matrix.py tests/layers/test_multiplications.py"
+MEASURED = "tests/test_training.py tests/test_sources.py"
 SETTINGS = "tests/test_training_settings.py"
 FIT = f"{SETTINGS} tests/test_interrupts.py tests/test_training.py"
 RESUMED = "tests/test_checkpoint.py -k 'not (ends_in or threads or cover or learns) or 30-dropout'"
@@ -44,7 +45,7 @@ TESTS = {
     "losses.binary": "tests/test_losses.py -k 'not softmax and not distill and not squared'",
     "losses.softmax": "tests/test_losses.py -k 'not binary and not distill and not squared'",
     "losses.targets": f"tests/test_losses.py {DEVICES}losses_move_targets_to_the_outputs",
-    "training.evaluation": "tests/test_training.py -k 'evaluate or loss or ranks or cores'",
+    "training.evaluation": f"{MEASURED} -k 'evaluat or loss or measure or cores or scores'",
     "training.history": f"{FIT} tests/test_undefined_figures.py {TOLD}",
     "training.progress": f"{SETTINGS} tests/test_training.py -k 'line or bar or progress'",
     "training.plan": f"{FIT} tests/test_network_memory.py {RESUMED}",

@@ -158,7 +158,8 @@ def test_what_is_said_of_an_epoch() -> None:
     regression = History([{**record, "validation_r2": 0.5}]).describe()
     assert regression == "epoch 3, loss 0.2500, validation loss 0.5000, R² 0.5000"
     both = {**record, "validation_error": 0.125, "validation_auc": 0.75}
-    assert History([{"epoch": 2, "loss": 1.0}, both]).describe() == "epoch 3, loss 0.2500, validation error 12.50 %, AUC 0.7500"
+    history = History([{"epoch": 2, "loss": 1.0}, both])
+    assert history.describe() == "epoch 3, loss 0.2500, validation error 12.50 %, AUC 0.7500"
 
 
 @pytest.mark.filterwarnings("error")
