@@ -576,20 +576,21 @@ def test_evaluate_refuses() -> None:
             evaluate(make_network(), data)  # type: ignore[arg-type]
 
 
-class Third(Ranks):
-    """One of three ranks, one after the other: the first comes last, and gathers what they have left."""
+class OneOf(Ranks):
+    """One of some ranks, one after the other: the first comes last, and gathers what they have left."""
 
-    size = 3
-
-    def __init__(self, rank: int, left: dict[int, list[Any]]) -> None:
-        self.rank, self.left = rank, left
+    def __init__(self, rank: int, size: int, left: dict[int, list[Any]]) -> None:
+        self.rank, self.size, self.left = rank, size, left
 
     def gather(self, value: list[Any]) -> list[Any]:
         self.left.setdefault(self.rank, []).append(value)
-        return [] if self.rank else [self.left[rank].pop(0) for rank in range(3)]
+        return [] if self.rank else [self.left[rank].pop(0) for rank in range(self.size)]
 
 
-@pytest.mark.parametrize("rows, shares", [(300, [108, 96, 96]), (20, [8, 8, 4]), (284, [96, 96, 92])])
+@pytest.mark.parametrize(
+    "rows, shares",
+    [(300, [108, 96, 96]), (20, [8, 8, 4]), (24, [8, 8, 8]), (284, [96, 96, 92]), (50, [32, 18])],
+)
 def test_ranks_measure_what_one_does(rows: int, shares: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "PREDICT_ROWS", 4)
     monkeypatch.setattr(evaluation, "TURN", 16)
@@ -600,8 +601,8 @@ def test_ranks_measure_what_one_does(rows: int, shares: list[int], monkeypatch: 
     expected = evaluation.scores_of(network, source, loss)
     predict = network.predict
     monkeypatch.setattr(network, "predict", lambda inputs: predicted.append(len(inputs)) or predict(inputs))
-    for rank in (2, 1, 0):
-        found = evaluation.scores_of(network, source, loss, Third(rank, left))
+    for rank in reversed(range(len(shares))):
+        found = evaluation.scores_of(network, source, loss, OneOf(rank, len(shares), left))
         assert (sum(predicted), max(predicted)) == (shares[rank], 4)
         predicted.clear()
     assert found == expected  # of the first
