@@ -28,7 +28,7 @@ MATRIX = "tests/layers/test_virtual_matrix.py tests/layers/test_multiplications.
 MEASURED = "tests/test_training.py tests/test_sources.py"
 SETTINGS = "tests/test_training_settings.py"
 FIT = f"{SETTINGS} tests/test_interrupts.py tests/test_training.py"
-RESUMED = "tests/test_checkpoint.py -k 'not (ends_in or threads or cover or learns) or 30-dropout'"
+RESUMED = "tests/test_checkpoint.py -k 'not (ends_in or number_of or cover or learns) or 30-dropout'"
 TOLD = "-k 'said or history or divergence or resumed or callbacks'"
 #: What pytest is told to test a module.
 TESTS = {
