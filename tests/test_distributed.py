@@ -52,6 +52,11 @@ def test_every_row_is_in_one_shard_and_one_batch(count: int, rows: int, more: in
     assert batches[:-1] == [batch_size] * (steps - 1) and sum(batches) == rows
 
 
+def test_every_row_of_an_example() -> None:
+    shards = Shards(4, 203, 50)
+    assert (shards.sizes, shards.starts) == ([12, 13, 12, 13], [0, 48, 101, 150, 203])
+
+
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_every_shard_is_of_one_rank(count: int, size: int) -> None:
     shards = Shards(count, 100, 100)
@@ -72,6 +77,7 @@ def test_the_sum_is_the_same_whoever_adds_its_nodes(count: int, drawn: st.DataOb
     for rank in range(size):
         own = nodes(shards.of_rank(rank, size), whole)
         assert len(own) <= 2 * count.bit_length()
+        assert [shard for node in own for shard in range(*node)] == list(range(*shards.of_rank(rank, size)))
         table |= {node: tree_sum(node, leaf) for node in own}
     assert (tree_sum(whole, table.get) == tree_sum(whole, leaf)).all()
     np.testing.assert_allclose(tree_sum(whole, leaf), values.sum(axis=0), rtol=0, atol=1e-5)
