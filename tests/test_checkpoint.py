@@ -443,9 +443,9 @@ def test_a_state_that_does_not_fit_is_not_taken_up(tmp_path, monkeypatch) -> Non
     changes += [("settings", "epochs", epochs) for epochs in (None, *wrong)]
     changes += [("progress", "epoch", 4)]
     weights = {name: array for name, array in whole.callbacks[0].items() if name != "best_epoch"}
-    strange = {**whole.callbacks[0], "weights/1.weight": one}
-    large = {**whole.callbacks[0], "weights/1.weight": np.ones((9, 9), np.float32)}
-    for kept in ({}, weights, {**weights, "best_epoch": [1]}, strange, large):
+    strange = {**whole.callbacks[0], "weights/0.weight": one}
+    large = {**whole.callbacks[0], "weights/0.weight": np.ones((9, 9), np.float32)}
+    for kept in (None, {}, weights, {**weights, "best_epoch": [1]}, strange, large):
         changes.append(("callbacks", 0, kept))
     for where, name, value in changes:
         with checkpoints.Checkpoint(tmp_path) as saved:
@@ -462,20 +462,33 @@ def test_a_state_at_the_limits_is_taken_up(tmp_path) -> None:
     """Losses of one's own may be negative, and before the first step no optimizer has slots."""
     data = np.ones((8, 2)), np.zeros(8, int)
     options = {"epochs": 2, "checkpoint": tmp_path, "resume": True}
-    fit(mlp([2, 2]), data, **options)
+    fit(mlp([2, 3, 2], dropout=0.5), data, **options)
     with checkpoints.Checkpoint(tmp_path) as saved:
         state = saved.read()
         state.slots.clear()
         state.progress |= {"epoch": 2, "step": 0, "mean": [-1.0, 2.0], "seconds": 1000.0}
+        state.progress["dropout_rows"] = [0 for _ in state.progress["dropout_rows"]]
         state.progress["history"] = [state.progress["history"][0] | {"loss": -0.5}]
         saved.write(state)
         state.params["0.weight"] = np.ones(1, np.float32)
-    history = fit(mlp([2, 2]), data, **options)
+    history = fit(mlp([2, 3, 2], dropout=0.5), data, **options)
     assert history["loss"][0] == -0.5 and 1000 < history["seconds"][1] < 1060
     with checkpoints.Checkpoint(tmp_path) as saved:
         saved.write(state)
     with pytest.raises(ValueError, match="its arrays are not those of the network"):
-        fit(mlp([2, 2]), data, **options)
+        fit(mlp([2, 3, 2], dropout=0.5), data, **options)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_shards_of_before_are_asked_for_only_to_go_on(tmp_path, monkeypatch, resume) -> None:
+    def ask(given, ranks, mode, shards, folder):
+        assert folder == (tmp_path if resume else None)
+        return gradients_of(given, ranks, mode, shards, folder)
+
+    gradients_of = loop.gradients_of
+    monkeypatch.setattr(loop, "gradients_of", ask)
+    data = np.ones((8, 2)), np.zeros(8, int)
+    assert len(fit(mlp([2, 2]), data, epochs=1, checkpoint=tmp_path, resume=resume)) == 1
 
 
 @pytest.mark.parametrize("version", [0, 2])

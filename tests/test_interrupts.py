@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from minihash.optimizers import Adam
 from minihash.terminal import TERMINATIONS
 from minihash.training import Callback, History
 from minihash.training import Interrupted as Stopped
+from minihash.training.checkpoint import Checkpoint
 from minihash.training.interrupts import held_back
 
 pytestmark = pytest.mark.usefixtures("heard")
@@ -105,25 +107,33 @@ def test_ctrl_c_while_weights_are_put_back_waits() -> None:
 
 
 @pytest.mark.parametrize(
-    "event, epoch", [("on_epoch_end", "in epoch 3, step 0 of 2"), ("on_train_end", "")]
+    "event, place, where",
+    [
+        ("on_gradients", (1, 1), "in epoch 1, step 1 of 2"),
+        ("on_epoch_end", (3, 0), "in epoch 3, step 0 of 2"),
+        ("on_train_end", (3, 0), ""),
+    ],
 )
-def test_a_signal_between_steps_stops_where_there_is_a_checkpoint(
-    event: str, epoch: str, tmp_path: Path
+def test_a_signal_stops_where_there_is_a_checkpoint(
+    event: str, place: tuple[int, int], where: str, tmp_path: Path
 ) -> None:
     class Closed(Callback):
         """The terminal is closed."""
 
-    def close(network: Network, history: History) -> bool:
+    def close(network: Network, history: Sized = (1, 2)) -> bool:
         if len(history) == 2:
             os.kill(os.getpid(), TERMINATIONS[-1])
         return False
 
     closed = Closed()
     setattr(closed, event, close)
-    data, epochs = (np.ones((8, 2)), np.zeros(8, int)), 3 if epoch else 2
-    with pytest.raises(Stopped, match=f"^stopped ?{epoch}; .* has the state to resume$") as stopped:
+    data, epochs = (np.ones((8, 2)), np.zeros(8, int)), 3 if where else 2
+    with pytest.raises(Stopped, match=f"^stopped ?{where}; .* has the state to resume$") as stopped:
         fit(mlp([2, 2]), data, callbacks=[closed], batch_size=4, epochs=epochs, checkpoint=tmp_path)
     assert stopped.value.signal == TERMINATIONS[-1]
+    with Checkpoint(tmp_path) as saved:
+        state = saved.read()
+    assert state is not None and (state.progress["epoch"], state.progress["step"]) == place
     assert Stopped(0, "by another rank").signal == signal.SIGTERM
 
 

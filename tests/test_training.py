@@ -616,8 +616,16 @@ def test_cores_are_shared_for_exact_bits(distributed: Any, exact: bool, monkeypa
         monkeypatch.setattr(module, "ranks_of", lambda mode: ranks)
     said: list[bool] = []
     evaluate(make_network(), DATA, distributed=distributed)
+    evaluate(make_network(), DATA)
     fit(make_network(), DATA, epochs=1)  # whose sums are those of one process
-    assert said == [exact, False]
+    assert said == [exact, False, False]
+
+
+def test_options_of_evaluate_have_names() -> None:
+    network = make_network()
+    assert evaluate(network=network, data=DATA) == evaluate(network, DATA)
+    with pytest.raises(TypeError, match="positional"):
+        evaluate(network, DATA, "mean_squared_error")  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

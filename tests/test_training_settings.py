@@ -139,15 +139,15 @@ def test_settings_of_a_loss_with_arguments(tmp_path: Path) -> None:
 
 
 class First(Ranks):
-    """The first of three ranks; the last has other settings, as said. It tells the others zeros."""
+    """The first of two ranks; the other has other settings, as said. It is told zeros."""
 
-    size = 3
+    size = 2
 
     def __init__(self, **others: Any) -> None:
         self.others = others
 
     def collect(self, value: Any) -> list[Any]:
-        return [value, value, value | self.others]
+        return [value, value | self.others]
 
     def share(self, value: Any) -> Any:
         return {name: 0 * array for name, array in value.items()}
@@ -159,7 +159,7 @@ def test_ranks_agree_on_settings_and_weights() -> None:
     plan: Any = SimpleNamespace(network=network, settings={"epochs": 3, "seed": 4})
     for seed in (3, 5):
         plan.ranks = First(seed=seed)
-        with pytest.raises(ValueError, match=f"^rank 2 has seed {seed}, wanted 4 as rank 0 has$"):
+        with pytest.raises(ValueError, match=f"^rank 1 has seed {seed}, wanted 4 as rank 0 has$"):
             agree(plan)
     assert (network.params["0.weight"] == before).all()
     plan.ranks = First()
