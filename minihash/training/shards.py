@@ -41,7 +41,7 @@ class Shards:
     def rows_of(self, shard: int, step: int) -> int:
         """Return how many rows a shard has in a step of an epoch, from 0."""
         left = self.starts[shard + 1] - self.starts[shard] - step * self.sizes[shard]
-        return min(max(left, 0), self.sizes[shard])
+        return min(left, self.sizes[shard])
 
     def of_rank(self, rank: int, size: int) -> Range:
         """Return the shards of a rank, from … to."""
