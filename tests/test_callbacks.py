@@ -90,7 +90,8 @@ def test_a_plateau_too(monitor: str, best: int) -> None:
 @pytest.mark.parametrize("name", ["profit", "seconds", "learning_rate", "validation_eror", "auc2"])
 @pytest.mark.parametrize("make", [EarlyStopping, lambda *given: ReduceOnPlateau(SGD(), 0.1, *given)])
 def test_an_unknown_direction_is_refused(name: str, make: Any) -> None:
-    known = "loss, validation_loss, validation_error, validation_accuracy, validation_auc, validation_r2"
+    known = "loss, validation_loss, validation_error, validation_accuracy, validation_auc, "
+    known += "validation_r2, validation_mae, validation_rmse"
     message = f"^monitor is '{name}', wanted mode='min' or 'max' with it, or one of {known}$"
     with pytest.raises(ValueError, match=message):
         make(3, name)

@@ -27,7 +27,8 @@ DOCS = ROOT / "docs"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 IN_SHELL = [DOCS / f"{name}.md" for name in ("commands", "tutorial")]
 IN_PYTHON = "choose distributed extending python pytorch search sklearn store tables testing training".split()
-WRAPPED = [README, *(DOCS / f"{name}.md" for name in "commands datasets extending notebooks python tables".split())]
+SHORT_LINES = "commands datasets extending notebooks python tables".split()
+WRAPPED = [README, *(DOCS / f"{name}.md" for name in SHORT_LINES)]
 
 #: What stands in for an environment. A training of digits has one epoch; .ci/run does it whole.
 STAND_INS = {

@@ -134,7 +134,7 @@ def test_names_of_classes_contradict_a_loss(outputs: int, loss: str, wanted: str
 @pytest.mark.parametrize("outputs, task", [(1, "binary"), (2, "classification")])
 def test_names_of_classes_agree_with_the_loss_of_their_task(outputs: int, task: str) -> None:
     network = mlp([2, outputs], class_names=["no", "yes"])
-    fit(network, (INPUTS, YES), loss=LOSSES[task])
+    fit(network, (INPUTS, YES), loss=LOSS_OF_TASK[task])
     assert network.task == task
 
 

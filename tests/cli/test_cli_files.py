@@ -69,7 +69,7 @@ def test_a_file_is_learned(tmp_path: Path, run: Run, kind: str, task: str) -> No
     target = -1 if kind == "npy" else None
     part = read_table(data, target=target).test
     expected = evaluate(network, part, loss=loss.get(task, "softmax_cross_entropy"))
-    assert (status, err) == (0, "") and f"\ntest loss: {expected['loss']:.3g}"[:-1] in out
+    assert (status, err) == (0, "") and f"\ntest loss: {expected['loss']:.4f}\n" in out
     everything = run("evaluate", model, *where, "--part", "all")
     assert everything[0] == 0 and "\nall loss: " in everything[1]
 
