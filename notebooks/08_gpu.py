@@ -17,7 +17,7 @@
 # A hashed layer is three small kernels and some matrix products. What becomes of the kernels when not one
 # thread runs them but a hundred thousand at once?
 #
-# This notebook needs no graphics card. Numba can *simulate* CUDA: every thread of a kernel becomes a thread
+# This notebook needs no GPU. Numba can *simulate* CUDA: every thread of a kernel becomes a thread
 # of Python, with the same indices, barriers and atomic operations, and very slowly. The simulator comes
 # with Numba; where a Numba has none any more, the package `numba-cuda` has it (`pip install numba-cuda`).
 # It must be asked for before Numba is imported, so that is the first thing to do.
@@ -97,7 +97,7 @@ side_by_side([numba_cpu.expand_element, numba_cpu._expand_row],
 #
 # A kernel that writes down who was where makes that visible. The launcher chooses the grid: blocks of at
 # most `threads` threads along the columns, and in the other direction ⌈rows of the panel / `rows`⌉ blocks,
-# so that a thread has `rows` rows at most. The numbers are kept small for the picture; on a card they are
+# so that a thread has `rows` rows at most. The numbers are kept small for the picture; on a GPU they are
 # 256 and 8.
 
 
@@ -113,7 +113,7 @@ def who(block, thread):
 
 
 launcher = numba_cuda.LAUNCHER
-on_a_card = launcher.threads, launcher.rows
+on_a_gpu = launcher.threads, launcher.rows
 launcher.threads, launcher.rows = 32, 4
 
 block, thread = np.full((2, 12, 80), -1)
@@ -136,7 +136,7 @@ for axis, values, title in zip(axes, (block, thread), ("block", "thread in its b
     figure.colorbar(shown, ax=axis)
 plt.show()
 
-launcher.threads, launcher.rows = on_a_card
+launcher.threads, launcher.rows = on_a_gpu
 
 # %% [markdown]
 # ## The same bits
@@ -217,7 +217,7 @@ plt.show()
 #
 # Python's threads seldom meet in that gap, so the simulator would not show it. But we may put a barrier
 # into the gap: `syncthreads` lets no thread of a block go on before all have arrived. That is an order
-# which a card may choose whenever it likes.
+# which a GPU may choose whenever it likes.
 
 
 # %%
@@ -382,7 +382,7 @@ assert found[0] == integer_sum(terms[:200])
 #
 # The launcher takes copies where they fit, if they save half of the additions at least. For copies it takes
 # fewer blocks, some 256 in all: here 16 along the columns, and 16 rows of them in place of 4096 / 8 = 512.
-# Its decisions for a panel of 4096 × 4096 weights, which is what a card gets at a time:
+# Its decisions for a panel of 4096 × 4096 weights, which is what a GPU gets at a time:
 
 # %%
 panel = np.broadcast_to(np.float32(0), (4096, 4096))
@@ -423,7 +423,7 @@ plt.show()
 # ## A network
 #
 # Everything above these kernels is written once: layers, losses, optimizers and the driver of panels take
-# the device's kernels and its array module. So a whole network goes to the simulated card by one call,
+# the device's kernels and its array module. So a whole network goes to the simulated GPU by one call,
 # trains there, and can be compared with its twin that stayed. (Blocks of four threads, since each is a
 # thread of Python: 256 of them would take minutes.)
 
@@ -437,7 +437,7 @@ for name in ("cpu", "cuda"):
     minihash.fit(network, (inputs, labels), epochs=1 if FAST else 2, batch_size=8, seed=0, progress=False)
     twins[name] = network.to("cpu")
 
-launcher.threads = on_a_card[0]
+launcher.threads = on_a_gpu[0]
 difference = max(np.abs(twins["cpu"].params[name] - twins["cuda"].params[name]).max()
                  for name in twins["cpu"].params)
 print(f"largest difference of a weight after training: {difference:.1e}")
@@ -449,9 +449,9 @@ assert difference < 1e-5
 # that is much larger. After so few steps of so small a network 0 is no surprise; it is no promise either.
 
 # %% [markdown]
-# ## On a card
+# ## On a GPU
 #
-# With a card nothing changes but the installation, `pip install '.[cuda]'` (numba-cuda for the
+# With a GPU nothing changes but the installation, `pip install '.[cuda]'` (numba-cuda for the
 # kernels, CuPy for all other arrays), and without `NUMBA_ENABLE_CUDASIM`. [docs/cuda.md](../docs/cuda.md)
 # says what is known about speed.
 #
@@ -466,7 +466,7 @@ assert difference < 1e-5
 # `check(number, answer)` says whether an answer is right. It knows salted hashes of the numbers, not the
 # numbers.
 #
-# 1. A panel of 100 rows and 600 columns goes to a card (`threads` 256, `rows` 8). Which thread fills row 57
+# 1. A panel of 100 rows and 600 columns goes to a GPU (`threads` 256, `rows` 8). Which thread fills row 57
 #    of column 515? Answer with `(blockIdx.x, blockIdx.y, threadIdx.x)`.
 # 2. A layer of 784 × 1000 weights at 1/64 has 12,250 buckets. 128 threads of a block add 1 each, by read,
 #    barrier and write. How many additions are lost in the mean? Round to one digit after the point.

@@ -43,8 +43,8 @@ class ndarray:  # noqa: N801: CuPy's name
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        USED_OF_ARRAYS.add(name)
         found = getattr(self._values, name)
+        USED_OF_ARRAYS.add(name)  # `hasattr` may ask for what frames have: that is no use of an array's
         if name == "item":
             MOVED["out"] += 1
             return found

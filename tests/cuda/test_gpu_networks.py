@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_devices import LAYERS, digits, network_of, numbers
 
-from benchmarks.speed import card_cases
+from benchmarks.speed import gpu_cases
 from minihash import HashedLinear, evaluate, fit
 from minihash.kernels import devices, panels
 
@@ -85,6 +85,6 @@ def test_too_large_a_network_is_one_clear_error():
         pool.set_limit(limit)
 
 
-@pytest.mark.parametrize("shape", card_cases.SHAPES.values(), ids=card_cases.SHAPES)
+@pytest.mark.parametrize("shape", gpu_cases.SHAPES.values(), ids=gpu_cases.SHAPES)
 def test_the_bench_runs(shape):
-    assert len(list(card_cases.layer_case(*shape, 0))) >= 4
+    assert len(list(gpu_cases.layer_case(*shape, 0))) >= 4
