@@ -24,6 +24,11 @@ PARAMETERS: dict[type[Layer], set[str]] = {
 STEPS = 8  # of float32 in the spread of a feature or an output, at least
 
 
+def network_of(model: Any) -> Any:
+    """Return the network of an estimator that is fitted, and anything else as it is."""
+    return getattr(model, "network_", model)
+
+
 def check_network(
     network: Any, forms: Forms[Any], bits: Collection[int], wanted: str, dtype: Any = None
 ) -> None:

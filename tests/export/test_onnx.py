@@ -23,6 +23,7 @@ from minihash.export import to_onnx
 from minihash.export.onnx import writer
 from minihash.layers import Dropout, HashedLinear, Layer, Linear, ReLU, Sigmoid, Tanh
 from minihash.quantization import quantize
+from minihash.schema import Schema
 
 KINDS = (HashedLinear, Linear, ReLU, Tanh, Sigmoid, Dropout)
 LEVELS = onnxruntime.GraphOptimizationLevel
@@ -225,7 +226,35 @@ def test_names_of_classes_are_metadata(tmp_path: Path) -> None:
     assert found.get_modelmeta().custom_metadata_map["task"] == "classification"
     assert found.get_modelmeta().producer_name == "minihash"
     assert [(value.name, value.shape) for value in found.get_inputs()] == [("inputs", ["batch", 4])]
-    assert [(value.name, value.shape) for value in found.get_outputs()] == [("outputs", ["batch", 3])]
+    wanted = [("outputs", ["batch", 3]), ("probabilities", ["batch", 3]), ("label", ["batch"])]
+    assert [(value.name, value.shape) for value in found.get_outputs()] == wanted
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("names", [True, False])
+@pytest.mark.parametrize("task, units", [("classification", 3), ("binary", 1), ("multilabel", 3)])
+def test_probabilities_and_labels(task: str, units: int, names: bool, dtype: str, tmp_path: Path) -> None:
+    named = ["één", "b", "c"][: max(2, units)] if names else None
+    network = mlp([5, 9, units], compression=0.5, seed=3, class_names=named, dtype=dtype)
+    network.schema = Schema(task, feature_names=tuple("abcde"))
+    inputs = np.random.default_rng(0).normal(scale=40, size=(60, 5)).astype(dtype)
+    to_onnx(network, tmp_path / "model.onnx")
+    found = session(tmp_path / "model.onnx")
+    label, probabilities = found.run(["label", "probabilities"], {"inputs": inputs})
+    wanted = network.predict_labels(inputs)
+    assert label.tolist() == wanted.tolist() and len(np.unique(wanted)) >= 2
+    assert label.dtype == (object if names and task != "multilabel" else np.int64)
+    assert probabilities.dtype == dtype
+    np.testing.assert_allclose(probabilities, network.predict_proba(inputs), atol=1e-6)
+    assert json.loads(found.get_modelmeta().custom_metadata_map["feature_names"]) == list("abcde")
+
+
+@pytest.mark.parametrize("task", ["regression", None])
+def test_other_networks_have_outputs_alone(task: Any, tmp_path: Path) -> None:
+    network = mlp([5, 3])
+    network.schema = task and Schema(task)
+    to_onnx(network, tmp_path / "model.onnx")
+    assert [value.name for value in session(tmp_path / "model.onnx").get_outputs()] == ["outputs"]
 
 
 def test_the_same_bytes_each_time_and_the_network_is_left_as_it_was(tmp_path: Path) -> None:
