@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_tools import WARNINGS, Library, require, run
+from c_tools import SANITIZERS, WARNINGS, Library, predict_with, require, run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -140,6 +140,59 @@ def test_an_answer_that_cannot_be_written_is_a_failure(program: Path) -> None:
     with open("/dev/full", "w") as full:
         found = subprocess.run([program], input=b"1 2 3 4", stdout=full, stderr=subprocess.PIPE)
     assert found.returncode == 1 and b"model: No space left" in found.stderr
+
+
+PROGRAM = """#include <stdio.h>
+#include "model.h"
+int main(void) {
+    float x[MODEL_INPUTS], out[MODEL_OUTPUTS], both[MODEL_CLASSES + MODEL_OUTPUTS];
+    while (fread(x, sizeof x, 1, stdin) == 1) {
+        float *const place = both;
+        model_predict(x, MODEL_OUTPUTS <= MODEL_CLASSES ? place : out);
+        model_probabilities(place, place);
+        fwrite(place, sizeof(float), MODEL_CLASSES, stdout);
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "g++"])
+@pytest.mark.parametrize("task, units", [("classification", 3), ("binary", 1), ("multilabel", 3)])
+def test_probabilities(task: str, units: int, compiler: str, tmp_path: Path) -> None:
+    """In one array with the outputs; in C++ too, whose math.h has no place in extern "C"."""
+    require(compiler)
+    network = mlp([4, 9, units], compression=0.5, seed=3, class_names=["a", "b", "c"][: max(2, units)])
+    network.schema = Schema(task)
+    to_c(network, tmp_path)
+    (tmp_path / "own.c").write_text(PROGRAM)
+    run("gcc", *WARNINGS, "-c", "-o", tmp_path / "model.o", tmp_path / "model.c")
+    flags = WARNINGS[1:] if compiler == "g++" else WARNINGS
+    language = ["-x", "c++" if compiler == "g++" else "c", tmp_path / "own.c", "-x", "none"]
+    run(compiler, *flags, *SANITIZERS, "-o", tmp_path / "own", *language, tmp_path / "model.o", "-lm")
+    rows = np.vstack([ROWS, 40 * ROWS])
+    found = predict_with([tmp_path / "own"], rows, max(2, units))
+    np.testing.assert_allclose(found, network.predict_proba(rows), atol=1e-5)
+    assert task == "multilabel" or np.allclose(found.sum(axis=1), 1)
+
+
+def test_names_are_not_in_the_object_of_who_does_not_use_them(network: Network, tmp_path: Path) -> None:
+    to_c(network, tmp_path)
+    run("gcc", *WARNINGS, "-O0", "-c", "-o", tmp_path / "model.o", tmp_path / "model.c")
+    content = (tmp_path / "model.o").read_bytes()
+    assert b"two words" not in content and b"expf" not in content
+
+
+def test_names_of_inputs_are_a_comment_that_they_cannot_end(tmp_path: Path) -> None:
+    made = mlp([3, 2])
+    made.schema = Schema("classification", feature_names=("a*/ b", "c??/", "één\n"))
+    to_c(made, tmp_path)
+    assert "/* Inputs: a*\\x2f b, c?\\x3f/, \\xe9\\xe9n\\n. */" in (tmp_path / "model.h").read_text()
+    build(tmp_path)
+    made.schema = Schema("regression", feature_names=("a", "b", "c"))
+    to_c(made, tmp_path)
+    header = (tmp_path / "model.h").read_text()
+    assert "CLASSES" not in header and "probabilities" not in header and "math.h" not in header
 
 
 def test_names_that_c_cannot_say(tmp_path: Path) -> None:

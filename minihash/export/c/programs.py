@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 
-from minihash.export.c.text import LEAST_SCALE, Constant, fill, number, strings, template, values
+from minihash.export.c.text import LEAST_SCALE, Constant, fill, number, template, values
 from minihash.layers import WeightLayer
 from minihash.network import Network
 
@@ -56,18 +54,6 @@ def example(network: Network, inputs: int, common: dict[str, str]) -> str:
 
     Of several labels that a row may have, the outputs too: none of them is the likeliest.
     """
-    section, names = "outputs", ""
-    if network.class_names is not None and network.task != "multilabel":
-        section, names = "class", "\n".join(_literals(network.class_names))
-    answer = fill(template("main.c"), section, **common, names=names)
+    named = network.class_names is not None and network.task != "multilabel"
+    answer = fill(template("main.c"), "class" if named else "outputs", **common)
     return fill(template("main.c"), **common, inputs=inputs, answer=answer)
-
-
-def _literals(names: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of an initialiser; a long name takes several."""
-    for name in names:
-        if "\0" in name:
-            raise ValueError(f"class_names has {name!r}, wanted names without NUL for C")
-        *first, last = strings(name)
-        yield from (f"    {literal}" for literal in first)
-        yield f"    {last},"

@@ -10,6 +10,7 @@ from minihash.export.c import training
 from minihash.export.c.forms import FORMS
 from minihash.export.c.layer import CLayer, index_bytes
 from minihash.export.c.loops import activate, forward_lines
+from minihash.export.c.names import classes_code, inputs_comment, is_classifier
 from minihash.export.c.report import Report
 from minihash.export.c.text import LEAST_SCALE, Constant, fill, indent, number, template
 from minihash.export.plan import Activation, Plan
@@ -63,7 +64,7 @@ def _each(tables: list[Constant], name: str, array: np.ndarray, index: str) -> s
     return tables[-1].read(index)
 
 
-def header(plan: Plan, report: Report, common: dict[str, str]) -> str:
+def header(network: Network, plan: Plan, report: Report, common: dict[str, str]) -> str:
     """Return the header: what the functions do, and what they cost."""
     parameters = training.count(plan)
     return fill(
@@ -77,6 +78,9 @@ def header(plan: Plan, report: Report, common: dict[str, str]) -> str:
         code=report.code,
         ram=report.ram_macro(common["NAME"]),
         reading=IN_ORDER[plan.layers[0].in_order],
+        includes="#include <math.h>\n" * is_classifier(network) + "#include <stdint.h>",
+        names=inputs_comment(network),
+        classes=classes_code(network, common),
         training=fill(template("training.h"), **common, parameters=parameters) if plan.training else "",
     )
 

@@ -21,7 +21,7 @@ from minihash.export.c.forms import FORMS
 from minihash.export.c.report import Report
 from minihash.export.c.source import Scaling, header, source
 from minihash.export.c.text import fill, template
-from minihash.export.known import check_network
+from minihash.export.known import check_network, network_of
 from minihash.export.plan import make_plan
 from minihash.files import replacing_all
 from minihash.layers import QuantizedHashedLinear
@@ -40,7 +40,7 @@ MARK = "made by minihash"  # in the first line of every file: only such files ar
 
 
 def to_c(
-    network: Network,
+    network: Any,
     directory: str | os.PathLike[str],
     *,
     name: str = "model",
@@ -57,9 +57,10 @@ def to_c(
 
     Parameters
     ----------
-    network : made of hashed and dense layers, ReLU, Tanh and Sigmoid; Dropout is left out. One of float64 is
-        rounded to float32 (`Network.astype`). Inputs and outputs are scaled on the device: inputs are raw,
-        and outputs of a regression in the units of its targets.
+    network : made of hashed and dense layers, ReLU, Tanh and Sigmoid; Dropout is left out. Or an estimator
+        (`minihash.sklearn`), whose `network_` it is. One of float64 is rounded to float32
+        (`Network.astype`). Inputs and outputs are scaled on the device: inputs are raw, and outputs of a
+        regression in the units of its targets. The header of a classifier has the names of its classes.
     directory : where to; it is made if it is missing.
     name : of the files and in front of the functions; a C identifier.
     weights : how the buckets of hashed layers are kept, "float32", or quantised, "int8" or "int4"
@@ -79,6 +80,7 @@ def to_c(
     Source: ours; the layout follows emlearn, https://github.com/emlearn/emlearn.
     """
     _check_arguments(name, weights)
+    network = network_of(network)
     check_network(network, FORMS, BITS, "float32, or float64 to round,", np.float32)
     given, network = network, network.astype(np.float32)
     network = _with_weights(network, weights)
@@ -91,7 +93,7 @@ def to_c(
     report = Report.of(plan, network, scaling.tables, given.dtype)
     common = {"name": name, "NAME": name.upper(), "version": __version__}
     files = {
-        f"{name}.h": header(plan, report, common),
+        f"{name}.h": header(network, plan, report, common),
         f"{name}.c": source(plan, scaling, common),
         f"{name}_selftest.c": programs.selftest(network, report.inputs, common),
         "main.c": programs.example(network, report.inputs, common),

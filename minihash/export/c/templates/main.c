@@ -102,9 +102,7 @@ int main(void)
 }
 #endif
 //: class
-static const char *const names[] = {
-$names
-};
+static const char *const names[] = ${NAME}_CLASS_NAMES;
 
 /* Write the name of the likeliest class. */
 static void answer(const float *out)

@@ -7,9 +7,9 @@ $report
 #ifndef ${NAME}_H
 #define ${NAME}_H
 
-#include <stdint.h>
+$includes
 
-#define ${NAME}_INPUTS $inputs
+${names}#define ${NAME}_INPUTS $inputs
 #define ${NAME}_OUTPUTS $outputs
 #define ${NAME}_FLASH_BYTES $flash /* weights and tables */
 #define ${NAME}_CODE_BYTES $code /* at most, as avr-gcc -Os compiles it */
@@ -34,7 +34,7 @@ float ${name}_unscaled(uint32_t j, float value);
 
 /* In ${name}_selftest.c: 0 if the golden vectors come out, else the number (1, 2) of the first wrong one. */
 int ${name}_selftest(void);
-$training
+$classes$training
 #ifdef __cplusplus
 }
 #endif
