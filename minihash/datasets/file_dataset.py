@@ -24,6 +24,7 @@ from minihash.datasets.tables import (
     Layout,
     Seen,
     Table,
+    find_column,
     find_target,
     layout_like,
     learn_layout,
@@ -226,6 +227,8 @@ def _open(
     wanted = schema.columns if schema and schema.columns else columns
     if columns != wanted:
         raise ValueError(f"{path}: has {columns} columns, and the model was trained with {wanted}")
+    if schema and schema.columns and place % columns != schema.target:
+        raise ValueError(f"target is {target!r}, and the model was trained with column {schema.target}")
     layout = Schema("regression", columns, place % columns, standardized=True)
     return _Opened(rows, None, layout, f"column {place % columns}", counted(rows.features, "feature"))
 
@@ -238,12 +241,27 @@ def _open_table(
     notes = [f"{table.path}: {table.dialect.describe()}"] if isinstance(table, TextTable) else []
     if like is not None and like.schema is not None and like.schema.table:
         layout = layout_like(table, like.schema, names, header=header, needs_target=True)
+        _check_agreement(table, layout, target, drop, missing)
         store, seen = _store(table, layout)
     else:
         layout, store, seen = _learned(table, find_target(table, target), drop, missing, names)
     notes += layout.notes() + seen.notes()
     schema = _schema(table, layout)
     return _Opened(store, layout.labels, schema, layout.target_name, layout.describe(), tuple(notes))
+
+
+def _check_agreement(
+    table: Table, layout: Layout, target: Any, drop: Sequence[str | int], missing: str | None
+) -> None:
+    """Refuse what is said of a table if its model was trained with something else."""
+    if target is not None and find_column(table, "target", target) != layout.target:
+        raise ValueError(f"target is {target!r}, and the model was trained with {layout.target_name!r}")
+    for column in drop:
+        if find_column(table, "drop", column) in (*layout.places, layout.target):
+            raise ValueError(f"drop has {column!r}, and the model was trained with it")
+    if missing not in (None, layout.missing):
+        trained = f"with {layout.missing!r}" if layout.missing else "without empty cells"
+        raise ValueError(f"missing is {missing!r}, and the model was trained {trained}")
 
 
 def _learned(

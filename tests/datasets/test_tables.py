@@ -348,3 +348,32 @@ def test_schemas_of_tables_are_checked() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             Schema("regression", **(table | wrong))
+
+
+@pytest.mark.parametrize("said, line", [
+    ({"target": "length"}, "target is 'length', and the model was trained with 'kind'"),
+    ({"target": 0}, "target is 0, and the model was trained with 'kind'"),
+    ({"drop": ["ripe"]}, "drop has 'ripe', and the model was trained with it"),
+    ({"drop": ["kind"]}, "drop has 'kind', and the model was trained with it"),
+    ({"missing": "mean"}, "missing is 'mean', and the model was trained without empty cells"),
+    ({"target": "kind", "drop": ["extra"]}, None),
+    ({"target": -2}, None),
+])  # fmt: skip
+def test_what_a_model_was_not_trained_with_is_refused(
+    said: dict, line: str | None, network: Any, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "new.csv", FRAME.assign(extra=1))
+    if line is None:
+        np.testing.assert_array_equal(rows_of(read_table(path, like=network, **said))[0], INPUTS)
+        return
+    with pytest.raises(ValueError) as caught:
+        read_table(path, like=network, **said)
+    assert str(caught.value) == line
+
+
+def test_another_column_of_an_array_than_the_models_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", RNG.normal(size=(30, 3)).astype("f"))
+    network = mlp([2, 1], schema=Schema("regression", 3, 0))
+    assert len(read_table(tmp_path / "a.npy", like=network, target=-3).rows) == 30
+    with pytest.raises(ValueError, match="^target is 1, and the model was trained with column 0$"):
+        read_table(tmp_path / "a.npy", like=network, target=1)
