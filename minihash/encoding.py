@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minihash import checks
+from minihash import checks, frames
+from minihash.text import listed
 
 KINDS = ("number", "words")
 #: Texts of an empty cell, in small letters.
@@ -81,8 +83,8 @@ class Column:
         if self.kind == "words":
             place_of = {word: place for place, word in enumerate(self.words)}
             texts = [text.strip() for text in texts_of(cells)]
-            empty = np.array([is_empty(text) for text in texts], bool)
             places = np.array([place_of.get(text, -1) for text in texts], np.int64)
+            empty = (places < 0) & np.array([is_empty(text) for text in texts], bool)
             unknown = sorted({text for text, place, no in zip(texts, places, empty) if place < 0 and not no})
             return Encoded((places[:, None] == np.arange(len(self.words))) * 1.0, empty, unknown)
         values = numbers_of(cells, decimal)
@@ -92,6 +94,65 @@ class Column:
         if self.fill is not None:
             values = np.where(empty, self.fill, values)
         return Encoded(values[:, None], empty, [])
+
+
+def encode_frame(name: str, frame: Any, columns: Sequence[Column]) -> np.ndarray:
+    """Return the inputs (rows, inputs) float64 of a table such as a DataFrame, which has all these columns.
+
+    They are found by their names, in any order; where labels are no text, by their places. What the network
+    has not met in training is told by a warning.
+
+    Raises
+    ------
+    ValueError with the column that is missing, one that nobody wants, or the first row of one that is empty
+    or no number.
+    """
+    frame = frames.in_order(name, frame, [column.name for column in columns])
+    if len(labels := frames.labels_of(frame) or ()) != len(columns):
+        raise ValueError(f"{name} has {len(labels)} columns, wanted {len(columns)}")
+    blocks = []
+    for column, (label, given) in zip(columns, frames.columns(frame)):
+        what = f"{name} column {label!r}"
+        cells = cells_of(what, given, empty=column.fill is not None)
+        try:
+            inputs, empty, unknown = column.encode(cells)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
+        if column.fill is None and empty.any():
+            raise ValueError(f"{what} is empty in row {int(empty.argmax())}, wanted a value")
+        if unknown:
+            met = f"has words that training did not have ({listed(unknown, 3)})"
+            warnings.warn(f"{what} {met}: taken for none", stacklevel=4)
+        blocks.append(inputs)
+    return np.concatenate(blocks, axis=1)
+
+
+def cells_of(name: str, column: Any, *, empty: bool = False) -> Cells:
+    """Return a column of a table such as a DataFrame as cells; a category is a word, even if it is a number.
+
+    Raises
+    ------
+    ValueError with the row of a missing entry, unless there may be `empty` cells.
+    """
+    values = np.asarray(column)
+    if values.dtype.kind in "fiub" and not is_category(column):
+        return values
+    texts = []
+    for row, entry in enumerate(values.tolist()):
+        if frames.is_missing(entry):
+            if not empty:
+                wanted = "a value: fill it, or leave out its row"
+                raise ValueError(f"{name} is {entry!r} in row {row}, wanted {wanted}")
+            texts.append("")
+        else:
+            number = frames.is_number(entry) and not isinstance(entry, (bool, np.bool_))
+            texts.append(label_of(entry) if number else str(entry))
+    return texts
+
+
+def is_category(column: Any) -> bool:
+    """Tell whether a column of a table is one of categories, as pandas has them."""
+    return type(column.dtype).__name__ == "CategoricalDtype"
 
 
 def called(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-MISSING = ("NAType", "NoneType")
+MISSING = ("NAType", "NoneType", "NaTType")
 
 
 def labels_of(value: Any) -> tuple[Any, ...] | None:
@@ -37,19 +37,17 @@ def in_order(name: str, value: Any, wanted: Sequence[str] | None) -> Any:
     names = names_of(value)
     if wanted is None or names is None or names == tuple(wanted):
         return value
-    short, set_of_names, set_of_wanted = name.split()[-1], set(names), set(wanted)
+    set_of_names, set_of_wanted = set(names), set(wanted)
     if missing := [column for column in wanted if column not in set_of_names]:
-        by_place = f"{short}.to_numpy() to go by place"
-        raise ValueError(f"{name} has no column {missing[0]!r}, wanted it, or {by_place}")
+        raise ValueError(f"{name} has no column {missing[0]!r}, wanted it, or an array to go by place")
     if strangers := [column for column in names if column not in set_of_wanted]:
-        wanted_ones = f"{short}[list(network.schema.feature_names)]"
-        raise ValueError(f"{name} has a column too many, {strangers[0]!r}, wanted {wanted_ones}")
+        raise ValueError(f"{name} has a column too many, {strangers[0]!r}, wanted it left out")
     return value[list(wanted)]
 
 
 def only_column(value: Any) -> Any:
     """Return the column of a table of one, and anything else as it is."""
-    return next(iter(_columns(value)))[1] if len(labels_of(value) or ()) == 1 else value
+    return next(columns(value))[1] if len(labels_of(value) or ()) == 1 else value
 
 
 def plain(name: str, value: Any) -> Any:
@@ -63,26 +61,37 @@ def plain(name: str, value: Any) -> Any:
         first = list(value.dtypes)[0]
         if isinstance(first, np.dtype) and first.kind in "fiub" and len(set(map(str, value.dtypes))) == 1:
             return np.asarray(value)  # without a copy, most likely
-        return np.column_stack([_numbers(f"{name} column {label!r}", one) for label, one in _columns(value)])
+        return np.column_stack([_numbers(f"{name} column {label!r}", one) for label, one in columns(value)])
     if hasattr(value, "to_numpy"):
         column = np.asarray(value)
         return _of_objects(name, column) if column.dtype.kind == "O" else column
     return value
 
 
-def _columns(table: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield labels and columns."""
-    return table.items() if hasattr(table, "items") else ((label, table[label]) for label in table.columns)
+def columns(table: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the labels of a table and its columns."""
+    pairs = table.items() if hasattr(table, "items") else ((label, table[label]) for label in table.columns)
+    return iter(pairs)
+
+
+def is_number(entry: Any) -> bool:
+    """Tell whether an entry of a column of objects is a number, NaN among them, or True or False."""
+    return isinstance(entry, (numbers.Real, np.bool_))
+
+
+def is_missing(entry: Any) -> bool:
+    """Tell whether an entry of a column of objects says that there is none."""
+    return type(entry).__name__ in MISSING or (is_number(entry) and entry != entry)
 
 
 def _of_objects(name: str, column: np.ndarray) -> np.ndarray:
     """Return a column of objects that are all numbers as numbers, another as it is; refuse missing ones."""
     entries = column.tolist()
     for row, entry in enumerate(entries):
-        if type(entry).__name__ in MISSING:
+        if type(entry).__name__ in MISSING:  # NaN among numbers is told later
             wanted = "a value: fill it, or leave out its row"
             raise ValueError(f"{name} is {entry!r} in row {row}, wanted {wanted}")
-    return np.array(entries) if all(map(_is_number, entries)) else column
+    return np.array(entries) if all(map(is_number, entries)) else column
 
 
 def _numbers(name: str, column: Any) -> np.ndarray:
@@ -91,13 +100,9 @@ def _numbers(name: str, column: Any) -> np.ndarray:
     if values.dtype.kind in "OUST":
         values = _of_objects(name, values.astype(object))
         for row, entry in enumerate(values.tolist()):
-            if not _is_number(entry):
+            if not is_number(entry):
                 hint = "pandas.get_dummies makes numbers of words"
                 raise ValueError(f"{name} is {entry!r} in row {row}, wanted a number: {hint}")
     if values.dtype.kind not in "fiub":
         raise ValueError(f"{name} has dtype {values.dtype}, wanted real numbers")
     return values
-
-
-def _is_number(entry: Any) -> bool:
-    return isinstance(entry, (numbers.Real, np.bool_))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minihash import checks, frames, memory, summary
+from minihash.encoding import encode_frame
 from minihash.kernels import devices
 from minihash.kernels.devices import Device
 from minihash.layers import Layer
@@ -209,8 +210,8 @@ class Network(Predictions):
 
         Parameters
         ----------
-        inputs : (rows, in_features), raw: an array, or a DataFrame. Of one with the columns that the schema
-            names in another order they are put in order.
+        inputs : (rows, in_features), raw: an array, or a DataFrame, whose columns may be in another order
+            than the schema names. Of a network that was trained on a table with words it is such a table.
 
         Raises
         ------
@@ -252,8 +253,13 @@ class Network(Predictions):
         return checks.data(name, self._in_order(name, inputs), self.in_features, self.dtype)
 
     def _in_order(self, name: str, inputs: Any) -> Any:
-        """Return a DataFrame with the columns of the schema in their order, and all else as it is."""
-        return frames.in_order(name, inputs, self.schema.feature_names) if self.schema else inputs
+        """Return what a DataFrame's columns become by the schema, in its order, and all else as it is."""
+        if self.schema is None:
+            return inputs
+        columns, features = self.schema.encoding, self.schema.feature_names
+        if columns and frames.labels_of(inputs) and frames.names_of(inputs) != features:
+            return encode_frame(name, inputs, columns)
+        return frames.in_order(name, inputs, features)
 
     def scale(self, inputs: np.ndarray) -> np.ndarray:
         """Return `(inputs − input_shift) · input_scale`, what the first layer sees.

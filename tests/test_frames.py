@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from minihash import evaluate, fit, load, mlp, save
+from minihash.encoding import Column
 from minihash.frames import in_order, only_column, plain
 from minihash.schema import Schema
 
@@ -156,12 +157,12 @@ def test_columns_in_another_order_are_put_in_order(tmp_path: Any) -> None:
 def test_other_columns_are_refused_by_name() -> None:
     made = trained(FRAME, Y)
     missing = FRAME.rename(columns={"mass": "weight"})
-    says = "inputs has no column 'mass', wanted it, or inputs.to_numpy() to go by place"
+    says = "inputs has no column 'mass', wanted it, or an array to go by place"
     refused(says, made.predict, missing)
     refused(f"train {says}", fit, made, (missing, Y))
     refused(says, made.predict, FRAME[["age", "size"]])
     np.testing.assert_array_equal(made.predict(missing.to_numpy()), made.predict(X))
-    many = "inputs has a column too many, 'y', wanted inputs[list(network.schema.feature_names)]"
+    many = "inputs has a column too many, 'y', wanted it left out"
     refused(many, made.predict, FRAME.assign(y=Y))
     with pytest.raises(ValueError, match=r"^inputs has shape \(40, 4\), wanted"):
         made.predict(pd.concat([FRAME, FRAME[["age"]]], axis=1))
@@ -187,3 +188,61 @@ def test_what_is_no_table_stays_as_it_is() -> None:
 def test_pandas_is_not_imported() -> None:
     code = "import sys, minihash as m; m.mlp([2, 2])([[1, 2]]); assert 'pandas' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ----------------------------------------------------------------------------- words, as the schema has them
+
+
+def worded() -> Any:
+    """A network that was trained on a table with a column of words, as its schema says."""
+    sex, deck = Column("sex", "words", ("f", "m")), Column("deck", "words", ("1", "2"))
+    columns = (sex, Column("age", fill=40.0), deck)
+    made = mlp([5, 4, 2], class_names=["cat", "dog"], seed=1)
+    names = tuple(name for column in columns for name in column.inputs)
+    made.schema = Schema("classification", 4, 3, True, names, encoding=columns, target_name="y")
+    return made
+
+
+DECKS = pd.Categorical([2, 1, 2])
+TABLE = pd.DataFrame({"sex": ["m", "f", "m"], "age": [20.0, 30.0, np.nan], "deck": DECKS})
+INPUTS = [[0, 1, 20, 0, 1], [1, 0, 30, 1, 0], [0, 1, 40, 0, 1]]
+
+
+@pytest.mark.parametrize("dtype", ["str", "category", object])
+def test_words_become_the_inputs_of_training(dtype: Any) -> None:
+    table, wanted = TABLE.astype({"sex": dtype}), worded().predict(INPUTS)
+    np.testing.assert_array_equal(worded().predict(table), wanted)
+    np.testing.assert_array_equal(worded().predict(table[["deck", "age", "sex"]]), wanted)
+    assert evaluate(worded(), (table, ["cat"] * 3)) == evaluate(worded(), (INPUTS, ["cat"] * 3))
+    encoded = pd.DataFrame(INPUTS, columns=worded().schema.feature_names)
+    np.testing.assert_array_equal(worded().predict(encoded), wanted)
+
+
+def test_a_word_that_training_did_not_have_is_told() -> None:
+    says = r"^inputs column 'sex' has words that training did not have \('x'\): taken for none$"
+    with pytest.warns(UserWarning, match=says):
+        found = worded().predict(TABLE.assign(sex=["m", "x", "m"]))
+    np.testing.assert_array_equal(found, worded().predict([INPUTS[0], [0, 0, 30, 1, 0], INPUTS[2]]))
+
+
+@pytest.mark.parametrize(
+    "changed, line",
+    [
+        (TABLE.drop(columns="age"), "inputs has no column 'age', wanted it, or an array to go by place"),
+        (TABLE.assign(y=0), "inputs has a column too many, 'y', wanted it left out"),
+        (TABLE.assign(age=["20", "old", "7"]), "inputs column 'age' has 'old', wanted a number"),
+        (
+            TABLE.assign(sex=pd.Series(["m", None, "m"], dtype=object)),
+            "inputs column 'sex' is None in row 1, wanted a value: fill it, or leave out its row",
+        ),
+        (TABLE.assign(sex=["m", "m", " "]), "inputs column 'sex' is empty in row 2, wanted a value"),
+        (TABLE.set_axis([0, 1, 2], axis=1).drop(columns=1), "inputs has 2 columns, wanted 3"),
+    ],
+)
+def test_a_table_that_does_not_fit_the_words_is_refused(changed: Any, line: str) -> None:
+    refused(line, worded().predict, changed)
+
+
+def test_columns_of_words_without_names_go_by_place() -> None:
+    found = worded().predict(TABLE.set_axis([0, 1, 2], axis=1))
+    np.testing.assert_array_equal(found, worded().predict(INPUTS))

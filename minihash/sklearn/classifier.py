@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from minihash import losses
 from minihash.sklearn import inputs, scores
 from minihash.sklearn.estimator import HashedMLP
 from minihash.sklearn.installed import ClassifierMixin, check_classification_targets, column_or_1d
 from minihash.sources import ClassWeight
+from minihash.text import listed
 
 
 @dataclass(eq=False, repr=False)
@@ -56,7 +58,8 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
     ----------
     network_ : the `Network`, whose outputs are logits; `minihash.save(model.network_, path)`.
     classes_ : (classes,), sorted; of an indicator matrix the numbers of its columns.
-    n_features_in_, feature_names_in_ : of X; names where X is a data frame.
+    n_features_in_, feature_names_in_ : of X; names where X is a DataFrame.
+    encoding_ : the columns (`minihash.encoding.Column`) of a DataFrame with words; else None.
     n_outputs_, n_layers_ : units of the last layer, and layers with that of the inputs.
     n_iter_ : epochs of the last call of `fit` or `partial_fit`.
     loss_curve_, loss_, best_loss_ : the mean loss of each epoch since the start, the last and the least one.
@@ -82,7 +85,7 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the likeliest class of each row, (rows,), or an indicator matrix, for X (rows, features)."""
-        decided = self._decide(self._outputs(X))
+        decided = losses.of_task(self._task).decide(self._outputs(X))
         return decided if self._multilabel else self.classes_[decided]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -145,12 +148,12 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
     def _encode_labels(self, y: np.ndarray, classes: Any) -> np.ndarray:
         """Return the place of each label in `classes_`."""
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            wanted = f"{_listed(self.classes_)} as in the first call, or None"
-            raise ValueError(f"classes is {_listed(np.unique(classes))}, wanted {wanted}")
+            wanted = f"{listed(self.classes_.tolist())} as in the first call, or None"
+            raise ValueError(f"classes is {listed(np.unique(classes).tolist())}, wanted {wanted}")
         place_of, (labels, places) = self._places, np.unique(y, return_inverse=True)
         unknown = [label for label in labels.tolist() if label not in place_of]
         if unknown:
-            wanted = f"one of classes_ ({_listed(self.classes_)})"
+            wanted = f"one of classes_ ({listed(self.classes_.tolist())})"
             raise ValueError(f"y has the class {unknown[0]!r}, wanted {wanted}")
         return np.array([place_of[label] for label in labels.tolist()])[places]
 
@@ -162,27 +165,14 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
             return given
         unknown = [label for label in given if label not in place_of]
         if unknown and not place_of.keys() <= given.keys():  # a fold may lack a class
-            wanted = f"one of classes_ ({_listed(self.classes_)})"
+            wanted = f"one of classes_ ({listed(self.classes_.tolist())})"
             raise ValueError(f"class_weight is of {unknown[0]!r}, wanted {wanted}")
         return {place: given.get(label, 1) for label, place in place_of.items()}
 
-    def _decide(self, outputs: np.ndarray) -> np.ndarray:
-        """Return what outputs say, as `_encode` puts it."""
-        if self._task == "classification":
-            return outputs.argmax(axis=1)
-        positive = (outputs > 0).astype(np.int64)
-        return positive if self._multilabel else positive[:, 0]
-
     def _score(self, outputs: np.ndarray, targets: np.ndarray, weight: np.ndarray | None) -> float:
-        return scores.accuracy(self._decide(outputs), targets, weight)
+        return scores.accuracy(losses.of_task(self._task).decide(outputs), targets, weight)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-
-def _listed(classes: Any, most: int = 10) -> str:
-    """Return classes as text, of many the first ones."""
-    more = f", … ({len(classes)})" if len(classes) > most else ""
-    return ", ".join(map(repr, classes[:most].tolist())) + more

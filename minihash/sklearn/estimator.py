@@ -11,14 +11,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minihash import checks, terminal
+from minihash import checks, frames, terminal
 from minihash.builders import mlp
 from minihash.datasets.rows import Batch
+from minihash.encoding import encode_frame
 from minihash.optimizers import SGD, Adam, Optimizer
 from minihash.schema import Schema
 from minihash.sklearn import inputs
 from minihash.sklearn.convergence import Convergence
-from minihash.sklearn.installed import BaseEstimator, ConvergenceWarning, check_is_fitted, validate_data
+from minihash.sklearn.installed import (
+    BaseEstimator,
+    ConvergenceWarning,
+    check_array,
+    check_is_fitted,
+    check_X_y,
+    validate_data,
+)
 from minihash.sources import ClassWeight
 from minihash.tasks import LOSS_OF_TASK
 from minihash.training import fit
@@ -76,7 +84,8 @@ class HashedMLP(BaseEstimator):
 
         Parameters
         ----------
-        X : (rows, features), an array, a data frame, or a sparse matrix, of which a batch at a time is dense.
+        X : (rows, features), an array, a DataFrame, or a sparse matrix, of which a batch at a time is dense.
+            Columns of words or categories of a DataFrame become inputs as those of a file do, one a word.
         y : (rows,) or (rows, outputs).
         sample_weight : (rows,), how much each row counts in the mean loss of its batch.
 
@@ -146,8 +155,10 @@ class HashedMLP(BaseEstimator):
     def _check(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None) -> Batch:
         """Return rows as the loss wants them; `reset` learns what they are, and starts the random numbers."""
         X, y = checks.unmasked("X", X), checks.unmasked("y", y)
+        if reset:
+            self.encoding_ = inputs.columns_of(X)
         wanted = {"accept_sparse": "csr", "multi_output": True, "y_numeric": self._numeric}
-        X, y = validate_data(self, X, y, reset=reset, **wanted)
+        X, y = self._validated(X, y, reset=reset, **wanted)
         if reset:
             self._rng = np.random.default_rng(inputs.seed_of(self.random_state))
         targets = self._encode(y.toarray() if inputs.is_sparse(y) else y, reset, classes)
@@ -192,11 +203,26 @@ class HashedMLP(BaseEstimator):
             class_names=getattr(self, "classes_", None),
             dtype=dtype,
         )
-        names = getattr(self, "feature_names_in_", None)
-        names = None if names is None else tuple(map(str, names))
-        self.network_.schema = Schema(self._task, feature_names=names, standardized=standardize)
+        self.network_.schema = self._schema(standardize)
         self.n_layers_ = len(sizes) + 2
         self.loss_curve_: list[float] = []
+
+    def _schema(self, standardized: bool) -> Schema:
+        """Return what the network is to know of the data: names, and how words become inputs."""
+        names = getattr(self, "feature_names_in_", None)
+        names = None if names is None else tuple(map(str, names))
+        if not self.encoding_:
+            return Schema(self._task, feature_names=names, standardized=standardized)
+        return Schema(
+            self._task,
+            columns=len(self.encoding_) + 1,  # of a file like X, with the target behind
+            target=len(self.encoding_),
+            header=names is not None,
+            feature_names=tuple(name for column in self.encoding_ for name in column.inputs),
+            standardized=standardized,
+            encoding=self.encoding_,
+            target_name=None if "target" in (names or ()) else "target",
+        )
 
     def _train(self, rows: Batch, plan: Plan, score: Callable[[], float] | None = None) -> bool:
         """Train the network, and note how it went; False if Ctrl-C ended it, after an epoch at least."""
@@ -231,8 +257,18 @@ class HashedMLP(BaseEstimator):
     def _outputs(self, X: Any) -> np.ndarray:
         """Return the outputs of the network, (rows, outputs)."""
         check_is_fitted(self, "network_")
-        X = validate_data(self, checks.unmasked("X", X), reset=False, accept_sparse="csr")
+        X = self._validated(checks.unmasked("X", X), reset=False, accept_sparse="csr")
         return inputs.predict(self.network_, X)
+
+    def _validated(self, X: Any, *y: Any, reset: bool, **wanted: Any) -> Any:
+        """Return X, and y if it is given, as arrays: words as inputs of numbers."""
+        if not self.encoding_:
+            return validate_data(self, X, *y, reset=reset, **wanted)
+        if not frames.labels_of(X):
+            raise ValueError(f"X is a {type(X).__name__}, wanted a DataFrame with words as in fit")
+        validate_data(self, X, reset=reset, skip_check_array=True)  # the names and number of its columns
+        encoded = encode_frame("X", X, self.encoding_)
+        return check_X_y(encoded, *y, **wanted) if y else check_array(encoded)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

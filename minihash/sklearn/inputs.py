@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from minihash import checks
+from minihash import checks, frames
+from minihash.datasets.profile import MAX_WORDS, Profile
 from minihash.datasets.rows import Batch, Batches, Rows, Statistics
+from minihash.encoding import Column, cells_of, is_category
 from minihash.hashing import LIMIT_SEED
 from minihash.network import Network
 
@@ -49,6 +51,37 @@ class SparseRows(Rows):
 def is_sparse(X: Any) -> bool:
     """Tell whether X is a sparse matrix."""
     return hasattr(X, "toarray")
+
+
+def columns_of(X: Any) -> tuple[Column, ...] | None:
+    """Return how the columns of a DataFrame become inputs, words an input each; None if it has no words.
+
+    Raises
+    ------
+    ValueError with the column that has missing entries beside words, or too many words.
+    """
+    if not frames.labels_of(X) or not any(_has_words(column) for _, column in frames.columns(X)):
+        return None
+    return tuple(_learned(label, column) for label, column in frames.columns(X))
+
+
+def _has_words(column: Any) -> bool:
+    values = np.asarray(column)
+    entries = values.tolist() if values.dtype.kind in "OUST" else []
+    return is_category(column) or not all(map(frames.is_number, entries))
+
+
+def _learned(label: Any, column: Any) -> Column:
+    """Learn what a column holds, as that of a file."""
+    cells = cells_of(f"X column {label!r}", column)
+    profile = Profile(str(label), MAX_WORDS, ".")
+    profile.add(range(len(cells)), cells)
+    if is_category(column) and profile.words:
+        return Column(str(label), "words", tuple(sorted(profile.words)))
+    try:
+        return profile.column(fill=False)
+    except ValueError as error:
+        raise ValueError(f"X {error}") from None
 
 
 def predict(network: Network, X: Any) -> np.ndarray:

@@ -59,27 +59,37 @@ class RegressorMixin:
         return r2(self.predict(X), checks.array("y", y), sample_weight)
 
 
-def validate_data(
-    estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = True, **others: Any
-) -> Any:
-    """Return X, and y if it is given, as arrays that fit; `reset` learns the features' number and names."""
-    _check_names(estimator, X, reset)
+def check_array(X: Any, **others: Any) -> Any:
+    """Return X as an array of finite numbers (rows, features)."""
     X = X.tocsr() if is_sparse(X) else np.asarray(X)
     if X.ndim != 2 or 0 in X.shape or X.dtype.kind not in "fiub":
         wanted = "real numbers (rows, features), at least one"
         raise ValueError(f"X has shape {X.shape} ({X.dtype}), wanted {wanted}")
     if not np.isfinite(X.data if is_sparse(X) else X).all():
         raise ValueError("X has NaN or infinity, wanted finite numbers")
+    return X
+
+
+def check_X_y(X: Any, y: Any, **others: Any) -> Any:
+    """Return X and y as arrays of as many rows."""
+    X, y = check_array(X), y if is_sparse(y) else np.asarray(y)
+    if y.shape[:1] != X.shape[:1] or y.ndim not in (1, 2):
+        raise ValueError(f"y has shape {y.shape}, wanted {X.shape[0]} rows as X, of one number or several")
+    return X, y
+
+
+def validate_data(
+    estimator: Any, X: Any, *y: Any, reset: bool = True, skip_check_array: bool = False, **others: Any
+) -> Any:
+    """Return X, and y if it is given, as arrays that fit; `reset` learns the features' number and names."""
+    _check_names(estimator, X, reset)
+    if not skip_check_array:
+        X = check_array(X)
     if reset:
         estimator.n_features_in_ = X.shape[1]
     if X.shape[1] != estimator.n_features_in_:
         raise ValueError(f"X has {X.shape[1]} features, wanted {estimator.n_features_in_} as in fit")
-    if isinstance(y, str):
-        return X
-    y = y if is_sparse(y) else np.asarray(y)
-    if y.shape[:1] != X.shape[:1] or y.ndim not in (1, 2):
-        raise ValueError(f"y has shape {y.shape}, wanted {X.shape[0]} rows as X, of one number or several")
-    return X, y
+    return check_X_y(X, *y) if y else X
 
 
 def _check_names(estimator: Any, X: Any, reset: bool) -> None:
