@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from minihash import checks, frames, memory, summary
+from minihash import checks, frames, integers, memory, summary
 from minihash.encoding import encode_frame
 from minihash.kernels import devices
 from minihash.kernels.devices import Device
@@ -228,8 +228,16 @@ class Network(Predictions):
             memory.check_predicting(self.layers, rows)
         # One pass even without rows: its outputs have the right shape and dtype.
         chunks = range(0, max(1, len(inputs)), PREDICT_ROWS)
-        forward, get = self.forward, self.device.get
+        forward, get = self._forward_of_predictions(), self.device.get
         return np.concatenate([get(forward(inputs[row : row + PREDICT_ROWS])) for row in chunks])
+
+    def _forward_of_predictions(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Return `forward`, or what computes in whole numbers where the layers are such (integers.py)."""
+        if not integers.is_whole(self.layers):
+            return self.forward
+        whole = integers.integers_of(self.layers)
+        shift, scale = self.input_shift, self.input_scale
+        return lambda inputs: whole.outputs((inputs - shift) * scale).astype(self.dtype)
 
     def to_units(self, outputs: np.ndarray) -> np.ndarray:
         """Return `outputs · output_scale + output_shift` in float64, or if that does nothing the outputs."""

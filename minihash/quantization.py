@@ -1,4 +1,4 @@
-"""Quantisation: buckets of hashed layers in eight or four bits, after training or with a fine-tune."""
+"""Quantisation: buckets in eight or four bits, and whole networks in integers, perhaps with a fine-tune."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minihash import checks
+from minihash.calibration import least_error_scale, some_inputs, with_roundings
 from minihash.callbacks import KeepLastGood, put_back, weights_of
 from minihash.kernels.devices import check_on_host
 from minihash.layers import HashedLinear, Layer, QuantizedHashedLinear
@@ -14,8 +15,7 @@ from minihash.layers.quantized_hashed_linear import largest_code, packing
 from minihash.network import Network
 from minihash.optimizers import Adam, Arrays, Optimizer, check_optimizer, chosen
 from minihash.training import Data, History, fit
-
-CANDIDATES = np.linspace(0.2, 1.0, 81)  # scales, as parts of the one that clips nothing
+from minihash.training.tasks import loss_for
 
 
 def choose_scale(weight: np.ndarray, bits: int) -> float:
@@ -23,16 +23,7 @@ def choose_scale(weight: np.ndarray, bits: int) -> float:
 
     `code = clip(round(w / s), ±(2^(bits − 1) − 1))`: a smaller scale rounds finer and clips more.
     """
-    dtype, weight = weight.dtype, weight.astype(np.float64)
-    most = float(np.abs(weight).max())
-    largest = most / largest_code(bits)
-    if largest < np.finfo(dtype).tiny:  # nothing, or so little that scales would not be exact
-        return 1.0
-
-    def error(part: float) -> float:  # relative to the largest: squares of huge and tiny weights have no room
-        return float(np.square((quantized(weight, part * largest, bits) - weight) / most).sum())
-
-    return float(dtype.type(min(CANDIDATES, key=error) * largest))
+    return least_error_scale(weight, -largest_code(bits), largest_code(bits))
 
 
 def codes_of(weight: np.ndarray, scale: float, bits: int) -> np.ndarray:
@@ -46,16 +37,21 @@ def quantized(weight: np.ndarray, scale: float, bits: int) -> np.ndarray:
     return codes_of(weight, scale, bits) * weight.dtype.type(scale)
 
 
-def quantize(network: Network, bits: int = 8, scales: dict[str, float] | None = None) -> Network:
+def quantize(
+    network: Network, bits: int = 8, scales: dict[str, float] | None = None, *, rows: Any = None
+) -> Network:
     """Return a copy of a network whose hashed layers have their buckets in eight or four bits.
 
-    Other layers are copied as they are.
+    Other layers are copied as they are. With `rows` the network is one of integers: it rounds its inputs and
+    activations to eight bits, and predicts in whole numbers alone (integers.py).
 
     Parameters
     ----------
     network : with a hashed layer at least.
     bits : 8 or 4.
     scales : of weights by their names ("0.weight"); of the others the best, `choose_scale`.
+    rows : (rows, in_features), raw, a few thousand of those that it was trained on: the scales of inputs and
+        activations are those with the least squared error over them.
 
     Returns
     -------
@@ -63,7 +59,8 @@ def quantize(network: Network, bits: int = 8, scales: dict[str, float] | None = 
 
     Raises
     ------
-    ValueError for a wrong argument, and for a network without hashed layers.
+    ValueError for a wrong argument, for a network without hashed layers, and with `rows` for layers that
+    integers have no form of.
 
     Examples
     --------
@@ -78,9 +75,11 @@ def quantize(network: Network, bits: int = 8, scales: dict[str, float] | None = 
         checks.choice("scales", name, tuple(names))
         limit = float(np.finfo(network.dtype).max)
         scales[name] = checks.number(f"scales[{name!r}]", scale, 0, limit, open_low=True)
+    places = {id(layer): place for place, layer in enumerate(network.layers)}
+    rounded = network if rows is None else with_roundings(network, network.checked("rows", rows))
     layers = [
-        _quantize_layer(layer, bits, scales.get(f"{position}.weight"))
-        for position, layer in enumerate(network.layers)
+        _quantize_layer(layer, bits, scales.get(f"{places.get(id(layer))}.weight"))
+        for layer in rounded.layers
     ]
     return network.with_layers(layers)
 
@@ -170,6 +169,7 @@ def fine_tune(
     optimizer: str | Optimizer | None = None,
     epochs: int = 5,
     keep: KeepLastGood | None = None,
+    integers: bool = False,
     **arguments: Any,
 ) -> tuple[Network, History]:
     """Train a network on with quantised weights, and return it quantised.
@@ -182,6 +182,8 @@ def fine_tune(
     bits : 8 or 4.
     optimizer : as in `fit`; by default Adam at a learning rate of 3e-4, small against what trained it.
     keep : if given, Ctrl-C returns what the last finished epoch made, if there is one, and its history.
+    integers : round inputs and activations too, as `quantize(rows=…)` does with scales of training rows; the
+        gradient passes through both roundings.
 
     Returns
     -------
@@ -194,15 +196,18 @@ def fine_tune(
     _check(network, bits)
     if arguments.get("checkpoint") is not None:  # it would not keep the weights that are rounded
         raise ValueError("checkpoint is given, and fine_tune keeps none, wanted None")
-    before, schema = weights_of(network), network.schema
+    before, schema, rounded = weights_of(network), network.schema, network
+    if checks.boolean("integers", integers):
+        loss = loss_for(network, arguments.get("loss"))
+        rounded = with_roundings(network, some_inputs(network, train, loss))
     try:
         rate, schedule = (arguments.pop(name, None) for name in ("learning_rate", "schedule"))
         given = Adam(3e-4) if optimizer is None and rate is None else optimizer
         inner, schedule = chosen(given, rate, schedule)
-        through = StraightThrough(inner, network, bits)
+        through = StraightThrough(inner, rounded, bits)
         callbacks = [*([] if keep is None else [keep]), *arguments.pop("callbacks", ())]
         history = fit(
-            network,
+            rounded,
             train,
             validation,
             optimizer=through,
@@ -215,8 +220,9 @@ def fine_tune(
             raise keep.divergence
     except BaseException as error:
         if keep is not None and keep.goes_on_after(error):
-            return quantize(network, bits, through.scales), keep.history
+            return quantize(rounded, bits, through.scales), keep.history
         put_back(network, before)
         network.schema = schema
         raise
-    return quantize(network, bits, through.scales), history
+    network.schema = rounded.schema
+    return quantize(rounded, bits, through.scales), history

@@ -19,6 +19,7 @@ import minihash
 from benchmarks.paper.low_rank_linear import LowRankLinear, gaussian_factor
 from benchmarks.paper.sparse_linear import SparseLinear
 from minihash.hashing import xxhash32
+from minihash.integers import integers_of, multiplier_of
 from minihash.maps import BucketMap
 from minihash.quantization import quantize
 
@@ -125,6 +126,48 @@ class Reader:
         assert end - first == size * math.prod(entry["shape"])
         return list(struct.unpack(f"<{(end - first) // size}{code}", self.tensors[first:end]))
 
+    def whole_outputs(self, row: list[float]) -> tuple[list[int], list[float]]:
+        """The last sums of section 7, and the outputs before they are scaled."""
+        first, *layers = self.description["layers"]
+        shift, scale = self.description["input_shift"], self.description["input_scale"]
+        numbers = [self.clipped(first, math.floor((x - shift) * scale / first["scale"] + 0.5)) for x in row]
+        now, function, relu = first["scale"], None, False
+        for position, layer in enumerate(layers, 1):
+            if layer["type"] == "QuantizedHashedLinear":
+                numbers, now = self.whole_sums(str(position), layer, numbers, now)
+            elif layer["type"] == "ReLU":
+                relu = True
+            elif layer["type"] in ("Tanh", "Sigmoid"):
+                function = getattr(self, layer["type"])
+            elif layer["type"] == "Rounding":
+                if function:
+                    values = function("", layer, [x * now for x in numbers])
+                    numbers = [math.floor(value / layer["scale"] + 0.5) for value in values]
+                else:
+                    f, e = math.frexp(now / layer["scale"])
+                    m, n = round(f * 2**31), 31 - e
+                    assert m < 2**31
+                    numbers = [(z * m + (1 << n - 1)) >> n for z in numbers]
+                numbers = [max(0, z) if relu else z for z in (self.clipped(layer, z) for z in numbers)]
+                now, function, relu = layer["scale"], None, False
+        return numbers, [z * now for z in numbers]
+
+    def clipped(self, layer: dict, number: int) -> int:
+        return min(max(number, layer["low"]), layer["high"])
+
+    def whole_sums(self, name: str, layer: dict, row: list[int], now: float) -> tuple[list[int], float]:
+        count, (scale,) = layer["out_features"], self.tensor(f"{name}.scale")
+        product = self.element if layer["tile"] == 1 else self.tiles
+        codes: list[Any] = self.codes(name, layer)
+        if layer["bias"] != "hashed":
+            biases = self.tensor(f"{name}.bias") if layer["bias"] == "free" else [0.0] * count
+            whole = [math.floor(bias / (now * scale) + 0.5) for bias in biases]
+            return [int(product(layer, codes, i, row)) + whole[i] for i in range(count)], now * scale
+        one, nothing = math.floor(256 / now + 0.5), [0] * len(row)
+        of_bias = [int(product(layer, codes, i, [*nothing, 1])) for i in range(count)]
+        sums = [int(product(layer, codes, i, [*row, 0])) for i in range(count)]
+        return [z + ((b * one + 128) >> 8) for z, b in zip(sums, of_bias)], now * scale
+
     def outputs(self, row: list[float]) -> list[float]:
         shift, scale = self.description["input_shift"], self.description["input_scale"]
         row = [(x - shift) * scale for x in row]
@@ -140,11 +183,15 @@ class Reader:
         return self.hashed(name, layer, self.tensor(f"{name}.weight"), row)
 
     def QuantizedHashedLinear(self, name: str, layer: dict, row: list[float]) -> list[float]:
-        codes, (scale,) = self.tensor(f"{name}.codes"), self.tensor(f"{name}.scale")
-        if layer["bits"] == 4:
-            halves = [half for byte in codes for half in (byte & 15, byte >> 4)]
-            codes = [half - 8 for half in halves[: layer["num_buckets"]]]
-        return self.hashed(name, layer, [scale * code for code in codes], row)
+        (scale,) = self.tensor(f"{name}.scale")
+        return self.hashed(name, layer, [scale * code for code in self.codes(name, layer)], row)
+
+    def codes(self, name: str, layer: dict) -> list[int]:
+        codes = self.tensor(f"{name}.codes")
+        if layer["bits"] == 8:
+            return codes
+        halves = [half for byte in codes for half in (byte & 15, byte >> 4)]
+        return [half - 8 for half in halves[: layer["num_buckets"]]]
 
     def hashed(self, name: str, layer: dict, weight: list[float], row: list[float]) -> list[float]:
         count = layer["out_features"]
@@ -273,6 +320,40 @@ def test_a_reader_of_quantised_layers_from_the_page_alone(
     reader = Reader(tmp_path / "model.safetensors")
     ref = [reader.outputs(row) for row in inputs.tolist()]
     np.testing.assert_allclose(network.predict(inputs), ref, rtol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("bias", ["hashed", "free", "none"])
+@pytest.mark.parametrize("tile, bits", [(1, 8), (2, 4), (4, 8), (1, 4)])
+@pytest.mark.parametrize("pixels", [True, False])
+def test_a_reader_of_whole_numbers_from_the_page_alone(
+    tmp_path: Path, activation: str, bias: str, tile: int, bits: int, pixels: bool
+) -> None:
+    scaling = {"input_scale": 1 / 255} if pixels else {"input_scale": 2.0, "input_shift": 0.5}
+    sizes, more = [6, 5, 4, 3], {"dropout": (0.1, 0.2), "activation": activation, **scaling}
+    network = minihash.mlp(sizes, num_buckets=[9, 7, 6], bias=bias, tile=tile, seed=5, **more)
+    for name, array in network.params.items():
+        if name.endswith("bias"):
+            array[...] = np.arange(len(array)) / 8
+    rng = np.random.default_rng(0)
+    inputs = rng.integers(0, 256, (40, 6)).astype("u1") if pixels else rng.normal(size=(40, 6))
+    minihash.save(quantize(network, bits, rows=inputs), tmp_path / "model.safetensors")
+    reader, loaded = Reader(tmp_path / "model.safetensors"), minihash.load(tmp_path / "model.safetensors")
+    whole = integers_of(loaded.layers)
+    scaled = (inputs - loaded.input_shift) * loaded.input_scale
+    ref = [reader.whole_outputs(row) for row in inputs.tolist()]
+    np.testing.assert_array_equal(whole.sums(whole.inputs(scaled)), [sums for sums, _ in ref])
+    wanted = np.array([outputs for _, outputs in ref]).astype(np.float32)
+    np.testing.assert_array_equal(loaded.predict(inputs), wanted)
+    assert len(np.unique(wanted)) > 20
+
+
+def test_examples_of_multipliers() -> None:
+    rows = re.findall(r"^\| (\d\.\d+) \| (\d+) \| (\d+) \| (−?\d+) \| (−?\d+) \|$", PAGE, re.M)
+    assert len(rows) == 3
+    for ratio, *others in rows:
+        m, n, z, rounded = (int(number.replace("−", "-")) for number in others)
+        assert multiplier_of(float(ratio)) == (m, n) and (z * m + 2 ** (n - 1)) >> n == rounded
 
 
 @pytest.mark.parametrize("scale, shift", [(2.5, -7.0), ([1.0, 2.0, 30.0], 0.0), (1.0, [1.7e9, 0.0, -3.0])])

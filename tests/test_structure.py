@@ -37,7 +37,7 @@ ROOMS = (
     ("initializers", "losses", "metrics", "optimizers", "schedules"),
     ("virtual_matrix",),
     ("layers",),
-    ("memory", "size_matching", "summary"),
+    ("integers", "memory", "size_matching", "summary"),
     ("predictions",),
     ("network",),
     ("builders",),
@@ -48,7 +48,7 @@ ROOMS = (
     ("testing",),
     ("datasets",),
     ("sources",),
-    ("training",),
+    ("calibration", "training"),
     ("callbacks",),
     ("quantization", "studies"),
     ("search",),
@@ -131,7 +131,7 @@ def lines_of(*names: str) -> int:
 def test_the_house_is_small() -> None:
     """Who needs more raises a number, in a commit of its own that says why."""
     engine = "hashing.py maps.py kernels virtual_matrix.py layers losses optimizers.py schedules.py"
-    assert lines_of(".") <= 22_750
+    assert lines_of(".") <= 23_200
     assert lines_of(*engine.split(), "initializers.py", "network.py") <= 5_700
     files = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file()]
     assert [name for name in files if lines_of(name) > 350] == []

@@ -1,4 +1,4 @@
-"""`minihash quantize`: a saved network with its buckets in eight or four bits."""
+"""`minihash quantize`: a saved network with its buckets in eight or four bits, or all in integers."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ def add_parser(subparsers: Any) -> None:
     bits = "of a bucket (default: %(default)s)"
     parser.add_argument("--bits", type=int, choices=(8, 4), default=8, help=bits)
 
+    whole = "round inputs and activations to eight bits too: the model predicts in whole numbers alone"
+    parser.add_argument("--integers", action="store_true", help=whole)
+
     tuning = parser.add_argument_group("fine-tune, with the weights rounded as they will be")
     epochs = "passes over the training rows; 0: round only (default: %(default)s)"
     tuning.add_argument("--epochs", type=integer(0), default=0, metavar="N", help=epochs)
@@ -40,6 +43,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load, fine-tune if wanted, round, save, measure before and after."""
     from minihash import quantization
+    from minihash.calibration import some_inputs
     from minihash.callbacks import KeepLastGood
     from minihash.files import check_outputs
     from minihash.persistence import load, save
@@ -55,16 +59,20 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_data(args, network)
     say_what_it_is(dataset)
     unfit, keep = _unfit(network, dataset), KeepLastGood()
+    if unfit and (args.epochs or args.integers):
+        raise ValueError(f"{args.model} has {unfit} {args.data}")
     if args.epochs:
-        if unfit:
-            raise ValueError(f"{args.model} has {unfit} {args.data}")
         small = _fine_tune(args, network, dataset, keep)
+    elif args.integers:
+        rows = some_inputs(network, dataset.train, TASKS[dataset.task])
+        small = quantization.quantize(network, args.bits, rows=rows)
     with held_back():
         save(small, args.out)
         say(f"saved {args.out}" + f" as of epoch {keep.epochs} of {args.epochs}" * bool(keep.interrupt))
     if keep.interrupt:
         raise keep.interrupt
-    for name, one in {"before": before, f"{args.bits} bits": small}.items():
+    after = f"{args.bits} bits, integers" if args.integers else f"{args.bits} bits"
+    for name, one in {"before": before, after: small}.items():
         measured = f"not measured: it has {unfit} {args.data}"
         if not unfit and count(dataset.test):
             measured = f"test {' '.join(main_score(evaluate(one, dataset.test, loss=TASKS[dataset.task])))}"
@@ -96,5 +104,6 @@ def _fine_tune(
         schedule=schedules.cosine(args.learning_rate),
         seed=args.seed,
         keep=keep,
+        integers=args.integers,
     )
     return small

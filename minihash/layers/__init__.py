@@ -7,6 +7,7 @@ from minihash.layers.hashed_linear import HashedLinear
 from minihash.layers.linear import Linear
 from minihash.layers.quantized_hashed_linear import QuantizedHashedLinear
 from minihash.layers.registry import register
+from minihash.layers.rounding import Rounding
 
 __all__ = [
     "Dropout",
@@ -15,6 +16,7 @@ __all__ = [
     "Linear",
     "QuantizedHashedLinear",
     "ReLU",
+    "Rounding",
     "Sigmoid",
     "Tanh",
     "WeightLayer",

@@ -138,11 +138,15 @@ class QuantizedHashedLinear(HashedLinear):
     def _forward(self, inputs: np.ndarray, training: bool) -> tuple[np.ndarray, Any]:
         if training:
             raise ValueError("the network is quantised and does not train, wanted floats")
-        outputs, _ = self.matrix.multiply(inputs, self._unpack(), self.dtype, self.device)
+        outputs = self.sums(inputs)
         outputs *= self.params["scale"]
         if self.bias == "free":
             outputs += self.params["bias"]
         return outputs, None
+
+    def sums(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the products (batch, out_features) of inputs with the codes, in the inputs' dtype."""
+        return self.matrix.multiply(inputs, self._unpack(), inputs.dtype, self.device)[0]
 
     def config(self) -> dict[str, Any]:
         return {**super().config(), "bits": self.bits}

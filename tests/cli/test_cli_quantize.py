@@ -10,6 +10,7 @@ import pytest
 from helpers import Run
 
 from minihash import QuantizedHashedLinear, load, mlp, quantization, save
+from minihash.integers import is_whole
 
 
 @pytest.fixture
@@ -98,3 +99,25 @@ def test_training_within_a_budget_of_bytes(run: Run, tmp_path: Path) -> None:
     assert status == 0 and 3_900 < load(out).nbytes <= 4_000 and "stored: 3,99" in said
     status, _, err = run("train", "--memory-bytes", "3", "--epochs", "1")
     assert status == 1 and "memory_bytes is 3, wanted 8 <=" in err
+
+
+@pytest.mark.parametrize("epochs", ["0", "1"])
+def test_integers(run: Run, model: Path, tmp_path: Path, epochs: str) -> None:
+    out = tmp_path / "whole.safetensors"
+    options = ["--integers", "--bits", "4", "--epochs", epochs, "--out", str(out)]
+    status, said, err = run("quantize", str(model), *options)
+    whole = load(out)
+    assert (status, err) == (0, "") and is_whole(whole.layers)
+    assert f"4 bits, integers: {whole.nbytes:,} bytes, test error" in said
+    before, after = (float(line.split()[-2]) for line in said.splitlines() if "test error" in line)
+    assert abs(before - after) < 5 if epochs == "0" else after < before - 5
+    status, said, _ = run("evaluate", str(out))
+    assert status == 0 and f"test error: {after:.2f} %" in said
+
+
+def test_integers_of_other_data_are_refused(run: Run, tmp_path: Path) -> None:
+    model = tmp_path / "other.safetensors"
+    save(mlp([20, 5, 3], compression=1 / 2), model)
+    status, _, err = run("quantize", str(model), "--integers", "--out", str(tmp_path / "small.safetensors"))
+    assert status == 1 and "has 20 inputs and 3 outputs, wanted 784 and 10 for" in err
+    assert not (tmp_path / "small.safetensors").exists()
