@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from benchmarks.tables import markdown
 from minihash import figures
 from minihash.files import replacing
 
-HEADER = ("data", "layers", "at", "method", "error, %", "paper", "stored", "budget", "mult.", "epochs")
+HEADER = ("data", "layers", "at", "method", "error, %", "±", "paper", "stored", "budget", "mult.", "epochs")
+NORMAL = 1.96  # standard deviations: 95 %
 RESULTS = ("stored", "budget", "multiplications", "test_error")
 
 
@@ -33,6 +35,7 @@ class Results:
     def __init__(self, ledger: Ledger, planned: Sequence[Record]) -> None:
         records = {ledger.identity(record): record for record in ledger.records()}
         self.origins = {plan["dataset"]: plan["origin"] for plan in planned}
+        self.test_rows = {plan["dataset"]: plan["test_rows"] for plan in planned}
         self._found: dict[Cell, Record] = {}
         for plan in planned:
             record = records.get(ledger.identity(plan))
@@ -49,22 +52,62 @@ class Results:
 
 
 def table(grid: Grid, results: Results, seeds: Sequence[int]) -> str:
-    """Return a grid as a Markdown table, the paper's numbers beside ours, and a line on the data."""
-    rows = [_table_row(cell, results.of(cell, seeds)) for cell in grid.cells(seeds[:1])]
+    """Return a grid as a Markdown table, the paper's numbers beside ours, and a line on the data.
+
+    Half the width of the 95 % interval of an error e on n test rows is `1.96 √(e (1 − e) / n)`: what another
+    test set of that size would change. What another seed would change, several seeds show.
+    """
+    rows = [_table_row(cell, results, seeds) for cell in grid.cells(seeds[:1])]
     made = [f"{name}: {origin or 'of the user'}" for name, origin in results.origins.items()]
     return markdown(HEADER, rows) + "\n\nData: " + "; ".join(made) + "."
 
 
-def _table_row(cell: Cell, found: list[Record]) -> tuple[str, ...]:
+def wide_table(grid: Grid, layers: int, compression: str, results: Results, seeds: Sequence[int]) -> str:
+    """Return the part of a table of the paper as it has it: data sets by methods, the paper's in brackets.
+
+    Ours are medians over the seeds with half the width of the interval of `table`; the least is bold.
+    """
+    rows = []
+    for dataset in grid.datasets:
+        cells = [Cell(dataset, layers, row, compression, 0, seeds[0]) for row in grid.rows]
+        medians = [_median(results.of(cell, seeds)) for cell in cells]
+        least = min((error for error in medians if error is not None), default=None)
+        texts = [_wide_entry(cell, error, error == least, results) for cell, error in zip(cells, medians)]
+        rows.append((dataset.upper(), *texts))
+    return markdown((f"{layers} layers, {compression}", *grid.rows), rows)
+
+
+def _wide_entry(cell: Cell, error: float | None, is_least: bool, results: Results) -> str:
+    if error is None:
+        return "missing"
+    number = f"**{error:.2f}**" if is_least else f"{error:.2f}"
+    printed = published.error_of(cell)
+    text = f"{number} ± {half_width(error, results.test_rows[cell.dataset]):.2f}"
+    return f"{text} ({printed})" if printed else text
+
+
+def _median(found: list[Record]) -> float | None:
+    errors = [record["test_error"] for record in found if record["test_error"] is not None]
+    return statistics.median(errors) if errors else None
+
+
+def half_width(error: float, rows: int) -> float:
+    """Return half the width of the 95 % interval of an error in percent, of so many test rows."""
+    return NORMAL * math.sqrt(error * (100 - error) / rows)
+
+
+def _table_row(cell: Cell, results: Results, seeds: Sequence[int]) -> tuple[str, ...]:
+    found = results.of(cell, seeds)
     at = f"× {cell.expansion}" if cell.expansion else cell.compression
     place = (cell.dataset, str(cell.layers), at, cell.row)
     if not found:
-        return (*place, "missing", published.error_of(cell), "", "", "", "")
-    first = found[0]
+        return (*place, "missing", "", published.error_of(cell), "", "", "", "")
+    first, median = found[0], _median(found)
     over = first["stored"] - first["budget"]
     return (
         *place,
         errors_text([record["test_error"] for record in found]),
+        "" if median is None else f"{half_width(median, results.test_rows[cell.dataset]):.2f}",
         published.error_of(cell),
         f"{first['stored']:,}",
         f"{first['budget']:,}" + (f" ({over:+,})" if over else ""),
@@ -93,8 +136,12 @@ def write(
     ImportError if there is a figure to draw and no matplotlib; OSError if a file cannot be written.
     """
     paths = [Path(folder, f"{name}.md")]
+    parts = [table(grid, results, seeds)]
+    if name.startswith("table"):
+        (compression,) = grid.compressions
+        parts = [wide_table(grid, layers, compression, results, seeds) for layers in grid.layers] + parts
     with replacing(paths[0]) as file:
-        file.write((table(grid, results, seeds) + "\n").encode())
+        file.write(("\n\n".join(parts) + "\n").encode())
     if name.startswith("figure"):
         for ending in ("png", "svg"):
             paths.append(Path(folder, f"{name}.{ending}"))
@@ -137,8 +184,8 @@ def _series(
     for cell in one.cells(seeds[:1]):
         at = float(cell.expansion or Fraction(cell.compression))
         if found := results.of(cell, seeds):
-            errors = [record["test_error"] for record in found if record["test_error"] is not None]
-            ours += [(at, statistics.median(errors))] if errors else []
+            median = _median(found)
+            ours += [] if median is None else [(at, median)]
         printed = published.error_of(cell)
         if printed and not printed.startswith(">"):
             papers.append((at, float(printed)))

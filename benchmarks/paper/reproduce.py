@@ -51,17 +51,17 @@ def plan(cells: Iterable[Cell], epochs: int | None = None, data_dir: str | None 
     ------
     ValueError, OSError, ImportError : as `data.load` does.
     """
-    origins: dict[str, str] = {}
+    known: dict[str, Record] = {}
     records = []
     for cell in dict.fromkeys(cells):
-        if cell.dataset not in origins:
-            origins[cell.dataset] = data.load(cell.dataset, data_dir).origin
+        if cell.dataset not in known:
+            dataset = data.load(cell.dataset, data_dir)
+            known[cell.dataset] = {"origin": dataset.origin, "test_rows": len(dataset.test[1])}
         teacher = None
         if ROWS[cell.row].method in methods.DISTILLED:
             teacher = settings_of(teacher_cell(cell)).with_epochs(epochs).as_dict()
         settings = settings_of(cell).with_epochs(epochs).as_dict()
-        facts = {"settings": settings, "teacher": teacher, "origin": origins[cell.dataset]}
-        records.append({**cell.as_dict(), **facts})
+        records.append({**cell.as_dict(), "settings": settings, "teacher": teacher, **known[cell.dataset]})
     return records
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from minihash.kernels import threads
 
 GRID = grid("table2", ["NN", "DK", "HashNet"], ["mnist"], [3])
 CELLS = list(GRID.cells([0, 1]))
+TEST_ROWS = 100  # of conftest.py
 
 
 def run_all(cells, folder, epochs=1, **arguments):
@@ -181,13 +183,33 @@ def test_the_table(tiny, tmp_path):
     assert lines[0] == list(report.HEADER) and data == "Data: mnist: of the user."
     errors = [record["test_error"] for record in ledger_of(tmp_path).records()]
     assert [line[3] for line in lines[2:]] == ["NN", "DK", "HashNet"]
-    assert [line[5] for line in lines[2:]] == ["6.28", "6.32", "2.79"]
+    assert [line[6] for line in lines[2:]] == ["6.28", "6.32", "2.79"]
     low, middle, high = sorted((errors[0], errors[3], errors[6]))
     assert lines[2][4] == f"**{middle:.2f}** ({low:.2f}, {middle:.2f}, {high:.2f})"
-    assert lines[4][9] == "1" and report.errors_text([5.0, 1.0, 3.0]).startswith("**3.00**")
+    assert lines[2][5] == f"{196 * math.sqrt(middle / 100 * (1 - middle / 100) / TEST_ROWS):.2f}"
+    assert lines[4][10] == "1" and report.errors_text([5.0, 1.0, 3.0]).startswith("**3.00**")
     other = grid("table1", ["RER"], ["rot"], [5])
     missing = report.table(other, results_of(tmp_path, other.cells([0])), [0])
-    assert "| missing | 9.89 |  |  |  |  |\n" in missing
+    assert "| missing |  | 9.89 |  |  |  |  |\n" in missing
+
+
+def test_the_table_as_the_paper_has_it(tiny, tmp_path):
+    seeds, part = (0, 1, 2), grid("table2", ["NN", "HashNet", "DK"], ["mnist", "rot"], [3])
+    cells = [cell for cell in part.cells(seeds) if cell.dataset == "mnist" and cell.row != "DK"]
+    run_all(cells, tmp_path)
+    (path,) = report.write("table2", part, results_of(tmp_path, list(part.cells(seeds))), seeds, tmp_path)
+    wide, long, data = path.read_text().split("\n\n")
+    head, _, mnist, rot = ([cell.strip() for cell in line.split("|")[1:-1]] for line in wide.splitlines())
+    assert head == ["3 layers, 1/64", "NN", "HashNet", "DK"] and long.startswith("| data |")
+    errors = {row: [] for row in head[1:]}
+    for record in ledger_of(tmp_path).records():
+        errors[record["row"]].append(record["test_error"])
+    medians = [sorted(errors[row])[1] for row in ("NN", "HashNet")]
+    for entry, median, papers in zip(mnist[1:], medians, ("6.28", "2.79")):
+        half = 1.96 * math.sqrt(median * (100 - median) / TEST_ROWS)
+        shown = f"**{median:.2f}**" if median == min(medians) else f"{median:.2f}"
+        assert entry == f"{shown} ± {half:.2f} ({papers})"
+    assert mnist[3] == "missing" and rot == ["ROT", "missing", "missing", "missing"]
 
 
 def test_records_with_other_settings_are_not_shown(tiny, tmp_path):
