@@ -43,6 +43,7 @@ class Stage:
     bias : (out_features,) int64, added to the sums.
     scale : of the sums; of the outputs, where the stage is the last and rounds them.
     bound : the sums are no larger in size, whatever the inputs are.
+    one : what a hashed bias is fed with, in 256ths of the inputs' scale.
     multiplier, shift : m and n of the rounding behind it; 0 where it has none, as the last one may.
     low, high : of its whole numbers.
     tables : what follows it: the lowest whole number that is looked up, and what each from there on becomes.
@@ -52,6 +53,7 @@ class Stage:
     bias: np.ndarray
     scale: float
     bound: int
+    one: int
     multiplier: int = 0
     shift: int = 0
     low: int = 0
@@ -173,18 +175,17 @@ def _add(made: Integers, now: _Values, layer: Layer, place: str) -> _Values:
 
 def _stage(layer: QuantizedHashedLinear, now: _Values, place: str) -> Stage:
     scale = now.scale * float(layer.params["scale"][0])
-    bias = np.zeros(layer.out_features, np.int64)
+    bias, one = np.zeros(layer.out_features, np.int64), math.floor(2**ONE_BITS / now.scale + 0.5)
     if layer.bias == "hashed":
-        one = math.floor(2**ONE_BITS / now.scale + 0.5)
         bias = (_bias_codes(layer) * one + 2 ** (ONE_BITS - 1)) >> ONE_BITS
     elif layer.bias == "free":
         bias = np.floor(layer.params["bias"].astype(np.float64) / scale + 0.5).astype(np.int64)
-    largest = max(abs(now.low), abs(now.high))
-    codes = int(np.abs(layer.codes.astype(np.int64)).max())
-    bound = layer.in_features * codes * largest + int(np.abs(bias).max())
+    codes = max(1, int(np.abs(layer.codes.astype(np.int64)).max()))
+    largest = max(abs(now.low), abs(now.high)) * codes
+    bound = layer.in_features * largest + int(np.abs(bias).max())
     if bound >= LIMIT:
         raise ValueError(f"{place} has sums up to {bound:,}, wanted below {LIMIT:,}: 32 bits")
-    return Stage(layer, bias, scale, bound)
+    return Stage(layer, bias, scale, bound, one)
 
 
 def _bias_codes(layer: QuantizedHashedLinear) -> np.ndarray:

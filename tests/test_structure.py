@@ -131,7 +131,7 @@ def lines_of(*names: str) -> int:
 def test_the_house_is_small() -> None:
     """Who needs more raises a number, in a commit of its own that says why."""
     engine = "hashing.py maps.py kernels virtual_matrix.py layers losses optimizers.py schedules.py"
-    assert lines_of(".") <= 23_200
+    assert lines_of(".") <= 23_600
     assert lines_of(*engine.split(), "initializers.py", "network.py") <= 5_700
     files = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file()]
     assert [name for name in files if lines_of(name) > 350] == []

@@ -16,6 +16,7 @@ import numpy as np
 
 from minihash.export.c.layer import CLayer
 from minihash.export.c.text import Constant, c_type, template
+from minihash.integers import Stage
 from minihash.layers import HashedLinear
 
 AHEAD = 24  # inputs that wait for each other, to share hashes
@@ -32,9 +33,10 @@ class Element(CLayer):
         self.hashes = layer.out_features * layer.columns
 
     def bias(self) -> str:
-        if self.layer.bias == "hashed":
-            return f"{self.name}_entry(hash_row(i, {self.layer.seed}u), {self.layer.in_features})"
-        return super().bias()
+        if self.layer.bias != "hashed":
+            return super().bias()
+        code = f"{self.name}_entry(hash_row(i, {self.layer.seed}u), {self.layer.in_features})"
+        return f"bias_of({code}, {self.stage.one})" if self.stage else code
 
     def bias_step(self) -> str:
         if self.layer.bias == "hashed":
@@ -47,7 +49,7 @@ class Element(CLayer):
             **super().fields(),
             "K": f"{self.layer.num_buckets}u",
             "bits": "hash << 1" if signed else "hash",
-            "signed_weight": "hash >> 31 ? -weight : weight" if signed else "weight",
+            "signed_weight": "(value_t)(hash >> 31 ? -weight : weight)" if signed else "weight",
             "signed_grad": "hash >> 31 ? -grad : grad" if signed else "grad",
         }
 
@@ -73,6 +75,23 @@ class Tiles(CLayer):
         """Return 2 · place + (1 where the sign is −1) of each column."""
         return 2 * self.map.places.astype(np.int64) + (self.map.signs < 0)
 
+    def sections(self) -> tuple[str, ...]:
+        return ("slot", "bias") if self.stage and self.layer.bias == "hashed" else ("slot",)
+
+    def bias(self) -> str:
+        if self.stage and self.layer.bias == "hashed":
+            return f"{self.name}_bias(hash_row(i, {self.layer.seed}u))"
+        return super().bias()
+
+    def _of_bias(self) -> dict[str, Any]:
+        """Return where a hashed bias has its code, in whole numbers."""
+        if not self.stage or self.layer.bias != "hashed":
+            return {}
+        segment, offset = divmod(int(self.map.places[-1]), self.map.tile)
+        sign = "-" if self.map.signs[-1] < 0 else ""
+        facts = {"bias_segment": segment, "bias_offset": f"{offset}u", "bias_sign": sign}
+        return {**facts, "one": self.stage.one}
+
     def fields(self) -> dict[str, Any]:
         map, (table,) = self.map, self.tables
         start = f"(size_t)tile * {map.tile}u"
@@ -91,13 +110,14 @@ class Tiles(CLayer):
             "entry_t": c_type(table.array.dtype),
             "entry": table.read("j"),
             "fed": self._fed(fields["input"]),
+            **self._of_bias(),
         }
 
     def _fed(self, value: str) -> str:
         """Return the expression of what column j is multiplied by: its input, or 1 for the bias."""
-        if self.layer.bias == "hashed":
-            return f"j < {self.layer.in_features} ? {value} : 1.0f"
-        return value
+        if self.layer.bias == "hashed":  # in whole numbers it is added by itself
+            return f"(value_t)(j < {self.layer.in_features} ? {value} : {0 if self.stage else '1.0f'})"
+        return f"(value_t){value}"
 
     def largest_index(self) -> int:
         return max(super().largest_index(), self.map.num_buckets, self.map.segments * self.map.tile)
@@ -113,7 +133,7 @@ class Products(Tiles):
         self.additions = layer.out_features * self.map.segments
 
     def sections(self) -> tuple[str, ...]:
-        return ("slot", "products")
+        return (*super().sections(), "products")
 
     def training_sections(self) -> tuple[str, ...]:
         return ("products_scatter", *(["products_back"] if self.position else []), "products_update")
@@ -127,7 +147,7 @@ class Products(Tiles):
 
     def fields(self) -> dict[str, Any]:
         begin = ""
-        if self.layer.bias == "hashed":
+        if self.layer.bias == "hashed" and not self.stage:
             begin = f"    {self.name}_add(products, {self.layer.in_features}, 1.0f);\n"
         return {**super().fields(), "products": self.inner, "begin_bias": begin}
 
@@ -143,6 +163,11 @@ class Segments(Tiles):
             flushes = self.map.segments * -(-self.map.tile // AHEAD)
             self.hashes = layer.out_features * flushes
             self.variables, self.indices = AHEAD * (4 + self.offset.itemsize) + 1, 1
+
+    def in_whole_numbers(self, stage: Stage) -> None:
+        super().in_whole_numbers(stage)
+        if self.by_input:  # inputs that wait have two bytes
+            self.variables -= 2 * AHEAD
 
     def _entries(self) -> np.ndarray:
         """Return 2 · column + (1 where its sign is −1) of each place."""
@@ -162,7 +187,7 @@ class Segments(Tiles):
         ]
 
     def sections(self) -> tuple[str, ...]:
-        return ("slot", "segment" if self.by_input else "unit")
+        return (*super().sections(), "segment" if self.by_input else "unit")
 
     def fields(self) -> dict[str, Any]:
         (table,) = self.tables

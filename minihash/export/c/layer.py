@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from minihash.export.c.text import Constant, fill, number
+from minihash.integers import Stage
 from minihash.layers import QuantizedHashedLinear
 
 
@@ -40,6 +41,7 @@ class CLayer:
     in_order : whether inputs that come one by one come in their order.
     variables : bytes of static variables beside the vectors, without `indices`, the number of index_t.
     free_bias : of unit i, as C, where biases are stored by themselves; or "".
+    stage : of a network in whole numbers; None in one of floats.
     scale : of quantised weights, as C: sums are of codes, and scaled when they are finished; or "".
     """
 
@@ -63,8 +65,15 @@ class CLayer:
         if isinstance(layer, QuantizedHashedLinear):
             self.scale = number(self.parameters.pop("scale")[0])
             self.parameters = {"weight": self.parameters.pop("codes"), **self.parameters}
+        self.stage: Stage | None = None
         self.tables: list[Constant] = []
         self.multiply_adds = layer.out_features * layer.in_features
+
+    def in_whole_numbers(self, stage: Stage) -> None:
+        """Compute the stage's sums: codes are multiplied as they are, and biases are whole numbers too."""
+        self.stage, self.scale = stage, ""
+        if self.free_bias:
+            self.parameters["bias"] = stage.bias.astype(np.int32)
 
     def sections(self) -> tuple[str, ...]:
         """Return the sections of the template that predict."""
@@ -104,7 +113,7 @@ class CLayer:
 
     def bias(self) -> str:
         """Return the expression that unit i's sum begins with: its bias, unless that comes in the end."""
-        return self.free_bias if self.free_bias and not self.scale else "0.0f"
+        return self.free_bias if self.free_bias and not self.scale else "0"
 
     def finished(self, total: str) -> str:
         """Return the expression of unit i from its sum."""

@@ -19,7 +19,7 @@ def forward_lines(plan: Plan, scaled: str) -> list[str]:
 
     scaled : the expression of output i from `out[i]`, or "".
     """
-    lines = [f"float *const {name} = {buffer};" for name, buffer in plan.shared.items()]
+    lines = [f"number_t *const {name} = {buffer};" for name, buffer in plan.shared.items()]
     if lines:
         lines.append("")
     for loop in plan.loops:
@@ -32,13 +32,19 @@ def forward_lines(plan: Plan, scaled: str) -> list[str]:
             continue
         layer = loop.taker.layer
         use = f"each is added to the {'inner vector' if layer.inner else 'units'} of layer {layer.position}"
-        lines += [f"/* {words}: {use}. */", *layer.take(target, value)]
+        taken = value if loop.source is None else _as_value(value)
+        lines += [f"/* {words}: {use}. */", *layer.take(target, taken)]
         finished = activate(loop.taker.activations, layer.finished(f"{target}[i]"))
         if not layer.inner and finished != f"{target}[i]":
             lines += _store(loop.taker.outputs, target, finished)
     if scaled:
         lines += ["/* The outputs in the units of the targets. */", *_store(plan.outputs, OUT, scaled)]
     return lines
+
+
+def _as_value(value: Callable[[str], str]) -> Callable[[str], str]:
+    """Return the same expression as a factor of products, for which whole numbers are shorter than sums."""
+    return lambda index: f"(value_t){value(index)}"
 
 
 def _values(loop: Loop) -> tuple[str, Callable[[str], str]]:

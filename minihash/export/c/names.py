@@ -23,10 +23,11 @@ def inputs_comment(network: Network) -> str:
     return "/* " + "\n * ".join(text) + " */\n"
 
 
-def classes_code(network: Network, common: dict[str, str]) -> str:
+def classes_code(network: Network, floats: bool, common: dict[str, str]) -> str:
     """Return what the header has for a classifier; "" of what is not known to be one.
 
     Names are a macro and the function is inline, so that who does not use them has nothing of them in flash.
+    There is no function where outputs are no `floats`.
     """
     if not is_classifier(network) or network.task is None:
         return ""
@@ -35,6 +36,8 @@ def classes_code(network: Network, common: dict[str, str]) -> str:
     if network.class_names is not None:
         lines = " \\\n".join(f"    {line}" for line in _literals(network.class_names))
         parts.append(fill(CLASSES, "names", **common, names=f"{lines} \\"))
+    if not floats:
+        return "\n" + "".join(parts)
     body = fill(CLASSES, network.task, **common).rstrip("\n")
     parts.append("\n" + fill(CLASSES, "probabilities", **common, body=body))
     return "\n" + "".join(parts)

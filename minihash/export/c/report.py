@@ -34,6 +34,7 @@ class Report:
     ram_momentum : the same with momentum, or None where nothing is trained.
     multiply_adds, additions, hashes : of one inference at most; inputs that are 0 are skipped.
     rounded : the dtype of the network where that was rounded, else "".
+    whole : whether it computes in whole numbers.
     files : names of what was written.
     """
 
@@ -49,11 +50,18 @@ class Report:
     additions: int
     hashes: int
     rounded: str = ""
+    whole: bool = False
     files: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, plan: Plan, network: Network, scaling: list[Constant], given: np.dtype) -> Report:
-        """Return the report of a plan; `given` is the dtype from which the network was rounded."""
+    def of(
+        cls, plan: Plan, network: Network, tables: list[Constant], given: np.dtype, whole: bool = False
+    ) -> Report:
+        """Return the report of a plan; `given` is the dtype from which the network was rounded.
+
+        tables : constants beside those of the layers.
+        whole : whether it computes in whole numbers.
+        """
         index = index_bytes(plan.layers)
         own = sum(layer.variables + layer.indices * index for layer in plan.layers)
         ram = FLOAT * (sum(plan.buffers.values()) + plan.outputs) + own
@@ -67,7 +75,7 @@ class Report:
             rows=tuple(map(_row, plan.layers)),
             inputs=plan.layers[0].layer.in_features,
             outputs=plan.outputs,
-            flash=sum(map(_flash, plan.layers)) + sum(table.array.nbytes for table in scaling),
+            flash=sum(map(_flash, plan.layers)) + sum(table.array.nbytes for table in tables),
             code=code + code_each * len(plan.layers),
             ram=ram,
             ram_momentum=momentum,
@@ -75,6 +83,7 @@ class Report:
             additions=sum(layer.additions for layer in plan.layers),
             hashes=sum(layer.hashes for layer in plan.layers),
             rounded=given.name if given != np.float32 else "",
+            whole=whole,
         )
 
     def ram_macro(self, prefix: str) -> str:
@@ -89,6 +98,9 @@ class Report:
     def __str__(self) -> str:
         momentum = "" if self.ram_momentum is None else f" ({self.ram_momentum:,} with momentum)"
         rounded = [f"numbers: float32, rounded from {self.rounded}"] if self.rounded else []
+        floats = "; its routines for floats are about 2,000 bytes more"
+        if self.whole:
+            rounded, floats = ["numbers: whole, sums of 32 bits"], ""
         return "\n".join(
             [
                 text.table(HEADER, self.rows, left=2),
@@ -97,7 +109,7 @@ class Report:
                 f"RAM: {self.ram:,} bytes{momentum} of variables, and at most {STACK} of stack",
                 f"work: {self.multiply_adds:,} multiply-adds, {self.additions:,} additions, "
                 f"{self.hashes:,} hashes; less for inputs of 0",
-                "code and stack: on AVR, by gcc -Os; its routines for floats are about 2,000 bytes more",
+                f"code and stack: on AVR, by gcc -Os{floats}",
                 *rounded,
             ]
         )

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from minihash.export.c import training
-from minihash.export.c.forms import FORMS
+from minihash.export.c.arithmetic import Numbers, words_of
 from minihash.export.c.layer import CLayer, index_bytes
 from minihash.export.c.loops import activate, forward_lines
 from minihash.export.c.names import classes_code, inputs_comment, is_classifier
 from minihash.export.c.report import Report
 from minihash.export.c.text import LEAST_SCALE, Constant, fill, indent, number, template
-from minihash.export.plan import Activation, Plan
+from minihash.export.plan import Plan
 from minihash.network import Network
 
 #: How a streamed inference asks for its inputs.
@@ -64,12 +64,18 @@ def _each(tables: list[Constant], name: str, array: np.ndarray, index: str) -> s
     return tables[-1].read(index)
 
 
-def header(network: Network, plan: Plan, report: Report, common: dict[str, str]) -> str:
+def header(network: Network, plan: Plan, report: Report, numbers: Numbers, common: dict[str, str]) -> str:
     """Return the header: what the functions do, and what they cost."""
-    parameters = training.count(plan)
+    parameters, whole, text = training.count(plan), numbers.whole, template("model.h")
+    words = words_of(network, whole) if whole else {}
+    floats = is_classifier(network) and not whole
     return fill(
-        template("model.h"),
+        text,
         **common,
+        **numbers.types,
+        what=fill(text, numbers.section, **common, **words).rstrip("\n"),
+        unscaled="" if whole else fill(text, "unscaled", **common) + "\n",
+        arithmetic="no float is used." if whole else "no double is used.",
         summary=report.summary,
         report="\n".join(f" * {line}".rstrip() for line in str(report).splitlines()),
         inputs=report.inputs,
@@ -78,21 +84,28 @@ def header(network: Network, plan: Plan, report: Report, common: dict[str, str])
         code=report.code,
         ram=report.ram_macro(common["NAME"]),
         reading=IN_ORDER[plan.layers[0].in_order],
-        includes="#include <math.h>\n" * is_classifier(network) + "#include <stdint.h>",
+        includes="#include <math.h>\n" * floats + "#include <stdint.h>",
         names=inputs_comment(network),
-        classes=classes_code(network, common),
+        classes=classes_code(network, floats, common),
         training=fill(template("training.h"), **common, parameters=parameters) if plan.training else "",
     )
 
 
-def source(plan: Plan, scaling: Scaling, common: dict[str, str]) -> str:
+def source(plan: Plan, scaling: Scaling, numbers: Numbers, common: dict[str, str]) -> str:
     """Return the source: constants and functions of the scaling and of every layer, then the network's."""
-    parts = [fill(MODEL, "head", **common, index=f"uint{8 * index_bytes(plan.layers)}_t")]
+    index, math = f"uint{8 * index_bytes(plan.layers)}_t", "" if numbers.whole else "#include <math.h>\n"
+    parts = [fill(MODEL, "head", **common, **numbers.types, index=index, math=math)]
     parts += [fill(template("hash.c"), section) for section in _hash_sections(plan.layers)]
-    parts += _activations(plan)
-    parts += [table.declaration() for table in scaling.tables]
-    fields = {"shift": scaling.shift, "scale": scaling.scale, "least": number(LEAST_SCALE)}
-    parts.append(fill(MODEL, "input", **common, **fields, scaled=activate(plan.first, scaling.scaled)))
+    if numbers.whole:
+        biases = [fill(MODEL, "bias_of")] * any(layer.layer.bias == "hashed" for layer in plan.layers)
+        using = [*biases, *_activations(plan)]
+        parts += [fill(MODEL, "floor")] * any("shift_down(" in code for code in using) + using
+        parts.append(fill(MODEL, "whole_input", **numbers.types))
+    else:
+        parts += _activations(plan)
+        parts += [table.declaration() for table in scaling.tables]
+        fields = {"shift": scaling.shift, "scale": scaling.scale, "least": number(LEAST_SCALE)}
+        parts.append(fill(MODEL, "input", **common, **fields, scaled=activate(plan.first, scaling.scaled)))
     if plan.training:
         parts.append(training.parameters_code(plan, common))
     for layer in plan.layers:
@@ -101,7 +114,7 @@ def source(plan: Plan, scaling: Scaling, common: dict[str, str]) -> str:
         if not plan.training:
             parts += [_constant_parameter(layer.name, *item) for item in layer.parameters.items()]
         parts.append(layer.code(plan.training))
-    parts.append(_forward(plan, scaling.outputs, common))
+    parts.append(_forward(plan, "" if numbers.whole else scaling.outputs, numbers, common))
     if plan.training:
         parts.append(training.train_code(plan, common))
     return "\n".join(parts)
@@ -121,12 +134,10 @@ def _hash_sections(layers: list[CLayer]) -> list[str]:
 
 def _activations(plan: Plan) -> list[str]:
     """Return the functions of activations, and their slopes where layers before them are trained."""
-    forms = dict.fromkeys(map(FORMS.of_kind, FORMS))  # one may serve several kinds
-    known = [form for form in forms if isinstance(form, Activation)]
     behind = [activation for stage in plan.stages for activation in stage.activations]
-    functions = [activation.code for activation in known if activation in [*plan.first, *behind]]
-    slopes = [activation.slope for activation in known if plan.training and activation in behind]
-    return functions + slopes
+    functions = dict.fromkeys(activation.code for activation in [*plan.first, *behind])
+    slopes = dict.fromkeys(activation.slope for activation in behind if plan.training)
+    return [*functions, *slopes]
 
 
 def _title(name: str, text: str) -> str:
@@ -139,18 +150,19 @@ def _constant_parameter(layer: str, kind: str, array: np.ndarray) -> str:
     constant = Constant(f"{layer}_{kind}_values", array)
     reads = {
         "float32": constant.read("k"),
-        "int8": f"(float){constant.read('k')}",
+        "int32": constant.read("k"),
+        "int8": f"(value_t){constant.read('k')}",
         "uint8": f"unpack({constant.read('(k) >> 1')}, (index_t)(k))",
     }
     return f"{constant.declaration()}#define {layer}_{kind}(k) {reads[array.dtype.name]}\n"
 
 
-def _forward(plan: Plan, scaled: str, common: dict[str, str]) -> str:
+def _forward(plan: Plan, scaled: str, numbers: Numbers, common: dict[str, str]) -> str:
     buffers = {**plan.buffers, **(training.arrays(plan) if plan.training else {})}
     return fill(
         *(MODEL, "forward"),
-        **common,
-        buffers="".join(f"static float {name}[{count}];\n" for name, count in buffers.items()),
+        **{**common, **numbers.types},
+        buffers="".join(f"static number_t {name}[{count}];\n" for name, count in buffers.items()),
         lines=indent(forward_lines(plan, scaled)),
         outputs=plan.outputs,
         label=fill(MODEL, "label" if plan.outputs > 1 else "label_of_one", outputs=plan.outputs).rstrip("\n"),

@@ -23,6 +23,7 @@ C_TYPES = {
     "uint8": ("uint8_t", "READ_U8"),
     "uint16": ("uint16_t", "READ_U16"),
     "uint32": ("uint32_t", "READ_U32"),
+    "int32": ("int32_t", "READ_I32"),
 }
 
 

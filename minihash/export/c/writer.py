@@ -17,6 +17,7 @@ import numpy as np
 from minihash import checks
 from minihash.export.c import programs
 from minihash.export.c import training as c_training
+from minihash.export.c.arithmetic import Numbers, numbers_of, plan_of
 from minihash.export.c.forms import FORMS
 from minihash.export.c.report import Report
 from minihash.export.c.source import Scaling, header, source
@@ -63,6 +64,8 @@ def to_c(
         regression in the units of its targets. The header of a classifier has the names of its classes.
     directory : where to; it is made if it is missing.
     name : of the files and in front of the functions; a C identifier.
+        One of integers (`quantize(rows=…)`) becomes C without a float: inputs and sums are whole numbers, and
+        the sums are those of Python to the last bit.
     weights : how the buckets of hashed layers are kept, "float32", or quantised, "int8" or "int4"
         (`quantization.quantize`); by default as the network has them.
     training : also write `name_train_step`, stochastic gradient descent on single examples. The parameters
@@ -80,23 +83,28 @@ def to_c(
     Source: ours; the layout follows emlearn, https://github.com/emlearn/emlearn.
     """
     _check_arguments(name, weights)
-    network = network_of(network)
-    check_network(network, FORMS, BITS, "float32, or float64 to round,", np.float32)
-    given, network = network, network.astype(np.float32)
+    network = given = network_of(network)
+    numbers = numbers_of(network) if isinstance(network, Network) else Numbers()
+    if numbers.whole is None:
+        check_network(network, FORMS, BITS, "float32, or float64 to round,", np.float32)
+        network = network.astype(np.float32)
     network = _with_weights(network, weights)
     if checks.boolean("training", training) and _bits_of(network):
         raise ValueError("training is True and the weights are quantised, wanted weights of float32")
-    plan = make_plan(network.layers, FORMS, training)
+    scaling = Scaling.of(network)
+    if numbers.whole is None:
+        plan, tables = make_plan(network.layers, FORMS, training), scaling.tables
+    else:
+        plan, tables = plan_of(numbers.whole)
     if training:
         c_training.check(plan, network.task == "regression" or network.scales_outputs)
-    scaling = Scaling.of(network)
-    report = Report.of(plan, network, scaling.tables, given.dtype)
+    report = Report.of(plan, network, tables, given.dtype, numbers.whole is not None)
     common = {"name": name, "NAME": name.upper(), "version": __version__}
     files = {
-        f"{name}.h": header(network, plan, report, common),
-        f"{name}.c": source(plan, scaling, common),
-        f"{name}_selftest.c": programs.selftest(network, report.inputs, common),
-        "main.c": programs.example(network, report.inputs, common),
+        f"{name}.h": header(network, plan, report, numbers, common),
+        f"{name}.c": source(plan, scaling, numbers, common),
+        f"{name}_selftest.c": programs.selftest(network, report.inputs, numbers, common),
+        "main.c": programs.example(network, report.inputs, numbers, common),
         "Makefile": fill(template("Makefile"), **common),
     }
     _write(Path(directory), files)

@@ -4,16 +4,21 @@
 #include "digits.h"
 #include "model.h"
 
+#ifndef INPUT_T
+#define INPUT_T float
+#define NUMBER_T float
+#endif
+
 static const uint8_t *digit;
 
-static float read(uint32_t j)
+static INPUT_T read(uint32_t j)
 {
-    return (float)pgm_read_byte(&digit[j]);
+    return (INPUT_T)pgm_read_byte(&digit[j]);
 }
 
 int main(void)
 {
-    static float out[MODEL_OUTPUTS];
+    static NUMBER_T out[MODEL_OUTPUTS];
 
     begin();
 #ifndef NO_SELFTEST

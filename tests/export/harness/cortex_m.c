@@ -28,16 +28,21 @@ static void put(char byte)
     semihost(0x03, (uintptr_t)&byte);
 }
 
+#ifndef INPUT_T
+#define INPUT_T float
+#define NUMBER_T float
+#endif
+
 static const uint8_t *digit;
 
-static float read(uint32_t j)
+static INPUT_T read(uint32_t j)
 {
     return digit[j];
 }
 
 void reset(void)
 {
-    static float out[MODEL_OUTPUTS];
+    static NUMBER_T out[MODEL_OUTPUTS];
 
     for (ptrdiff_t word = 0; word < data_end - data_start; word++)
         data_start[word] = data_source[word];

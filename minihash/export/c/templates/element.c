@@ -1,38 +1,38 @@
 //: entry
 /* V[i, j]: one hash gives the weight's bucket and its sign; `row` is the half of the hash that i gave. */
-static float ${L}_entry(uint32_t row, index_t j)
+static value_t ${L}_entry(uint32_t row, index_t j)
 {
     const uint32_t hash = hash_column(row, j);
-    const float weight = ${L}_weight(scale($bits, $K));
+    const value_t weight = ${L}_weight(scale($bits, $K));
 
     return $signed_weight;
 }
 //: input
 /* z = bias, before the first input. */
-static void ${L}_begin(float *z)
+static void ${L}_begin(number_t *z)
 {
     for (index_t i = 0; i < $out; i++)
         z[i] = $bias;
 }
 
 /* z_i += V[i, j] a for every unit i: input j does all it has to do, and need not be kept. */
-static void ${L}_add(float *z, index_t j, float a)
+static void ${L}_add(number_t *z, index_t j, value_t a)
 {
-    if (a == 0.0f)
+    if (a == 0)
         return; /* it adds nothing: no hash is made */
     for (index_t i = 0; i < $out; i++)
         z[i] += ${L}_entry(hash_row(i, $seed), j) * a;
 }
 //: unit
 /* z_i = sum_j V[i, j] a_j + bias: unit i is made at once, and need not be kept. */
-static float ${L}_unit(const float *a, index_t i)
+static number_t ${L}_unit(const number_t *a, index_t i)
 {
     const uint32_t row = hash_row(i, $seed);
-    float z = $bias;
+    number_t z = $bias;
 
     for (index_t j = 0; j < $in; j++)
-        if (a[j] != 0.0f)
-            z += ${L}_entry(row, j) * a[j];
+        if (a[j] != 0)
+            z += ${L}_entry(row, j) * (value_t)a[j];
     return $unit;
 }
 //: back

@@ -52,7 +52,7 @@ static index_t scale(uint32_t hash, uint32_t n)
 }
 //: unpack
 /* Weight k of those that lie two in a byte: the even one in the low half, each plus 8. */
-static float unpack(uint8_t pair, index_t k)
+static value_t unpack(uint8_t pair, index_t k)
 {
-    return (float)((k & 1u ? pair >> 4 : pair & 15) - 8);
+    return (value_t)((k & 1u ? pair >> 4 : pair & 15) - 8);
 }

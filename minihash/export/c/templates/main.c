@@ -13,9 +13,7 @@ int main(void)
     }
 }
 #else /* a computer: rows of ${NAME}_INPUTS numbers on standard input, a line for each on standard output */
-#include <float.h>
-#include <math.h>
-#include <stdio.h>
+$accepting#include <stdio.h>
 #include <stdlib.h>
 
 #define WORD 128 /* characters of a number, at most */
@@ -44,9 +42,10 @@ static int ends_word(int c)
 /* Read number j of a row; return 1, or 0 at the end of the input, or -1 where something else is.
  * Between numbers there is white space, a comma, or both. A row may take several lines, and a line have
  * several rows; but a line with whole rows and a part of one has columns too many, or too few. */
-static int read_number(uint32_t j, float *number)
+static int read_number(uint32_t j, $input_t *number)
 {
     char word[WORD + 1], *end;
+    float value;
     size_t length = 0;
     int c, comma = 0;
 
@@ -67,16 +66,18 @@ static int read_number(uint32_t j, float *number)
     word[length] = '\0';
     if (length == 0)
         return comma ? refuse("has nothing at a comma", "") : 0;
-    *number = strtof(word, &end);
-    if (!ends_word(c) || end != word + length || !(fabsf(*number) <= FLT_MAX))
-        return refuse("has no finite number but ", word);
+    value = strtof(word, &end);
+    if (!ends_word(c) || end != word + length || !($accepted))
+        return refuse("has no $wanted but ", word);
+    *number = ($input_t)value;
     words++;
     return 1;
 }
 
 int main(void)
 {
-    static float x[${NAME}_INPUTS], out[${NAME}_OUTPUTS];
+    static $input_t x[${NAME}_INPUTS];
+    static $number_t out[${NAME}_OUTPUTS];
     uint32_t j = 0;
     int found;
 
@@ -105,15 +106,18 @@ int main(void)
 static const char *const names[] = ${NAME}_CLASS_NAMES;
 
 /* Write the name of the likeliest class. */
-static void answer(const float *out)
+static void answer(const $number_t *out)
 {
     puts(names[${name}_label(out)]);
 }
 //: outputs
 /* Write the outputs. */
-static void answer(const float *out)
+static void answer(const $number_t *out)
 {
     for (int k = 0; k < ${NAME}_OUTPUTS; k++)
-        printf(k > 0 ? " %.9g" : "%.9g", (double)out[k]);
+        printf(k > 0 ? " $printed" : "$printed", ($wide)out[k]);
     putchar('\n');
 }
+//: floats
+#include <float.h>
+#include <math.h>

@@ -10,39 +10,48 @@ static size_t ${L}_start(index_t tile)
 {
     return $start;
 }
+//: bias
+/* The bias of unit i, whose hash begins with `row`: the code at the bias's place, times what stands for 1. */
+static number_t ${L}_bias(uint32_t row)
+{
+    const uint32_t hash = hash_column(row, $bias_segment);
+    const number_t product = $bias_sign${L}_weight(${L}_start(${L}_tile(hash)) + $bias_offset);
+
+    return bias_of($signed_product, $one);
+}
 //: products
 /* Input j adds to the product of its segment with each of the $T tiles: once for all units. */
-static void ${L}_add(float *products, index_t j, float a)
+static void ${L}_add(number_t *products, index_t j, value_t a)
 {
     const $entry_t entry = $entry;
     const index_t segment = (index_t)(entry >> 1) / $B;
     const index_t offset = (index_t)(entry >> 1) % $B;
-    float *const product = products + (size_t)segment * $T;
+    number_t *const product = products + (size_t)segment * $T;
 
-    if (a == 0.0f)
+    if (a == 0)
         return; /* it adds nothing */
     if (entry & 1u)
-        a = -a;
+        a = (value_t)-a;
     for (index_t t = 0; t < $T; t++)
         product[t] += ${L}_weight(${L}_start(t) + offset) * a;
 }
 
 /* Every tile was multiplied by nothing yet but the bias's 1, if that has a column. */
-static void ${L}_begin(float *products)
+static void ${L}_begin(number_t *products)
 {
     for (index_t n = 0; n < $products; n++)
-        products[n] = 0.0f;
+        products[n] = 0;
 $begin_bias}
 
 /* z_i: the products of the tiles that row i drew, a hash each. */
-static float ${L}_unit(const float *products, index_t i)
+static number_t ${L}_unit(const number_t *products, index_t i)
 {
     const uint32_t row = hash_row(i, $seed);
-    float z = $bias;
+    number_t z = $bias;
 
     for (index_t g = 0; g < $G; g++) {
         const uint32_t hash = hash_column(row, g);
-        const float product = products[(size_t)g * $T + ${L}_tile(hash)];
+        const number_t product = products[(size_t)g * $T + ${L}_tile(hash)];
 
         z += $signed_product;
     }
@@ -102,13 +111,13 @@ static void ${L}_update(const float *$source, const float *grad_products, const 
 $bias_loop}
 //: segment
 /* Inputs come segment by segment, at most $ahead at a time: so many weights a unit are found by one hash. */
-static float ${L}_ahead[$ahead];
+static value_t ${L}_ahead[$ahead];
 static $offset_t ${L}_offset[$ahead];
 static uint8_t ${L}_count;
 static index_t ${L}_segment;
 
 /* z = bias, before the first input. */
-static void ${L}_begin(float *z)
+static void ${L}_begin(number_t *z)
 {
     ${L}_count = 0;
     for (index_t i = 0; i < $out; i++)
@@ -116,12 +125,12 @@ static void ${L}_begin(float *z)
 }
 
 /* The inputs that are there are added to all units. */
-static void ${L}_flush(float *z)
+static void ${L}_flush(number_t *z)
 {
     for (index_t i = 0; i < $out && ${L}_count > 0; i++) {
         const uint32_t hash = hash_column(hash_row(i, $seed), ${L}_segment);
         const size_t start = ${L}_start(${L}_tile(hash));
-        float product = 0.0f;
+        number_t product = 0;
 
         for (uint8_t n = 0; n < ${L}_count; n++)
             product += ${L}_weight(start + ${L}_offset[n]) * ${L}_ahead[n];
@@ -131,38 +140,38 @@ static void ${L}_flush(float *z)
 }
 
 /* The input in a place is taken, with the sign of its column. */
-static void ${L}_add(float *z, index_t place, float a)
+static void ${L}_add(number_t *z, index_t place, value_t a)
 {
     const index_t segment = place / $B;
 
-    if (a == 0.0f)
+    if (a == 0)
         return; /* it adds nothing */
     if (segment != ${L}_segment || ${L}_count == $ahead)
         ${L}_flush(z);
     ${L}_segment = segment;
     ${L}_offset[${L}_count] = ($offset_t)(place % $B);
-    ${L}_ahead[${L}_count] = $at_place & 1u ? -a : a;
+    ${L}_ahead[${L}_count] = (value_t)($at_place & 1u ? -a : a);
     ${L}_count++;
 }
 //: unit
 /* z_i = sum_j V[i, j] a_j + bias: unit i is made at once, with a hash for each segment. */
-static float ${L}_unit(const float *inputs, index_t i)
+static number_t ${L}_unit(const number_t *inputs, index_t i)
 {
     const uint32_t row = hash_row(i, $seed);
-    float z = $bias;
+    number_t z = $bias;
 
     for (index_t g = 0, place = 0; g < $G; g++) {
         const uint32_t hash = hash_column(row, g);
         const size_t start = ${L}_start(${L}_tile(hash));
-        float product = 0.0f;
+        number_t product = 0;
 
         for (index_t u = 0; u < $B && place < $columns; u++, place++) {
             const $entry_t entry = $at_place;
             const index_t j = (index_t)(entry >> 1);
-            const float a = $fed_inputs;
+            const value_t a = $fed_inputs;
 
-            if (a != 0.0f)
-                product += ${L}_weight(start + u) * (entry & 1u ? -a : a);
+            if (a != 0)
+                product += ${L}_weight(start + u) * (value_t)(entry & 1u ? -a : a);
         }
         z += $signed_product;
     }
