@@ -73,8 +73,8 @@ class Column:
         """What messages call it: column 'age', or column 3 where the file has no names."""
         return called(self.name)
 
-    def encode(self, cells: Cells, decimal: str = ".") -> Encoded:
-        """Return what cells become.
+    def encode(self, cells: Cells, decimal: str = ".", lines: Sequence[int] = ()) -> Encoded:
+        """Return what cells become; `lines` are the numbers of their lines, for messages.
 
         Raises
         ------
@@ -89,7 +89,8 @@ class Column:
             return Encoded((places[:, None] == np.arange(len(self.words))) * 1.0, empty, unknown)
         values = numbers_of(cells, decimal)
         if isinstance(values, str):
-            raise ValueError(f"{self.called} has {ascii(values[:30])}, wanted a number")
+            where = f" in line {lines[list(cells).index(values)]}" if lines else ""
+            raise ValueError(f"{self.called} has {ascii(values[:30])}{where}, wanted a number")
         empty = np.isnan(values)
         if self.fill is not None:
             values = np.where(empty, self.fill, values)
@@ -137,6 +138,8 @@ def cells_of(name: str, column: Any, *, empty: bool = False) -> Cells:
     values = np.asarray(column)
     if values.dtype.kind in "fiub" and not is_category(column):
         return values
+    if values.dtype.kind not in "fiubOUST":
+        raise ValueError(f"{name} has dtype {values.dtype}, wanted numbers or words")
     texts = []
     for row, entry in enumerate(values.tolist()):
         if frames.is_missing(entry):

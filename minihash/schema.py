@@ -35,17 +35,21 @@ class Split:
         those before validation rows.
     seed : of the order, 0 ≤ seed < 2³².
     validation, test : rows; None: a tenth, and half a million at most.
+    rows, checksum : of the file: how many, and the CRC-32 of their targets, float32 in little-endian order;
+        None where that is not known.
     """
 
     how: str = "shuffled"
     seed: int = 0
     validation: int | None = None
     test: int | None = None
+    rows: int | None = None
+    checksum: int | None = None
 
     def __post_init__(self) -> None:
         checks.choice("split", self.how, SPLITS)
         checks.integer("seed", self.seed, 0, 2**32)
-        for name in ("validation", "test"):
+        for name in ("validation", "test", "rows", "checksum"):
             if (rows := getattr(self, name)) is not None:
                 checks.integer(name, rows, 0, 2**63)
 

@@ -95,6 +95,8 @@ def check_rounding_of(name: str, found: Source, network: Network) -> None:
 
 def _arrays(name: str, data: Any, network: Network, loss: Loss) -> Rows:
     """Return arrays as rows."""
+    if hasattr(data, "train") and hasattr(data, "test"):
+        raise ValueError(f"{name} is a {type(data).__name__}, wanted one of its parts, such as its `train`")
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         call = {"train": "fit", "data": "evaluate"}.get(name)
         if call and not isinstance(data, tuple):

@@ -76,11 +76,20 @@ def test_words_unknown_in_training_are_told(model: Any) -> None:
         model.predict(FRAME.assign(sex="other")[:2])
 
 
+def test_the_name_of_the_target_is_kept() -> None:
+    assert fitted(FRAME, pd.Series(WORDS, name="survived")).network_.schema.target_name == "survived"
+
+
+def test_times_are_no_words() -> None:
+    with pytest.raises(ValueError, match=r"^X column 'when' has dtype datetime64\[.*\], wanted numbers"):
+        fitted(FRAME.assign(when=pd.Timestamp("2026-01-01")))
+
+
 @pytest.mark.parametrize(
     "change, line",
     [
         ({"sex": [None, *FRAME["sex"][1:]]}, "X column 'sex' is (None|nan) in row 0, wanted a value"),
-        ({"sex": [f"s{i}" for i in range(ROWS)]}, "X column 'sex' has more than 64 different words, wanted"),
+        ({"sex": [f"s{i}" for i in range(ROWS)]}, "X column 'sex' has more than 64 different words"),
         ({"age": [np.nan, *FRAME["age"][1:]]}, "X column 'age' is empty in row 0, wanted a value"),
         ({"age": ["old", *FRAME["age"][1:].astype(str)]}, "X column 'age' has "),
     ],
@@ -118,6 +127,8 @@ def test_the_saved_network_reads_files_and_frames(model: Any, tmp_path: Path, ca
     assert cli.main(["predict", *files, "--out", str(out)]) == 0
     assert pd.read_csv(out)["label"].tolist() == model.predict(FRAME).tolist()
     assert cli.main(["evaluate", *files]) == 0
+    pd.read_csv(files[1]).rename(columns={"target": "survived"}).to_csv(files[1], index=False)
+    assert cli.main(["evaluate", *files, "--target", "survived"]) == 0
     capfd.readouterr()
 
 
@@ -134,5 +145,5 @@ def test_estimators_are_exported(model: Any, tmp_path: Path) -> None:
     assert '    "perhaps", \\\n' in header and "/* Inputs: age, sex=female, sex=male, deck=A" in header
     for file in (tmp_path / "c").iterdir():
         assert file.read_bytes() == (tmp_path / "same" / file.name).read_bytes()
-    with pytest.raises(ValueError, match="^network is HashedMLPClassifier.*, wanted a Network$"):
+    with pytest.raises(ValueError, match="^network is a HashedMLPClassifier that is not fitted, wanted fit"):
         to_onnx(HashedMLPClassifier(), tmp_path / "none.onnx")

@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 NAMES = {"mae": "MAE", "rmse": "RMSE", "r2": "R²", "auc": "AUC"}
 
 
-def open_data(args: argparse.Namespace, network: Network | None = None) -> Dataset | FileDataset:
+def open_data(
+    args: argparse.Namespace, network: Network | None = None, *, measured: bool = False
+) -> Dataset | FileDataset:
     """Return what the arguments of `add_data_arguments` name.
 
     Parameters
     ----------
+    measured : as in `read_table`; where it is said how rows are shared, they are.
     args : with the options of a file: what nobody says is told by the network, else what is usual.
     network : which the data are for, of the file `args.model`; None for a new one.
 
@@ -44,6 +47,7 @@ def open_data(args: argparse.Namespace, network: Network | None = None) -> Datas
 
     task = args.task if network is None else task_for(args, network)
     if args.data in datasets.names():
+        _check_named(args, network)
         dataset = datasets.load(args.data, args.data_dir)
         if task not in (None, dataset.task):
             raise ValueError(f"{args.data} is for {dataset.task}, and {args.model} for {task}")
@@ -63,7 +67,19 @@ def open_data(args: argparse.Namespace, network: Network | None = None) -> Datas
         header=args.header,
         split=_split(args, network),
         like=network,
+        measured=measured and (args.split, args.validation_rows, args.test_rows) == (None, None, None),
     )
+
+
+def _check_named(args: argparse.Namespace, network: Network | None) -> None:
+    """Refuse what is said of a file where there is none: its name has been forgotten."""
+    options = {"target": args.target, "drop": args.drop or None, "missing": args.missing, "split": args.split}
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"--{name} is for files, and {args.data} is none, wanted the name of a file")
+    if network is not None and network.schema is not None and network.schema.columns is not None:
+        wanted = f"wanted the name of such a file, not {args.data}"
+        raise ValueError(f"{args.model} was trained on a table, {wanted}")
 
 
 def _split(args: argparse.Namespace, network: Network | None) -> Split:

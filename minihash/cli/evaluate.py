@@ -43,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
         figures.check_format(args.plot)
         figures.require_matplotlib()
     network = load(args.model).to(args.device, deterministic=args.deterministic)
-    dataset = open_data(args, network)
+    dataset = open_data(args, network, measured=True)
     if args.part == "all" and not hasattr(dataset, "rows"):
         raise ValueError(f"--part is all and {args.data} is no file, wanted train, validation or test")
     rows = getattr(dataset, "rows" if args.part == "all" else args.part)
     if not count(rows):
-        raise ValueError(f"{args.data} has no {args.part} rows, wanted one at least")
+        raise ValueError(f"{args.data} has no {args.part} rows, wanted one at least, or --part all")
     if args.plot and not dataset.class_names:
         raise ValueError(f"--plot draws the confusion matrix of classes, and {args.data} has numbers")
     try:

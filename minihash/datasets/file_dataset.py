@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -130,11 +131,12 @@ def read_table(
     *,
     target: str | int | None = None,
     task: str | None = None,
-    drop: Sequence[str | int] = (),
+    drop: str | int | Sequence[str | int] = (),
     missing: str | None = None,
     header: bool | None = None,
     split: Split | None = None,
     like: Model | None = None,
+    measured: bool = False,
 ) -> FileDataset:
     """Read a table of labelled rows as people have it: what the command `minihash train FILE` uses.
 
@@ -157,6 +159,7 @@ def read_table(
     split : which rows are trained on; by default as those of `like`, else shuffled, a tenth each to choose
         settings by and to report.
     like : a network; the file is read as the one that it was trained with.
+    measured : whether the rows are only measured: of another file than that one, all are test rows.
 
     Returns
     -------
@@ -168,6 +171,10 @@ def read_table(
     ValueError with the file's name, and the column or line, for what does not fit; OSError if it cannot be
     read; ImportError if it needs a package that is missing.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        use = "fit takes arrays and DataFrames as they are: fit(network, (inputs, targets))"
+        raise ValueError(f"path is a {type(path).__name__}, wanted the name of a file: {use}")
+    drop = (drop,) if isinstance(drop, (str, int)) else drop
     if missing is not None:
         checks.choice("missing", missing, MISSING)
     if task is not None:
@@ -179,10 +186,17 @@ def read_table(
     task, names, values = understand(rows.name, targets, opened.labels, task, like)
     if values is not None:
         rows, targets = rows.labelled(values), np.searchsorted(values, targets)
-    labels = targets if names and len(targets) == len(rows) else None
-    parts = splitting.split(len(rows), labels, split)
-    notes = list(opened.notes)
-    if labels is not None:
+    whole = len(targets) == len(rows)
+    trained, split = split, replace(split, rows=len(rows), checksum=_checksum(targets) if whole else None)
+    labels, notes = targets if names and whole else None, list(opened.notes)
+    if measured and trained.rows is not None and split != trained:
+        parts = np.full(len(rows), TEST, np.uint8)
+        notes.append("it is not the file that the model was trained with: all rows are measured")
+    else:
+        parts = splitting.split(len(rows), labels, split)
+    if not measured and len(targets) and targets.min() == targets.max():
+        notes.append("warning: all targets are the same, there is nothing to learn from them")
+    if labels is not None and (parts != TEST).any():
         notes += splitting.missing_classes(parts, labels, names)
     shift, scale = (0.0, 1.0) if names else standardization(targets[parts == TRAIN])
     std = rows.statistics.std if opened.input_scale is None else 1.0
@@ -240,7 +254,7 @@ def _open_table(
     table, names = open_table(path, header), None if like is None else like.class_names
     notes = [f"{table.path}: {table.dialect.describe()}"] if isinstance(table, TextTable) else []
     if like is not None and like.schema is not None and like.schema.table:
-        layout = layout_like(table, like.schema, names, header=header, needs_target=True)
+        layout = layout_like(table, like.schema, names, header=header, needs_target=True, target=target)
         _check_agreement(table, layout, target, drop, missing)
         store, seen = _store(table, layout)
     else:
@@ -309,6 +323,10 @@ def _schema(table: Table, layout: Layout) -> Schema:
         target_name=layout.target_name if table.names else None,
         missing=layout.missing,
     )
+
+
+def _checksum(targets: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(targets, "<f4").tobytes())
 
 
 def _targets(opened: _Opened, split: Split, task: str | None) -> np.ndarray:

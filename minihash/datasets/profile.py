@@ -131,14 +131,19 @@ class Profile:
         return self._words(f"target {self.name!r}", "numbers, or fewer classes")
 
     def _words(self, what: str, wanted: str) -> tuple[str, ...]:
+        if self.words is None and self._has_number:
+            raise ValueError(f"{what} has numbers, but {self.not_a_number} is none, wanted {wanted}")
         if self.words is None:
-            mixed = f" ({self.not_a_number} is no number)" if self._has_number else ""
-            many = f"has more than {self.most} different words{mixed}"
+            many = f"has more than {self.most} different words, such as {self.not_a_number}"
             raise ValueError(f"{what} {many}, wanted {wanted}")
         return tuple(sorted(self.words))
 
-    def check_empty(self) -> None:
-        """Refuse a column with empty cells."""
-        if self.empty:
-            cells = f"{self.empty:,} empty cell{'s' * (self.empty > 1)} (line {self.first_empty})"
-            raise ValueError(f"{called(self.name)} has {cells}, wanted none, or missing: mean or drop")
+
+def check_empty(profiles: Sequence[Profile]) -> None:
+    """Refuse columns with empty cells."""
+    if found := [one for one in profiles if one.empty]:
+        first, others = found[0], ", ".join(called(one.name) for one in found[1:5])
+        cells = f"{called(first.name)} has {first.empty:,} empty cell{'s' * (first.empty > 1)}"
+        too = f", and {others}{', …' * (len(found) > 5)} too" if others else ""
+        wanted = "wanted none, or missing: mean or drop"
+        raise ValueError(f"{cells} (line {first.first_empty}){too}, {wanted}")

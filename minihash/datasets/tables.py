@@ -12,13 +12,14 @@ import numpy as np
 from minihash import checks
 from minihash.datasets.kinds import kind_of
 from minihash.datasets.parquet import open_parquet
-from minihash.datasets.profile import MAX_LABELS, MAX_WORDS, Profile, Table
+from minihash.datasets.profile import MAX_LABELS, MAX_WORDS, Profile, Table, check_empty
 from minihash.datasets.text_table import open_text
 from minihash.encoding import Cells, Column, called, is_empty, label_of, numbers_of, texts_of
 from minihash.files import naming_values
 from minihash.schema import Schema
-from minihash.text import counted
+from minihash.text import counted, meant
 
+LISTED = 20  # columns of a message
 TARGETS = ("target", "label", "class", "y")  # names that say so themselves
 
 
@@ -113,8 +114,14 @@ def find_column(table: Table, option: str, wanted: str | int) -> int:
         return names.index(wanted)
     if isinstance(wanted, int) or re.fullmatch(r"-?\d+", wanted):
         return checks.integer(option, int(wanted), -table.width, table.width) % table.width
-    has = f"the columns {', '.join(names)}" if names else f"{table.width} columns, and no names"
-    raise ValueError(f"{option} is {wanted!r}, and {table.path} has {has}")
+    has = f"the columns {_listed(names)}" if names else f"{table.width} columns, and no names"
+    raise ValueError(f"{option} is {wanted!r}, and {table.path} has {has}{meant(str(wanted), names)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the names of columns, of many the first ones."""
+    more = f", … ({len(names)})" if len(names) > LISTED else ""
+    return ", ".join(name or "(no name)" for name in names[:LISTED]) + more
 
 
 def find_target(table: Table, target: str | int | None) -> int:
@@ -131,7 +138,7 @@ def find_target(table: Table, target: str | int | None) -> int:
     named = [place for place, name in enumerate(table.names) if name.lower() in TARGETS]
     if len(named) != 1:
         which = "none is" if not named else f"{len(named)} are"
-        columns = f"has the columns {', '.join(name or '(no name)' for name in table.names)}"
+        columns = f"has the columns {_listed(table.names)}"
         raise ValueError(f"{table.path}: {columns}: {which} called {', '.join(TARGETS)}: wanted a target")
     return named[0]
 
@@ -176,8 +183,8 @@ def learn_layout(
     with naming_values(table.path):
         for place in (*features, target):
             profiles[place].name = name_of(table, place)
-            if not missing:
-                profiles[place].check_empty()
+        if not missing:
+            check_empty([profiles[place] for place in (*features, target)])
         columns = tuple(profiles[place].column(missing == "mean") for place in features)
         labels = profiles[target].labels()
     if not features:
@@ -187,7 +194,13 @@ def learn_layout(
 
 
 def layout_like(
-    table: Table, schema: Schema, labels: tuple[str, ...] | None, *, header: bool | None, needs_target: bool
+    table: Table,
+    schema: Schema,
+    labels: tuple[str, ...] | None,
+    *,
+    header: bool | None,
+    needs_target: bool,
+    target: str | int | None = None,
 ) -> Layout:
     """Return where a table has the columns that a network was trained with.
 
@@ -199,29 +212,32 @@ def layout_like(
     labels : names of the network's classes; None if it has none.
     header : what was said about it; a model with names takes a file without only where that is said.
     needs_target : whether the file must have the target.
+    target : its column, of a file that has none of the model's name.
 
     Raises
     ------
     ValueError with the file and what it lacks.
     """
     assert schema.table is not None
-    names, (columns, places), target = table.names, schema.table, schema.target
+    names, (columns, places), place = table.names, schema.table, schema.target
     if names and schema.header:
         lacking = [column.name for column in columns if column.name not in names]
         if lacking:
             wanted = ", ".join(map(repr, lacking))
-            raise ValueError(f"{table.path}: has the columns {', '.join(names)}, wanted {wanted} too")
+            raise ValueError(f"{table.path}: has the columns {_listed(names)}, wanted {wanted} too")
         places = tuple(names.index(column.name) for column in columns)
-        target = names.index(schema.target_name) if schema.target_name in names else None
+        place = names.index(schema.target_name) if schema.target_name in names else None
+        if place is None and target is not None:
+            place = find_column(table, "target", target)
     else:
         if schema.header and header is None:
             lacks = "has no names of columns, and the model was trained with a header"
             raise ValueError(f"{table.path}: {lacks}: wanted one, or --no-header")
-        places, target = _places_like(table, schema, places)
-    if target is None and needs_target:
+        places, place = _places_like(table, schema, places)
+    if place is None and needs_target:
         raise ValueError(f"{table.path}: has no target, wanted the column {schema.target_name!r}")
     name = schema.target_name or ""
-    return Layout(columns, places, target, name, labels, schema.missing)
+    return Layout(columns, places, place, name, labels, schema.missing)
 
 
 def _places_like(
@@ -265,7 +281,7 @@ def _encode(
         blocks.append(targets[:, None])
         empty |= _empty(layout, layout.target_name, lines, np.isnan(targets), None)
     for column, place in zip(layout.columns, layout.places):
-        inputs, none, unknown = column.encode(cells[place], table.decimal)
+        inputs, none, unknown = column.encode(cells[place], table.decimal, lines)
         if unknown:
             seen.unknown.setdefault(column.name, set()).update(unknown)
         blocks.append(inputs)
@@ -283,7 +299,8 @@ def _empty(
         return np.zeros(len(empty), bool)
     if empty.any() and (layout.missing is None or layout.target is None):
         line = lines[int(empty.argmax())]
-        raise ValueError(f"{called(name)} has an empty cell in line {line}, wanted a value")
+        way = ": the model was trained without such rows" if layout.missing else ""
+        raise ValueError(f"{called(name)} has an empty cell in line {line}, wanted a value{way}")
     return empty
 
 

@@ -25,7 +25,9 @@ STEPS = 8  # of float32 in the spread of a feature or an output, at least
 
 
 def network_of(model: Any) -> Any:
-    """Return the network of an estimator that is fitted, and anything else as it is."""
+    """Return the network of an estimator, and anything else as it is; refuse one that is not fitted."""
+    if hasattr(model, "get_params") and not hasattr(model, "network_"):
+        raise ValueError(f"network is a {type(model).__name__} that is not fitted, wanted fit before")
     return getattr(model, "network_", model)
 
 

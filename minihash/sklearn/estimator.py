@@ -156,7 +156,8 @@ class HashedMLP(BaseEstimator):
         """Return rows as the loss wants them; `reset` learns what they are, and starts the random numbers."""
         X, y = checks.unmasked("X", X), checks.unmasked("y", y)
         if reset:
-            self.encoding_ = inputs.columns_of(X)
+            self.encoding_, name = inputs.columns_of(X), getattr(y, "name", None)
+            self._target_name = name if isinstance(name, str) else "target"
         wanted = {"accept_sparse": "csr", "multi_output": True, "y_numeric": self._numeric}
         X, y = self._validated(X, y, reset=reset, **wanted)
         if reset:
@@ -221,7 +222,7 @@ class HashedMLP(BaseEstimator):
             feature_names=tuple(name for column in self.encoding_ for name in column.inputs),
             standardized=standardized,
             encoding=self.encoding_,
-            target_name=None if "target" in (names or ()) else "target",
+            target_name=None if self._target_name in (names or ()) else self._target_name,
         )
 
     def _train(self, rows: Batch, plan: Plan, score: Callable[[], float] | None = None) -> bool:

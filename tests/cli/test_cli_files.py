@@ -136,7 +136,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, fails: Fails, run: Run) -> No
     model = tmp_path / "model.safetensors"
     assert run("train", data, "--epochs", "1", "--hidden", "5", "--out", model)[0] == 0
     store = write(tmp_path / "other", "binary", "store")
-    assert "mnist-small is for classification, and" in fails(1, "evaluate", model)
+    assert "was trained on a table, wanted the name of such a file" in fails(1, "evaluate", model)
     empty = ("--test-rows", "0")
     assert "has no test rows, wanted one at least" in fails(1, "evaluate", model, store, *empty)
     other = tmp_path / "other.safetensors"

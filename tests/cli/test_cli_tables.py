@@ -129,3 +129,28 @@ def test_numbers_are_predicted_in_their_units(tmp_path: Path, run: Run) -> None:
     assert shown["RMSE"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-3)
     assert shown["MAE"] == pytest.approx(np.abs(errors).mean(), rel=1e-3)
     assert f"(always the mean: {frame.price.std(ddof=0):.4g})" in out
+
+
+def test_another_file_is_measured_whole(model: Path, tmp_path: Path, run: Run) -> None:
+    path = write(tmp_path / "other.csv", FRAME[::3])
+    status, out, err = run("evaluate", model, path)
+    assert (status, err) == (0, "") and "all rows are measured" in out
+    assert "20 rows: 0 training, 0 validation, 20 test" in out
+    assert "12 test" in run("evaluate", model, path, "--test-rows", "12")[1]
+    status, out, _ = run("evaluate", model, tmp_path / "plain.csv")
+    assert status == 0 and "60 rows: 48 training, 6 validation, 6 test" in out
+
+
+@pytest.mark.parametrize("option", [("--target", "kind"), ("--drop", "id"), ("--missing", "mean")])
+def test_a_forgotten_file_is_told(option: tuple[str, str], model: Path, fails: Fails) -> None:
+    said = f"{option[0]} is for files, and mnist-small is none, wanted the name of a file\n"
+    assert fails(1, "train", *option).endswith(said)
+    said = f"{model} was trained on a table, wanted the name of such a file, not mnist-small\n"
+    assert fails(1, "evaluate", model).endswith(said)
+
+
+def test_a_wrong_cell_has_its_line(model: Path, tmp_path: Path, fails: Fails) -> None:
+    frame = FRAME.astype({"width": object})
+    frame.loc[7, "width"] = "wide"
+    path = write(tmp_path / "new.csv", frame)
+    assert fails(1, "predict", model, path).endswith("column 'width' has 'wide' in line 9, wanted a number\n")

@@ -317,5 +317,5 @@ def test_images_are_still_inputs(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((5, 2, 2), np.uint8))
     assert inputs_of(tmp_path / "a.npy", 4).shape == (5, 4)
     (tmp_path / "b.csv").write_text("1,2\n3,x\n")
-    with pytest.raises(ValueError, match=r"b\.csv: column 1 has 'x', wanted a number"):
+    with pytest.raises(ValueError, match=r"b\.csv: column 1 has 'x' in line 2, wanted a number"):
         inputs_of(tmp_path / "b.csv", 2)

@@ -153,7 +153,7 @@ def test_empty_cells(empty: str, tmp_path: Path) -> None:
     frame.loc[[4, 9], "length"] = np.nan
     frame.loc[7, "colour"] = np.nan
     path = write(tmp_path / "rows.csv", frame, na_rep=empty)
-    message = r"rows.csv: column 'length' has 2 empty cells \(line 6\), wanted none"
+    message = r"rows.csv: column 'length' has 2 empty cells \(line 6\), and column 'colour' too, wanted none"
     with pytest.raises(ValueError, match=message):
         read_table(path, target="kind")
     filled, targets = rows_of(read_table(path, target="kind", missing="mean"))
@@ -189,11 +189,11 @@ def broken(change: Callable[[list[str]], None]) -> str:
 @pytest.mark.parametrize("text, message", [
     (broken(lambda lines: lines.__setitem__(8, "1,2")), "line 9 has 2 cells, wanted 5"),
     ("y,a\n" + "".join(f"{k % 2},{k}\n" for k in range(9000)) + "1,x\n",
-     "column 'a' has more than 64 different words ('x' in line 9002 is no number), wanted numbers"),
+     "column 'a' has numbers, but 'x' in line 9002 is none, wanted numbers, fewer words, or to drop it"),
     ("y,a\n" + "".join(f"{k % 2},{k % 5}\n" for k in range(50)) + "1,x\n",
      "column 'a' has numbers, but 'x' in line 52 is none"),
     ("y,name\n" + "".join(f"{k % 2},n{k}\n" for k in range(99)),
-     "column 'name' has more than 64 different words, wanted numbers, fewer words, or to drop it"),
+     "column 'name' has more than 64 different words, such as 'n0' in line 2, wanted numbers, fewer words"),
     ("y,a,a\n1,2,3\n", "2 columns are called 'a'"),
     ("y\n1\n2\n", "has no column but the target, wanted features"),
     ("y,a\n", "has no rows, wanted one at least"),
@@ -295,7 +295,8 @@ def test_a_model_finds_its_columns_by_name(network: Any, how: dict, tmp_path: Pa
         np.testing.assert_array_equal(rows_of(data)[1], TARGETS)
         again = read_table(tmp_path / "train.csv", like=network)
         np.testing.assert_array_equal(again.parts, data.parts)  # the split of the training
-        assert again.schema.split == Split(seed=5)
+        found = again.schema.split
+        assert found == Split(seed=5, rows=ROWS, checksum=found.checksum)
 
 
 def test_what_a_model_lacks_is_named(network: Any, tmp_path: Path) -> None:
@@ -377,3 +378,44 @@ def test_another_column_of_an_array_than_the_models_is_refused(tmp_path: Path) -
     assert len(read_table(tmp_path / "a.npy", like=network, target=-3).rows) == 30
     with pytest.raises(ValueError, match="^target is 1, and the model was trained with column 0$"):
         read_table(tmp_path / "a.npy", like=network, target=1)
+
+
+def test_another_file_than_the_models_is_measured_whole(tmp_path: Path) -> None:
+    first = read_table(write(tmp_path / "train.csv"), target="kind", split=Split(seed=3))
+    network = mlp([first.features, 3], **first.arguments)
+    assert first.schema.split.rows == ROWS
+    same = read_table(write(tmp_path / "again.csv", sep=";"), like=network, measured=True)
+    np.testing.assert_array_equal(same.parts, first.parts)
+    others = [FRAME[::2], FRAME[:9], FRAME.sample(frac=1, random_state=0), pandas.concat([FRAME, FRAME])]
+    for frame in others:
+        path = write(tmp_path / "other.csv", frame)
+        other = read_table(path, like=network, measured=True)
+        assert len(other.test) == len(frame) and not len(other.train) and not len(other.validation)
+        assert "all rows are measured" in other.notes[-1] and "warning" not in " ".join(other.notes)
+        assert len(read_table(path, like=network).train)  # to train on, it is shared
+
+
+@pytest.mark.parametrize("path, given", [(FRAME, "DataFrame"), (np.zeros((2, 2)), "ndarray")])
+def test_what_is_no_file_is_told_where_it_goes(path: Any, given: str) -> None:
+    with pytest.raises(ValueError, match=f"^path is a {given}, wanted the name of a file: fit takes arr"):
+        read_table(path, target="kind")
+
+
+def test_a_single_column_to_drop_is_a_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv")
+    names = read_table(path, target="kind", drop="ripe").schema.feature_names
+    assert names == read_table(path, target="kind", drop=["ripe"]).schema.feature_names
+    assert "ripe" not in names
+
+
+def test_targets_that_are_all_the_same_are_a_warning(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", FRAME.assign(kind=1))
+    assert "warning: all targets are the same" in " ".join(read_table(path, target="kind").notes)
+    assert "warning" not in " ".join(read_table(write(path), target="kind").notes)
+
+
+def test_columns_without_a_name_are_listed_as_such(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", FRAME, index=True)
+    listed = r"has the columns \(no name\), length, .*, kind, did you mean 'kind'\?$"
+    with pytest.raises(ValueError, match=listed):
+        read_table(path, target="kidn")

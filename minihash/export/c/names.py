@@ -10,6 +10,7 @@ from minihash.network import Network
 
 CLASSES = template("classes.h")
 MOST_INPUTS = 100  # that are listed
+ESCAPED = str.maketrans({"*": "\\x2a"})
 
 
 def inputs_comment(network: Network) -> str:
@@ -17,8 +18,8 @@ def inputs_comment(network: Network) -> str:
     names = network.schema.feature_names if network.schema else None
     if names is None or len(names) > MOST_INPUTS:
         return ""
-    # Escaped: neither the end of the comment nor a trigraph.
-    listed = ", ".join(ascii(name)[1:-1].replace("*/", "*\\x2f").replace("??", "?\\x3f") for name in names)
+    # Escaped: neither the end of the comment, nor another one in it, nor a trigraph.
+    listed = ", ".join(ascii(name)[1:-1].translate(ESCAPED).replace("??", "?\\x3f") for name in names)
     text = textwrap.wrap(f"Inputs: {listed}.", 106, break_on_hyphens=False)
     return "/* " + "\n * ".join(text) + " */\n"
 
