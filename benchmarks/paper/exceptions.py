@@ -56,6 +56,7 @@ VARIANTS = {
     "weight decay 1e-3": Variant(settings={"weight_decay": 1e-3}),
     "20 epochs": Variant(settings={"epochs": 20}),
     "150 epochs": Variant(settings={"epochs": 150}),
+    "NN, 150 epochs": Variant("NN", settings={"epochs": 150}),
     "learning rate / 4": Variant(settings={"learning_rate": 0.25}),  # times the table's
 }
 
