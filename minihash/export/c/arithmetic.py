@@ -23,19 +23,21 @@ class Numbers:
 
     Attributes
     ----------
-    input_t, value_t, number_t : types of inputs as they come, of inputs and weights in products, of sums.
+    input_t, value_t, weight_t, number_t : types of inputs as they come, of factors of products, of sums.
     whole : the network in whole numbers; None where it computes in floats.
     """
 
     input_t: str = "float"
     value_t: str = "float"
+    weight_t: str = "float"
     number_t: str = "float"
     whole: Integers | None = None
 
     @property
     def types(self) -> dict[str, str]:
         """What placeholders of templates stand for."""
-        return {"input_t": self.input_t, "value_t": self.value_t, "number_t": self.number_t}
+        names = ("input_t", "value_t", "weight_t", "number_t")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def section(self) -> str:
@@ -48,7 +50,7 @@ def numbers_of(network: Network) -> Numbers:
     if not is_whole(network.layers):
         return Numbers()
     whole = integers_of(network.layers)
-    return Numbers("uint8_t" if whole.high > 127 else "int8_t", "int16_t", "int32_t", whole)
+    return Numbers("uint8_t" if whole.high > 127 else "int8_t", "int16_t", "int8_t", "int32_t", whole)
 
 
 def plan_of(whole: Integers) -> tuple[Plan, list[Constant]]:

@@ -19,7 +19,7 @@ from minihash.export.c.text import Constant, c_type, template
 from minihash.integers import Stage
 from minihash.layers import HashedLinear
 
-AHEAD = 24  # inputs that wait for each other, to share hashes
+AHEAD, AHEAD_OF_WHOLE = 24, 32  # inputs that wait for each other, to share hashes
 
 
 class Element(CLayer):
@@ -49,7 +49,7 @@ class Element(CLayer):
             **super().fields(),
             "K": f"{self.layer.num_buckets}u",
             "bits": "hash << 1" if signed else "hash",
-            "signed_weight": "(value_t)(hash >> 31 ? -weight : weight)" if signed else "weight",
+            "signed_weight": "(weight_t)(hash >> 31 ? -weight : weight)" if signed else "weight",
             "signed_grad": "hash >> 31 ? -grad : grad" if signed else "grad",
         }
 
@@ -157,17 +157,21 @@ class Segments(Tiles):
 
     def __init__(self, layer: HashedLinear, position: int, by_input: bool) -> None:
         super().__init__(layer, position, by_input)
-        self.offset = np.min_scalar_type(self.map.tile - 1)
+        self.offset, self.ahead = np.min_scalar_type(self.map.tile - 1), 0
         self.in_order = not by_input
         if by_input:
-            flushes = self.map.segments * -(-self.map.tile // AHEAD)
-            self.hashes = layer.out_features * flushes
-            self.variables, self.indices = AHEAD * (4 + self.offset.itemsize) + 1, 1
+            self._wait(AHEAD, 4)
+
+    def _wait(self, ahead: int, nbytes: int) -> None:
+        """Let so many inputs wait for each other, each of so many bytes."""
+        self.ahead = ahead
+        self.hashes = self.layer.out_features * self.map.segments * -(-self.map.tile // ahead)
+        self.variables, self.indices = ahead * (nbytes + self.offset.itemsize) + 1, 1
 
     def in_whole_numbers(self, stage: Stage) -> None:
         super().in_whole_numbers(stage)
-        if self.by_input:  # inputs that wait have two bytes
-            self.variables -= 2 * AHEAD
+        if self.by_input:
+            self._wait(AHEAD_OF_WHOLE, 2)
 
     def _entries(self) -> np.ndarray:
         """Return 2 · column + (1 where its sign is −1) of each place."""
@@ -196,7 +200,7 @@ class Segments(Tiles):
             "at_place": table.read("place"),
             "fed_inputs": self._fed("inputs[j]"),
             "offset_t": c_type(self.offset),
-            "ahead": AHEAD,
+            "ahead": self.ahead,
         }
 
 

@@ -151,8 +151,8 @@ def _constant_parameter(layer: str, kind: str, array: np.ndarray) -> str:
     reads = {
         "float32": constant.read("k"),
         "int32": constant.read("k"),
-        "int8": f"(value_t){constant.read('k')}",
-        "uint8": f"unpack({constant.read('(k) >> 1')}, (index_t)(k))",
+        "int8": f"(weight_t){constant.read('k')}",
+        "uint8": f"UNPACK({constant.read('(k) >> 1')}, k)",
     }
     return f"{constant.declaration()}#define {layer}_{kind}(k) {reads[array.dtype.name]}\n"
 

@@ -1,9 +1,9 @@
 //: entry
 /* V[i, j]: one hash gives the weight's bucket and its sign; `row` is the half of the hash that i gave. */
-static value_t ${L}_entry(uint32_t row, index_t j)
+static weight_t ${L}_entry(uint32_t row, index_t j)
 {
     const uint32_t hash = hash_column(row, j);
-    const value_t weight = ${L}_weight(scale($bits, $K));
+    const weight_t weight = ${L}_weight(scale($bits, $K));
 
     return $signed_weight;
 }

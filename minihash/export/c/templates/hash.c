@@ -52,7 +52,4 @@ static index_t scale(uint32_t hash, uint32_t n)
 }
 //: unpack
 /* Weight k of those that lie two in a byte: the even one in the low half, each plus 8. */
-static value_t unpack(uint8_t pair, index_t k)
-{
-    return (value_t)((k & 1u ? pair >> 4 : pair & 15) - 8);
-}
+#define UNPACK(pair, k) ((weight_t)(((k) & 1u ? (pair) >> 4 : (pair) & 15) - 8))

@@ -32,7 +32,8 @@ ${math}#include <stddef.h>
 
 typedef $index index_t; /* counts units and weights of a layer */
 typedef $number_t number_t; /* sums */
-typedef $value_t value_t; /* inputs and weights */
+typedef $value_t value_t; /* inputs of a layer */
+typedef $weight_t weight_t;
 //: input
 /* Input j as the first layer sees it: from the array, or if there is none, from whoever brings it. */
 static float input(const float *x, float (*read)(uint32_t j), index_t j)

@@ -132,8 +132,11 @@ static void ${L}_flush(number_t *z)
         const size_t start = ${L}_start(${L}_tile(hash));
         number_t product = 0;
 
-        for (uint8_t n = 0; n < ${L}_count; n++)
-            product += ${L}_weight(start + ${L}_offset[n]) * ${L}_ahead[n];
+        for (uint8_t n = 0; n < ${L}_count; n++) {
+            const index_t k = (index_t)(start + ${L}_offset[n]);
+
+            product += ${L}_weight(k) * ${L}_ahead[n];
+        }
         z[i] += $signed_product;
     }
     ${L}_count = 0;
