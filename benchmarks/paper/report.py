@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ledger import Ledger, Record
-from benchmarks.paper import published
+from benchmarks.paper import methods, published
 from benchmarks.paper.grids import FIELDS, Cell, Grid, is_dense
 from benchmarks.tables import markdown
 from minihash import figures
@@ -157,7 +157,9 @@ def draw(grid: Grid, results: Results, seeds: Sequence[int], path: str | os.Path
         for axes, (dataset, layers) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts):
             for place, row in enumerate(grid.rows):
                 color = figures.COLORS[place % len(figures.COLORS)]
-                style = {"color": color, "marker": figures.MARKERS[place], "markersize": 4}
+                marker = figures.MARKERS[place % len(figures.MARKERS)]
+                line = "-" if row in methods.NAMES else "-."  # ours
+                style = {"color": color, "marker": marker, "markersize": 4, "linestyle": line}
                 ours, papers = _series(grid, results, seeds, dataset, layers, row)
                 if is_dense(row) and grid.expands and ours:  # of one width: at all factors the same
                     axes.axhline(ours[0][1], linestyle="--", label=row, color=color)
@@ -166,7 +168,8 @@ def draw(grid: Grid, results: Results, seeds: Sequence[int], path: str | os.Path
                 axes.plot(*_points(papers), linewidth=1, linestyle=":", alpha=0.6, color=color)
             axes.set(xscale="log", title=f"{dataset}, {layers} layers", ylabel="test error, %")
             _ticks(axes, grid)
-        figure.axes[0].legend(title="dotted: the paper", fontsize=8)
+        own = "" if set(grid.rows) <= set(methods.NAMES) else "; dash-dotted: ours"
+        figure.axes[0].legend(title=f"dotted: the paper{own}", fontsize=8)
 
     figures.draw(path, (1 + 4.5 * len(parts), 4), fill)
 

@@ -26,6 +26,7 @@ from minihash.kernels import threads
 
 GRID = grid("table2", ["NN", "DK", "HashNet"], ["mnist"], [3])
 CELLS = list(GRID.cells([0, 1]))
+OURS = ("HashNet, 8 tiles a row", "HashNet, 4 tiles a row")
 TEST_ROWS = 100  # of conftest.py
 
 
@@ -244,8 +245,9 @@ def test_figures(tiny, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["figure2", "figure4"])
-def test_figures_of_nothing_yet(tiny, tmp_path, name, parser):
-    assert main([name, "--rows", "NN", "--budget-minutes", "0", "--out", str(tmp_path)], parser) == 0
+@pytest.mark.parametrize("rows", [["NN"], [*grid("table1").rows, *OURS]], ids=len)
+def test_figures_of_nothing_yet(tiny, tmp_path, name, rows, parser):
+    assert main([name, "--rows", *rows, "--budget-minutes", "0", "--out", str(tmp_path)], parser) == 0
     assert (tmp_path / f"{name}.png").exists()
 
 
