@@ -85,7 +85,8 @@ class HashedMLPClassifier(ClassifierMixin, HashedMLP):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the likeliest class of each row, (rows,), or an indicator matrix, for X (rows, features)."""
-        decided = losses.of_task(self._task).decide(self._outputs(X))
+        outputs = self._outputs(X)  # refuses an estimator that is not fitted
+        decided = losses.of_task(self._task).decide(outputs)
         return decided if self._multilabel else self.classes_[decided]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
